@@ -1,0 +1,59 @@
+"""DLCMDP environments: gymnasium environments whose hidden context changes between sessions.
+
+Importing this package registers their ids with gymnasium and loads neither Ray nor PyTorch.
+"""
+
+from __future__ import annotations
+
+import gymnasium as gym
+
+from .core.batched import BatchedEnvs
+from .core.contexts import IID, ContextDynamics, Custom, Markov
+from .core.dlcmdp import KEEP_TASK, LABELS, Sessions
+from .core.sessions import Bernoulli, FixedLength, Never, NormalLength, SessionProcess
+from .core.streams import Stream
+from .core.trials import MetaEpisode
+from .core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator, make_vector
+
+__all__ = [
+    "IID",
+    "KEEP_TASK",
+    "LABELS",
+    "BatchedEnvs",
+    "Bernoulli",
+    "ContextDynamics",
+    "Custom",
+    "DLCMDPEnv",
+    "DLCMDPVectorEnv",
+    "FixedLength",
+    "Markov",
+    "MetaEpisode",
+    "Never",
+    "NormalLength",
+    "SessionProcess",
+    "Sessions",
+    "Simulator",
+    "Stream",
+    "make_vector",
+    "register",
+]
+
+_NATIVE = {
+    "DLCMDP/GridWorld-v0": ("gridworld", "GridWorld"),
+    "VariBAD/GridWorld-v0": ("static_gridworld", "StaticGridWorld"),
+}
+"""id -> module of this package and the stem of its classes' names."""
+
+
+def register() -> None:
+    """Register the ids with gymnasium, each once."""
+    for env_id, (module, stem) in _NATIVE.items():
+        if env_id not in gym.registry:
+            gym.register(
+                env_id,
+                entry_point=f"{__name__}.{module}:{stem}Env",
+                vector_entry_point=f"{__name__}.{module}:{stem}VectorEnv",
+            )
+
+
+register()

@@ -1,0 +1,1 @@
+"""What every DLCMDP environment is made of."""

@@ -1,0 +1,60 @@
+"""Checks of parameters: every message says what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def check_number(
+    where: str,
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    integer: bool = False,
+) -> None:
+    """Raise ValueError unless `value` is a finite number (or whole number) in [low, high]."""
+    kind = numbers.Integral if integer else numbers.Real
+    right_type = isinstance(value, kind) and not isinstance(value, bool)
+    if right_type and math.isfinite(value) and low <= value <= high:
+        return
+    noun = "a whole number" if integer else "a number"
+    raise ValueError(f"{where}: {name} is {value!r}, but must be {noun}{_range(low, high)}.")
+
+
+def _range(low: float, high: float) -> str:
+    if math.isfinite(low) and math.isfinite(high):
+        return f" from {low:g} to {high:g}"
+    return f", {low:g} or more" if math.isfinite(low) else ""
+
+
+def check_distribution(where: str, name: str, value: Any) -> NDArray[np.float64]:
+    """Return `value` as float64, each last-axis row a probability distribution, or raise."""
+    try:
+        rows = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        rows = np.asarray(np.nan)
+    if rows.ndim == 0 or not np.isfinite(rows).all() or (rows < 0).any():
+        raise ValueError(f"{where}: {name} is {value!r}, but must hold probabilities, 0 or more.")
+    sums = rows.sum(-1)
+    if not np.allclose(sums, 1.0, atol=1e-6):
+        raise ValueError(
+            f"{where}: {name} is {value!r}, whose sum is {np.round(sums, 6).tolist()}; "
+            "each row of probabilities must sum to 1."
+        )
+    return rows / rows.sum(-1, keepdims=True)
+
+
+def nearest(name: Any, names: Iterable[str]) -> str:
+    """Return " (did you mean ...?)" and the names there are, for the end of a message."""
+    known = list(names)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    guess = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{guess}; there are: {', '.join(known)}"

@@ -1,0 +1,303 @@
+"""Batches of environments: one simulator behind both the single and the vector environment.
+
+All of these vector environments reset a finished sub-environment in the same step
+(``AutoresetMode.SAME_STEP``) and give `info` as a plain dict of arrays, row i for sub-env i.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from .batched import BatchedEnvs
+from .checks import nearest
+from .streams import Stream
+
+Infos = dict[str, Any]
+Step = tuple[
+    NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos
+]
+
+
+class Simulator(ABC):
+    """N copies of one DLCMDP as arrays: everything but seeding, autoreset and gymnasium's shapes.
+
+    A meta-episode is a pure function of its uniforms and the actions. So a single environment (one
+    row) and a vector environment (N rows) agree wherever their generators do.
+    """
+
+    num_envs: int
+    observation_space: gym.Space
+    action_space: gym.spaces.Discrete
+    uniforms_per_episode: int
+    """How many uniforms in [0, 1) one meta-episode uses."""
+
+    @abstractmethod
+    def begin(self, rows: NDArray[np.int64], uniforms: NDArray[np.float64]) -> None:
+        """Start new meta-episodes in `rows` [R] from `uniforms` [R, uniforms_per_episode]."""
+
+    @abstractmethod
+    def advance(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Act in every row; return rewards, terminated and truncated, each [N]."""
+
+    @abstractmethod
+    def observe(self) -> NDArray[np.float32]:
+        """Return the observations [N, D], an array of its own."""
+
+    @abstractmethod
+    def labels(self) -> dict[str, NDArray[Any]]:
+        """Return the privileged labels that go with the observations, each [N, ...]."""
+
+    def draw(self, row: int, mode: str) -> NDArray[np.uint8] | str:
+        """Return a picture (or text) of one row."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be rendered.")
+
+    def reference_returns(self) -> dict[str, float] | None:
+        """Return the exact expected returns of reference policies, or None if none are known."""
+        return None
+
+
+class DLCMDPEnv(gym.Env):
+    """A single environment on a one-row simulator."""
+
+    def __init__(self, simulator: Simulator, render_mode: str | None = None):
+        _check_render_mode(self, render_mode)
+        self.simulator = simulator
+        self.observation_space = simulator.observation_space
+        self.action_space = simulator.action_space
+        self.render_mode = render_mode
+        self._running = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], Infos]:
+        """Begin a meta-episode, drawing all its randomness at once."""
+        super().reset(seed=seed)
+        uniforms = self.np_random.random((1, self.simulator.uniforms_per_episode))
+        self.simulator.begin(np.zeros(1, np.int64), uniforms)
+        self._running = True
+        return self.simulator.observe()[0], _row(self.simulator.labels(), 0)
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Infos]:
+        """Act once."""
+        if not self._running:
+            raise RuntimeError(f"{type(self).__name__}: no meta-episode is running; call reset().")
+        actions = _check_actions([action], 1, self.simulator.action_space)
+        rewards, terminated, truncated = self.simulator.advance(actions)
+        self._running = not (terminated[0] or truncated[0])
+        info = _row(self.simulator.labels(), 0)
+        observation = self.simulator.observe()[0]
+        return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def render(self) -> Any:
+        """Return a picture of the present state in the way `render_mode` says."""
+        if self.render_mode is None:
+            raise RuntimeError(
+                f"{type(self).__name__}: render() needs a render_mode; make the environment with "
+                f"render_mode= one of {self.metadata['render_modes']}."
+            )
+        return self.simulator.draw(0, self.render_mode)
+
+    def reference_returns(self) -> dict[str, float] | None:
+        """Return the exact expected returns of reference policies, or None if none are known."""
+        return self.simulator.reference_returns()
+
+
+class DLCMDPVectorEnv(VectorEnv):
+    """N copies of a DLCMDP stepped as arrays, with same-step autoreset and one stream per copy.
+
+    `infos` holds, at every step, `context` [N, C] float32, `session` [N] int64, `switched` [N]
+    int8 and, where there are inner episodes, `inner_done` [N] int8. In a step that ends a
+    meta-episode, observation and labels are those of the new one; ``infos["final_obs"]`` [N, D]
+    and ``infos["final_info"]`` (a dict of arrays) hold the last ones of the old. Rows that go on
+    have their present observation and labels there.
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
+
+    def __init__(self, simulator: Simulator, render_mode: str | None = None):
+        _check_render_mode(self, render_mode)
+        self.simulator = simulator
+        self.num_envs = simulator.num_envs
+        self.single_observation_space = simulator.observation_space
+        self.single_action_space = simulator.action_space
+        self.observation_space = batch_space(simulator.observation_space, self.num_envs)
+        self.action_space = batch_space(simulator.action_space, self.num_envs)
+        self.render_mode = render_mode
+        self._generators: list[np.random.Generator] | None = None
+        self._started = False
+
+    def set_stream(self, stream: Stream) -> None:
+        """Let sub-env i draw from ``stream.generator(i)`` from its next meta-episode on."""
+        self._generators = [stream.generator(i) for i in range(self.num_envs)]
+
+    def rng_state(self) -> list[Any]:
+        """Return the generators' states, one picklable dict for each sub-env."""
+        return [rng.bit_generator.state for rng in self._streams()]
+
+    def set_rng_state(self, state: Sequence[Any]) -> None:
+        """Continue from `rng_state()`: the next meta-episodes are those that would have come."""
+        _check_length("set_rng_state", "states", state, self.num_envs)
+        for rng, saved in zip(self._streams(), state, strict=True):
+            rng.bit_generator.state = saved
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[NDArray[np.float32], Infos]:
+        """Begin a meta-episode in every sub-env.
+
+        Args:
+            seed: None goes on in the present streams; a number s seeds sub-env i with s + i, as
+                gymnasium's own vector environments do; a sequence gives each its own seed.
+            options: unused.
+        """
+        if seed is not None:
+            seeds = seeds_of(seed, self.num_envs)
+            self._generators = [seeding.np_random(s)[0] for s in seeds]
+        self._begin(np.arange(self.num_envs))
+        self._started = True
+        return self.simulator.observe(), dict(self.simulator.labels())
+
+    def step(self, actions: Any) -> Step:
+        """Act in every sub-env; begin a new meta-episode wherever one ended."""
+        if not self._started:
+            raise RuntimeError(f"{type(self).__name__}: no meta-episode is running; call reset().")
+        simulator = self.simulator
+        actions = _check_actions(actions, self.num_envs, simulator.action_space)
+        rewards, terminated, truncated = simulator.advance(actions)
+        observations, infos = simulator.observe(), dict(simulator.labels())
+        done = terminated | truncated
+        if done.any():
+            final = {"final_obs": observations, "final_info": infos}
+            self._begin(np.flatnonzero(done))
+            observations, infos = simulator.observe(), {**simulator.labels(), **final}
+        return observations, rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Return one picture of each sub-env, or None without a `render_mode`."""
+        if self.render_mode is None:
+            return None
+        return tuple(self.simulator.draw(i, self.render_mode) for i in range(self.num_envs))
+
+    def reference_returns(self) -> dict[str, float] | None:
+        """Return the exact expected returns of reference policies, or None if none are known."""
+        return self.simulator.reference_returns()
+
+    def _streams(self) -> list[np.random.Generator]:
+        if self._generators is None:
+            self._generators = [np.random.default_rng() for _ in range(self.num_envs)]
+        return self._generators
+
+    def _begin(self, rows: NDArray[np.int64]) -> None:
+        streams, count = self._streams(), self.simulator.uniforms_per_episode
+        uniforms = np.empty((len(rows), count))
+        for i, row in enumerate(rows):
+            streams[row].random(out=uniforms[i])
+        self.simulator.begin(rows, uniforms)
+
+
+def make_vector(
+    env_id: str,
+    num_envs: int,
+    env_config: dict[str, Any] | None = None,
+    stream: Stream | None = None,
+) -> DLCMDPVectorEnv | BatchedEnvs:
+    """Make N copies of an environment: natively vectorised where the id has that, else batched.
+
+    Args:
+        env_id: a gymnasium id; ``"module:Id-v0"`` imports `module` first.
+        num_envs: N, 1 or more.
+        env_config: keyword arguments of the environment.
+        stream: where its randomness comes from; None leaves it unseeded until ``reset(seed=...)``.
+
+    Raises:
+        ValueError: if N is not positive or the environment has no such setting.
+        gymnasium.error.Error: if there is no such id.
+    """
+    if num_envs < 1:
+        raise ValueError(f"make_vector: num_envs is {num_envs}, but must be 1 or more.")
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    spec, config = gym.spec(name), dict(env_config or {})
+    _check_settings(spec, config)
+    if spec.vector_entry_point is not None:
+        native = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **config)
+        env: Any = native
+    else:
+        env = BatchedEnvs(
+            [gym.make(name, disable_env_checker=True, **config) for _ in range(num_envs)]
+        )
+    if stream is not None and hasattr(env, "set_stream"):
+        env.set_stream(stream)
+    return env
+
+
+def seeds_of(seed: int | Sequence[int], num_envs: int) -> list[int]:
+    """Return one seed for each of `num_envs` sub-environments (gymnasium's rule for a number)."""
+    if isinstance(seed, (int, np.integer)):
+        return [int(seed) + i for i in range(num_envs)]
+    _check_length("reset", "seeds", seed, num_envs)
+    return [int(s) for s in seed]
+
+
+def _check_settings(spec: gym.envs.registration.EnvSpec, config: dict[str, Any]) -> None:
+    """Raise ValueError for a setting that the environment's constructor does not take."""
+    entry = spec.entry_point
+    if isinstance(entry, str):
+        entry = gym.envs.registration.load_env_creator(entry)
+    parameters = inspect.signature(entry).parameters  # type: ignore[arg-type]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in config:
+        if key not in parameters and key != "max_episode_steps":
+            raise ValueError(f"{spec.id}: no setting {key!r}{nearest(key, parameters)}.")
+
+
+def _check_actions(
+    actions: Any, num_envs: int, space: gym.spaces.Discrete
+) -> NDArray[np.int64]:
+    array = np.asarray(actions)
+    if array.shape != (num_envs,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"step: actions have shape {array.shape} and type {array.dtype}; "
+            f"give {num_envs} whole numbers, shape ({num_envs},)."
+        )
+    array = array.astype(np.int64, copy=False)
+    # Seen as unsigned, a negative number is a huge one: one comparison checks both ends.
+    if int(array.view(np.uint64).max()) >= space.n:
+        bad = array[(array < 0) | (array >= space.n)][0]
+        raise ValueError(f"step: action {bad} does not exist; actions are 0 to {space.n - 1}.")
+    return array
+
+
+def _check_length(where: str, noun: str, values: Sequence[Any], num_envs: int) -> None:
+    if len(values) != num_envs:
+        raise ValueError(f"{where}: got {len(values)} {noun} for {num_envs} sub-environments.")
+
+
+def _check_render_mode(env: gym.Env | VectorEnv, render_mode: str | None) -> None:
+    modes = env.metadata.get("render_modes", [])
+    if render_mode is not None and render_mode not in modes:
+        raise ValueError(
+            f"{type(env).__name__}: no render_mode {render_mode!r}{nearest(render_mode, modes)}."
+        )
+
+
+def _row(arrays: dict[str, NDArray[Any]], row: int) -> Infos:
+    return {key: array[row] for key, array in arrays.items()}

@@ -1,0 +1,23 @@
+"""Meta-reinforcement learning on tasks that change while the agent acts: a Ray RLlib extension.
+
+Importing this package imports neither ray nor torch. The algorithms are registered with Ray Tune as
+soon as both are there, so ``Tuner("DynaMITE", ...)`` works after ``import rllib_metarl``.
+"""
+
+from __future__ import annotations
+
+import pathlib as _pathlib
+
+__version__ = "0.1.0"
+
+# In a source tree `envs/` and `tuned_examples/` lie beside this package, not inside it; an installed
+# package has them inside. Either way they are imported as `rllib_metarl.envs` and so on.
+_ROOT = _pathlib.Path(__file__).resolve().parent.parent
+if (_ROOT / "envs" / "__init__.py").is_file() and (_ROOT / "setup.py").is_file():
+    __path__.append(str(_ROOT))
+
+from rllib_metarl._registration import register, register_when_ray_is_there  # noqa: E402
+
+register_when_ray_is_there()
+
+__all__ = ["__version__", "register"]

@@ -1,0 +1,154 @@
+"""Settings shared by all belief-based agents; flat attributes, so that Tune can search them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.annotations import override
+
+from rllib_metarl.errors import UserError
+from rllib_metarl.models.mlp import ACTIVATIONS
+from rllib_metarl.sampling.runner import MetaEpisodeRunner
+
+# Names that reach the RLModule through its model_config.
+MODULE_SETTINGS = (
+    "latent_size",
+    "encoder_hidden",
+    "encoder_embedding",
+    "policy_hidden",
+    "policy_activation",
+    "belief_conditioning",
+    "policy_gradient_to_encoder",
+    "prior_conditioning",
+    "termination_threshold",
+)
+
+
+class BeliefConfig(PPOConfig):
+    """PPO on observation and belief.
+
+    Attributes (beside RLlib's):
+        latent_size: dimension L of the context's posterior.
+        encoder_embedding: widths of the layers between (a, r, o) and the GRU.
+        encoder_hidden: width of the GRU.
+        policy_hidden, policy_activation: layers of the policy and of the value network.
+        belief_conditioning: ``film`` or ``concat``: how the belief enters those networks.
+        policy_gradient_to_encoder: train the encoder with the policy's gradient too.
+        held_out_seed: seed of the tasks that evaluations run on; the same tasks each time.
+        held_out_episodes: held-out meta-episodes per evaluation during training.
+        evaluate_every_steps: env steps between evaluations; 0 for none.
+    """
+
+    def __init__(self, algo_class: Any = None) -> None:
+        super().__init__(algo_class=algo_class)
+        self.num_env_runners = 0
+        self.num_envs_per_env_runner = 64
+        self.rollout_fragment_length = 60
+        self.train_batch_size_per_learner = 3840
+        self.minibatch_size = 480
+        self.num_epochs = 4
+        self.gamma = 0.95
+        self.lambda_ = 0.95
+        self.lr = 1e-3
+        self.clip_param = 0.2
+        self.entropy_coeff = 0.01
+        self.vf_loss_coeff = 1.0
+        self.use_kl_loss = False
+        self.grad_clip = 0.5
+        self.latent_size = 5
+        self.encoder_embedding = [64, 64]
+        self.encoder_hidden = 64
+        self.policy_hidden = [128, 128]
+        self.policy_activation = "relu"
+        self.belief_conditioning = "film"
+        self.policy_gradient_to_encoder = False
+        self.prior_conditioning = False
+        self.termination_threshold = 0.5
+        self.held_out_seed = 0
+        self.held_out_episodes = 128
+        self.evaluate_every_steps = 500_000
+        self.env_runner_cls = MetaEpisodeRunner
+
+    @override(PPOConfig)
+    def training(self, **settings: Any) -> BeliefConfig:
+        """Sets own settings by name and hands the others to RLlib.
+
+        Raises:
+            UserError: for a name that neither knows.
+        """
+        own = set(vars(self)) - set(vars(PPOConfig()))
+        for name in list(settings):
+            if name in own:
+                value = settings.pop(name)
+                if value is not NotProvided:
+                    setattr(self, name, value)
+        try:
+            super().training(**settings)
+        except TypeError as error:
+            raise UserError(f"training(): {error}") from None
+        return self
+
+    @property
+    @override(AlgorithmConfig)
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        settings = {name: getattr(self, name) for name in MODULE_SETTINGS if hasattr(self, name)}
+        return super()._model_config_auto_includes | settings
+
+    def module_class(self) -> type:
+        """The RLModule class; algorithms override it."""
+        from rllib_metarl.algorithms.belief.module import BeliefModule
+
+        return BeliefModule
+
+    @override(PPOConfig)
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=self.module_class())
+
+    @override(PPOConfig)
+    def get_default_learner_class(self) -> type:
+        from rllib_metarl.algorithms.belief.learner import BeliefLearner
+
+        return BeliefLearner
+
+    @override(PPOConfig)
+    def validate(self) -> None:
+        """Checks what RLlib lets pass.
+
+        Raises:
+            UserError: one message that names the setting, its value and the mend.
+        """
+        self._validate_batches()
+        super().validate()
+        if self.num_learners > 1:
+            raise UserError(
+                f"num_learners is {self.num_learners}: RLlib would split meta-episodes between "
+                "learners. Use num_learners: 0 (or 1 for a learner in a process of its own)."
+            )
+        if self.policy_activation not in ACTIVATIONS:
+            raise UserError(
+                f"policy_activation is {self.policy_activation!r}: use one of {sorted(ACTIVATIONS)}."
+            )
+        if self.belief_conditioning not in ("film", "concat"):
+            raise UserError(
+                f"belief_conditioning is {self.belief_conditioning!r}: use film or concat."
+            )
+        for name in ("latent_size", "encoder_hidden", "held_out_episodes"):
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+                raise UserError(f"{name} is {getattr(self, name)!r}: use a whole number of at least 1.")
+
+    def _validate_batches(self) -> None:
+        batch, mini = self.train_batch_size_per_learner, self.minibatch_size
+        if mini is not None and batch is not None and not 1 <= mini <= batch:
+            raise UserError(
+                f"minibatch_size is {mini} and train_batch_size_per_learner {batch}: a minibatch "
+                "holds at least 1 step and at most the whole batch."
+            )
+        if self.batch_mode != "truncate_episodes" and not self.in_evaluation:
+            raise UserError(
+                f"batch_mode is {self.batch_mode!r}: leave it at truncate_episodes. This project's "
+                "runner returns whole meta-episodes in any case; RLlib's complete_episodes would "
+                "also re-seed the envs at every sample."
+            )

@@ -1,0 +1,252 @@
+"""PPO on beliefs: the learner that all belief-based agents share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core import ALL_MODULES, DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import (
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_MODULE_STEPS_TRAINED,
+    NUM_MODULE_STEPS_TRAINED_LIFETIME,
+)
+from torch import Tensor
+
+from rllib_metarl.algorithms.belief.module import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
+from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches, rollout_from_episodes
+from rllib_metarl.ops.elbo import masked_mean
+from rllib_metarl.ops.ppo import approximate_kl, clipped_surrogate, explained_variance
+from rllib_metarl.ops.returns import gae, standardise
+
+
+class BeliefLearner(PPOTorchLearner):
+    """PPO on stored beliefs, or through the encoder where `policy_gradient_to_encoder` is on.
+
+    One update: episodes -> `Rollout` -> advantages -> PPO epochs -> `learn_belief` (a hook, the ELBO
+    in VariBAD). Policy and value have an optimiser each, so that neither's gradient norm starves
+    the other at the clip.
+
+    Differs from RLlib's PPO learner: no learner connectors (one pass from episodes to tensors),
+    advantages standardised over valid steps only, no value clipping (values are standardised).
+    """
+
+    @override(PPOTorchLearner)
+    def build(self) -> None:
+        super().build()
+        self._generator = torch.Generator().manual_seed(int(self.config.seed or 0) + 1)
+        self._log: dict[str, list[Tensor]] = defaultdict(list)
+
+    @property
+    def agent(self) -> Any:
+        """The one module this learner trains."""
+        return self.module[DEFAULT_MODULE_ID].unwrapped()
+
+    # --- optimisers -----------------------------------------------------------------------------
+
+    def parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
+        """Optimiser name -> its parameters; every trained parameter is in exactly one group."""
+        policy = list(self.agent.policy.parameters())
+        if self.config.policy_gradient_to_encoder:
+            policy += [p for p in self.agent.encoder.parameters() if p.requires_grad]
+        return {"policy": policy, "value": list(self.agent.value.parameters())}
+
+    def learning_rate(self, group: str) -> Any:
+        """The (schedule of the) learning rate of an optimiser."""
+        return self.config.lr
+
+    @override(Learner)
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        for name, parameters in self.parameter_groups().items():
+            self.register_optimizer(
+                module_id=module_id,
+                optimizer_name=name,
+                optimizer=torch.optim.Adam(parameters, eps=1e-5),
+                params=parameters,
+                lr_or_lr_schedule=self.learning_rate(name),
+            )
+
+    def gradient_step(self, loss: Tensor, *groups: str) -> None:
+        """One step of the named optimisers, each with its own gradient-norm clip."""
+        optimisers = [self.get_optimizer(DEFAULT_MODULE_ID, group) for group in groups]
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for group, optimiser in zip(groups, optimisers, strict=True):
+            parameters = optimiser.param_groups[0]["params"]
+            limit = self.config.grad_clip or float("inf")
+            norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+            if torch.isfinite(norm):
+                optimiser.step()
+            self.record({f"{group}_grad_norm": norm})
+
+    # --- one update -----------------------------------------------------------------------------
+
+    @override(Learner)
+    def update(
+        self,
+        training_data: TrainingData | None = None,
+        *,
+        episodes: list[Any] | None = None,
+        timesteps: dict[str, Any] | None = None,
+        num_epochs: int = 1,
+        minibatch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Learns from whole meta-episodes; see the class for what happens in which order."""
+        self._check_is_built()
+        timesteps = timesteps or {}
+        self.before_gradient_based_update(timesteps=timesteps)
+        if training_data is None:
+            training_data = TrainingData(episodes=episodes)
+        training_data.solve_refs()
+        self._weights_seq_no += 1
+        rollout = rollout_from_episodes(training_data.episodes, self.agent, self._device)
+        steps = int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
+        if self.policy_may_learn(steps):
+            self.learn_policy(rollout, num_epochs, minibatch_size)
+        self.learn_belief(rollout, steps)
+        self._report(int(rollout.trajectories.length.sum()))
+        self.after_gradient_based_update(timesteps=timesteps)
+        return self.metrics.reduce()
+
+    def policy_may_learn(self, steps: int) -> bool:
+        """Hook: whether PPO runs in this iteration (not during a VAE warm-up)."""
+        return True
+
+    def learn_belief(self, rollout: Rollout, steps: int) -> None:
+        """Hook: trains what the belief is made of."""
+
+    def learn_policy(self, rollout: Rollout, epochs: int, minibatch_size: int | None) -> None:
+        """PPO epochs over the rollout, on flat steps or (end to end) on whole meta-episodes."""
+        columns = self.ppo_columns(rollout)
+        valid = rollout.trajectories.valid
+        if self.config.policy_gradient_to_encoder:
+            columns |= self.sequence_columns(rollout)
+            count, size = valid.shape[0], max(1, (minibatch_size or valid.numel()) // valid.shape[1])
+        else:
+            columns = flatten_valid(columns, valid)
+            count = len(columns[Columns.ACTIONS])
+            size = minibatch_size or count
+        for rows in minibatches(count, size, epochs, self._generator):
+            rows = rows.to(self._device)
+            self.ppo_step({key: value[rows] for key, value in columns.items()})
+
+    def ppo_step(self, batch: dict[str, Tensor]) -> None:
+        """One gradient step on one minibatch."""
+        outputs = self.module[DEFAULT_MODULE_ID].forward_train(batch)
+        loss = self.compute_loss_for_module(
+            module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=outputs
+        )
+        self.gradient_step(loss, "policy", "value")
+
+    @torch.no_grad()
+    def ppo_columns(self, rollout: Rollout) -> dict[str, Tensor]:
+        """`[B, T, ...]` columns of PPO's loss, with advantages and value targets."""
+        data = rollout.trajectories
+        observation = data.observation[:, :-1]
+        value = self.agent.value(observation, rollout.belief)
+        last = data.observation[torch.arange(len(data.length)), data.length]
+        bootstrap = self.agent.value(last, rollout.final_belief)
+        terminated = torch.zeros_like(data.valid)
+        terminated[torch.arange(len(data.length)), data.length - 1] = rollout.terminated
+        advantage, target = gae(
+            data.reward, value, bootstrap, terminated, self.config.gamma, self.config.lambda_, data.valid
+        )
+        self.agent.value.follow(target[data.valid])
+        self.record({"vf_explained_var": explained_variance(value[data.valid], target[data.valid])})
+        return {
+            Columns.OBS: observation,
+            Columns.ACTIONS: rollout.action,
+            Columns.ACTION_LOGP: rollout.log_prob,
+            BELIEF: rollout.belief,
+            Postprocessing.ADVANTAGES: standardise(advantage, data.valid),
+            Postprocessing.VALUE_TARGETS: self.agent.value.standardise(target),
+        }
+
+    def sequence_columns(self, rollout: Rollout) -> dict[str, Tensor]:
+        """What the encoder needs to run again over whole meta-episodes."""
+        data = rollout.trajectories
+        return {
+            PREVIOUS_ACTION: data.previous_action[:, :-1],
+            PREVIOUS_REWARD: data.previous_reward[:, :-1],
+            Columns.LOSS_MASK: data.valid,
+        }
+
+    @override(PPOTorchLearner)
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Tensor:
+        """Clipped surrogate + value loss - entropy bonus, means over valid steps."""
+        distribution = self.agent.get_train_action_dist_cls().from_logits(
+            fwd_out[Columns.ACTION_DIST_INPUTS]
+        )
+        log_prob = distribution.logp(batch[Columns.ACTIONS])
+        mask = batch.get(Columns.LOSS_MASK)
+        mask = torch.ones_like(log_prob, dtype=torch.bool) if mask is None else mask
+        old = batch[Columns.ACTION_LOGP]
+        surrogate = clipped_surrogate(
+            log_prob, old, batch[Postprocessing.ADVANTAGES], config.clip_param
+        )
+        belief = fwd_out.get(Columns.EMBEDDINGS, batch[BELIEF])
+        value = self.agent.value.standardised(batch[Columns.OBS], belief)
+        error = (value - batch[Postprocessing.VALUE_TARGETS]).square()
+        policy_loss, value_loss = masked_mean(surrogate.loss, mask), masked_mean(error, mask)
+        entropy = masked_mean(distribution.entropy(), mask)
+        self.record(
+            {
+                "policy_loss": policy_loss,
+                "vf_loss": value_loss,
+                "entropy": entropy,
+                "mean_kl_loss": masked_mean(approximate_kl(log_prob, old), mask),
+                "clip_fraction": masked_mean(surrogate.clipped.float(), mask),
+            }
+        )
+        bonus = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
+        return policy_loss + config.vf_loss_coeff * value_loss - bonus * entropy
+
+    # --- metrics and state ----------------------------------------------------------------------
+
+    def record(self, values: dict[str, Tensor]) -> None:
+        """Keeps scalars; their means over this update are reported at its end."""
+        for key, value in values.items():
+            self._log[key].append(value.detach())
+
+    def _report(self, steps: int) -> None:
+        means = {key: torch.stack(v).float().mean().item() for key, v in self._log.items()}
+        self._log.clear()
+        self.metrics.log_dict(means, key=DEFAULT_MODULE_ID, window=1)
+        for key in (DEFAULT_MODULE_ID, ALL_MODULES):
+            self.metrics.log_value((key, NUM_MODULE_STEPS_TRAINED), steps, reduce="sum")
+            self.metrics.log_value(
+                (key, NUM_MODULE_STEPS_TRAINED_LIFETIME), steps, reduce="lifetime_sum"
+            )
+
+    @override(Learner)
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> Any:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component("learner_extras", components, not_components):
+            state["learner_extras"] = self.extra_state()
+        return state
+
+    @override(Learner)
+    def set_state(self, state: Any) -> None:
+        super().set_state(state)
+        if "learner_extras" in state:
+            self.set_extra_state(state["learner_extras"])
+
+    def extra_state(self) -> dict[str, Any]:
+        """What RLlib's learner state leaves out."""
+        return {"generator": self._generator.get_state().numpy()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restores `extra_state()`."""
+        self._generator.set_state(torch.as_tensor(np.asarray(state["generator"])))

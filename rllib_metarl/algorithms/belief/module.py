@@ -1,0 +1,203 @@
+"""The RLModule of every belief-based agent: encode what was seen, act on observation and belief."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from torch import Tensor
+
+from rllib_metarl.errors import UserError
+from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
+from rllib_metarl.models.heads import BeliefNetwork, ValueNetwork
+
+# Columns that travel with an episode beside RLlib's own.
+BELIEF = "belief"
+PREVIOUS_ACTION = "previous_action"
+PREVIOUS_REWARD = "previous_reward"
+
+
+class Step(NamedTuple):
+    """One acting step for N environments: `belief [N, D]`, `logits [N, A]` and the next state."""
+
+    belief: Tensor
+    logits: Tensor
+    state: State
+
+
+def observation_size(space: gym.Space) -> int:
+    """Width of a flat observation.
+
+    Raises:
+        UserError: unless the space is a one-dimensional Box.
+    """
+    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
+        return int(space.shape[0])
+    raise UserError(
+        f"observation space {space} is not supported: belief encoders take a one-dimensional Box. "
+        "Wrap the env in gymnasium.wrappers.FlattenObservation, or encode images before."
+    )
+
+
+def action_size(space: gym.Space) -> int:
+    """Width of an action as an encoder input: one-hot if discrete, the vector itself if a Box.
+
+    Raises:
+        UserError: for any other space.
+    """
+    if isinstance(space, gym.spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
+        return int(space.shape[0])
+    raise UserError(
+        f"action space {space} is not supported: use Discrete or a one-dimensional Box "
+        "(flatten MultiDiscrete into Discrete with a wrapper)."
+    )
+
+
+class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
+    """Encoder, policy and value; algorithms add their decoders in `setup_decoders`.
+
+    The policy sees observation, posterior mean and posterior log-variance. Decoders and the value
+    head never reach the EnvRunners. Settings come from `model_config` (see `BeliefConfig`).
+    """
+
+    def setup(self) -> None:
+        settings = self.model_config
+        self.observation_width = observation_size(self.observation_space)
+        self.action_width = action_size(self.action_space)
+        self.discrete = isinstance(self.action_space, gym.spaces.Discrete)
+        self.end_to_end = bool(settings["policy_gradient_to_encoder"])
+        self.setup_encoder(settings)
+        heads = {
+            "hidden": tuple(settings["policy_hidden"]),
+            "activation": settings["policy_activation"],
+            "conditioning": settings["belief_conditioning"],
+        }
+        outputs = self.action_width if self.discrete else 2 * self.action_width
+        sizes = (self.observation_width, self.belief_size)
+        self.policy = BeliefNetwork(*sizes, outputs, output_gain=0.01, **heads)
+        self.value = ValueNetwork(*sizes, **heads)
+        self.setup_decoders(settings)
+
+    def setup_encoder(self, settings: dict[str, Any]) -> None:
+        """Builds `self.encoder` and sets `self.belief_size`, the width of what the policy sees."""
+        self.encoder = BeliefEncoder(
+            self.observation_width,
+            self.action_width,
+            settings["latent_size"],
+            hidden_size=settings["encoder_hidden"],
+            embedding=tuple(settings["encoder_embedding"]),
+            prior_conditioning=settings["prior_conditioning"],
+            termination_threshold=settings["termination_threshold"],
+        )
+        self.belief_size = 2 * settings["latent_size"]
+
+    def setup_decoders(self, settings: dict[str, Any]) -> None:
+        """Hook: builds networks that only the learner needs."""
+
+    def get_non_inference_attributes(self) -> list[str]:
+        return ["value", "reward_decoder", "state_decoder", "session_prior"]
+
+    def get_initial_state(self) -> dict[str, Any]:
+        return {key: value.numpy() for key, value in self.encoder.initial_state().items()}
+
+    # --- acting ---------------------------------------------------------------------------------
+
+    def initial_state(self, batch_size: int, device: torch.device | None = None) -> State:
+        """The state before the first observation of `batch_size` meta-episodes."""
+        return {
+            key: value.to(device).expand(batch_size, *value.shape).clone()
+            for key, value in self.encoder.initial_state().items()
+        }
+
+    def encode_action(self, action: Tensor) -> Tensor:
+        """Actions `[...]` or `[..., A]` as encoder inputs `[..., A]`."""
+        if self.discrete:
+            return torch.nn.functional.one_hot(action.long(), self.action_width).float()
+        return action.float()
+
+    def step(
+        self,
+        observation: Tensor,
+        previous_action: Tensor,
+        previous_reward: Tensor,
+        state: State,
+        privileged: Tensor | None = None,
+    ) -> Step:
+        """Updates the belief with one transition and computes the action distribution's inputs.
+
+        Args:
+            observation: `[N, O]`; previous_action: `[N, A]` encoded; previous_reward: `[N]`.
+            state: the recurrent state, `[N, ...]` each.
+            privileged: the true context `[N, C]`; only an oracle looks at it.
+        """
+        sequence = (observation.unsqueeze(1), previous_action.unsqueeze(1))
+        belief, state = self.encoder(*sequence, previous_reward.unsqueeze(1), state)
+        seen = self.policy_belief(belief).squeeze(1)
+        return Step(seen, self.policy(observation, seen), state)
+
+    def policy_belief(self, belief: Belief) -> Tensor:
+        """What the policy sees of the belief, `[..., 2L]`: mean and log-variance."""
+        return torch.cat([belief.mean, belief.log_var], dim=-1)
+
+    def encode(
+        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor
+    ) -> Belief:
+        """Beliefs `[B, T, ...]` over whole meta-episodes from their start."""
+        state = self.initial_state(observation.shape[0], observation.device)
+        belief, _ = self.encoder(observation, previous_action, previous_reward, state)
+        return belief
+
+    @property
+    def needs_privileged(self) -> bool:
+        """Whether acting needs the true context (oracles only)."""
+        return False
+
+    # --- RLlib's forwards -----------------------------------------------------------------------
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Acting on RLlib's stock EnvRunner: `[B, 1, ...]` columns from `AddPreviousTransition`."""
+        step = self.step(
+            batch[Columns.OBS].squeeze(1).float(),
+            batch[PREVIOUS_ACTION].squeeze(1).float(),
+            batch[PREVIOUS_REWARD].reshape(-1).float(),
+            {key: value.float() for key, value in batch[Columns.STATE_IN].items()},
+        )
+        return {
+            Columns.ACTION_DIST_INPUTS: step.logits.unsqueeze(1),
+            Columns.STATE_OUT: step.state,
+            BELIEF: step.belief.unsqueeze(1),
+        }
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """PPO's forward on flat steps with stored beliefs, or through the encoder if end to end.
+
+        Flat: OBS `[N, O]`, BELIEF `[N, D]`. End to end: OBS `[B, T, O]` and the columns of
+        the transitions that led to each observation.
+        """
+        if not self.end_to_end:
+            belief = batch[BELIEF].detach()
+            return {Columns.ACTION_DIST_INPUTS: self.policy(batch[Columns.OBS], belief)}
+        posterior = self.encode(batch[Columns.OBS], batch[PREVIOUS_ACTION], batch[PREVIOUS_REWARD])
+        seen = self.policy_belief(posterior)
+        return {
+            Columns.ACTION_DIST_INPUTS: self.policy(batch[Columns.OBS], seen),
+            Columns.EMBEDDINGS: seen,
+            "posterior": posterior,
+        }
+
+    def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
+        """Values `[...]` of (observation, belief)."""
+        belief = batch[BELIEF] if embeddings is None else embeddings
+        return self.value(batch[Columns.OBS], belief)
+
+
+def as_tensor(array: np.ndarray, device: torch.device | None = None) -> Tensor:
+    """A float32 tensor of a numpy array, without a copy where possible."""
+    return torch.as_tensor(np.asarray(array, dtype=np.float32), device=device)

@@ -1,0 +1,3 @@
+"""DynaMITE-RL (Liang et al., NeurIPS 2024, arXiv:2402.15957)."""
+
+import ray.rllib  # noqa: F401  # first: registration runs inside it and imports this package's modules

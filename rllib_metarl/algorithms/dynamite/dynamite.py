@@ -1,0 +1,65 @@
+"""DynaMITE-RL: VariBAD for contexts that change between sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.utils.annotations import override
+
+from rllib_metarl.algorithms.varibad.varibad import VariBAD, VariBADConfig
+from rllib_metarl.errors import UserError
+
+
+class DynaMITEConfig(VariBADConfig):
+    """Settings of DynaMITE-RL; with its switches off it is VariBAD.
+
+    Attributes (beside `VariBADConfig`'s):
+        session_masking: decode only transitions of the belief's own session.
+        prior_conditioning: the previous session's belief enters the posterior, and a learnt
+            p(m^i | m^{i-1}) replaces the chain's prior at a session's first step.
+        consistency_weight: weight of the hinge that keeps a session's beliefs moving towards its
+            last one; the paper's value is unknown.
+        termination_weight: weight of the termination head's cross-entropy; 0 for no head.
+        termination_threshold: predicted probability above which a session counts as ended.
+    """
+
+    def __init__(self, algo_class: Any = None) -> None:
+        super().__init__(algo_class=algo_class or DynaMITE)
+        self.session_masking = True
+        self.prior_conditioning = True
+        self.consistency_weight = 0.5
+        self.termination_weight = 1.0
+
+    @property
+    @override(AlgorithmConfig)
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return super()._model_config_auto_includes | {"prior_conditioning": self.prior_conditioning}
+
+    @override(VariBADConfig)
+    def module_class(self) -> type:
+        from rllib_metarl.algorithms.dynamite.module import DynaMITEModule
+
+        return DynaMITEModule
+
+    @override(VariBADConfig)
+    def get_default_learner_class(self) -> type:
+        from rllib_metarl.algorithms.dynamite.learner import DynaMITELearner
+
+        return DynaMITELearner
+
+    @override(VariBADConfig)
+    def validate(self) -> None:
+        super().validate()
+        for name in ("consistency_weight", "termination_weight"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}: use 0 or more.")
+
+
+class DynaMITE(VariBAD):
+    """DynaMITE-RL on RLlib's PPO."""
+
+    @classmethod
+    @override(VariBAD)
+    def get_default_config(cls) -> DynaMITEConfig:
+        return DynaMITEConfig(algo_class=cls)

@@ -1,0 +1,148 @@
+"""VariBAD's learner: PPO on beliefs, and the ELBO that makes the beliefs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.utils.annotations import override
+from torch import Tensor
+
+from rllib_metarl.algorithms.belief.learner import BeliefLearner
+from rllib_metarl.learning.batch import Rollout, Trajectories
+from rllib_metarl.learning.trajectories import TrajectoryBuffer
+from rllib_metarl.models.encoder import Belief
+from rllib_metarl.ops import gaussian
+from rllib_metarl.ops.elbo import (
+    masked_mean,
+    session_chain_kl,
+    squared_error,
+    sum_pairs_by_episode,
+)
+from rllib_metarl.ops.sessions import masked_pairs, same_session_mask
+
+Terms = dict[str, Tensor]
+
+
+class VariBADLearner(BeliefLearner):
+    """Per iteration: PPO on the newest data, then `vae_updates` ELBO steps on the trajectory buffer.
+
+    ELBO (eq. 8 of the paper), for every t: decode all transitions of the trial from a sample of
+    q_t, and keep q_t near q_{t-1}, q_{-1} = N(0, I).
+    """
+
+    @override(BeliefLearner)
+    def build(self) -> None:
+        super().build()
+        seed = int(self.config.seed or 0)
+        self.buffer = TrajectoryBuffer(self.config.vae_buffer_size, seed + 2)
+        self._noise = torch.Generator(device=self._device).manual_seed(seed + 3)
+
+    @override(BeliefLearner)
+    def parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
+        groups = super().parameter_groups()
+        taken = {id(p) for parameters in groups.values() for p in parameters}
+        rest = [p for p in self.agent.parameters() if id(p) not in taken and p.requires_grad]
+        return groups | {"vae": rest}
+
+    @override(BeliefLearner)
+    def learning_rate(self, group: str) -> Any:
+        return self.config.vae_lr if group == "vae" else super().learning_rate(group)
+
+    @override(BeliefLearner)
+    def policy_may_learn(self, steps: int) -> bool:
+        return steps >= self.config.vae_warmup_steps
+
+    @override(BeliefLearner)
+    def learn_belief(self, rollout: Rollout, steps: int) -> None:
+        self.buffer.add(rollout.trajectories)
+        warm = self.policy_may_learn(steps)
+        updates = self.config.vae_updates if warm else self.config.vae_warmup_updates
+        for _ in range(updates):
+            batch = self.buffer.sample(self.config.vae_batch_size, self._device)
+            loss, terms = self.elbo(batch)
+            self.gradient_step(loss, *self.vae_groups())
+            self.record(terms)
+        self.record({"vae_buffer_episodes": torch.tensor(float(len(self.buffer)))})
+
+    def vae_groups(self) -> tuple[str, ...]:
+        """The optimisers that step on the ELBO."""
+        return ("policy", "vae") if self.config.policy_gradient_to_encoder else ("vae",)
+
+    def elbo(self, data: Trajectories) -> tuple[Tensor, Terms]:
+        """The negative ELBO per belief, and its terms, of B whole meta-episodes."""
+        agent = self.agent
+        posterior = agent.encode(data.observation, data.previous_action, data.previous_reward)
+        belief = Belief(*(x[:, :-1] for x in posterior))  # belief t precedes transition t
+        session = self.decoded_sessions(data)
+        beliefs = data.valid.sum()
+
+        mask = same_session_mask(session, session, data.valid, data.valid)
+        pairs = masked_pairs(mask)
+        noise = torch.empty_like(belief.mean).normal_(generator=self._noise)
+        latent = gaussian.sample(belief.mean, belief.log_var, noise)
+        terms = self.reconstruction(data, latent, pairs)
+        kl = session_chain_kl(
+            belief.mean, belief.log_var, session, data.valid, *self.session_prior(belief, session)
+        )
+        terms["vae_kl"] = kl.sum() / beliefs
+        terms["belief_entropy"] = masked_mean(gaussian.entropy(belief.log_var), data.valid)
+
+        scale = self.config.vae_reward_scale**2
+        loss = terms["vae_reward_loss"] / (2 * scale) + self.config.kl_weight * terms["vae_kl"]
+        if "vae_state_loss" in terms:
+            loss = loss + self.config.state_loss_weight * terms["vae_state_loss"]
+        terms["vae_elbo"] = -loss
+        extra, extra_terms = self.extra_loss(data, posterior, session)
+        return loss + extra, terms | extra_terms
+
+    def decoded_sessions(self, data: Trajectories) -> Tensor:
+        """Which transitions a belief must explain: those of its own session `[B, T]`.
+
+        VariBAD knows of no sessions: the whole trial is one.
+        """
+        return torch.zeros_like(data.valid, dtype=torch.long)
+
+    def session_prior(self, belief: Belief, session: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Prior at a session's first step, or None for VariBAD's chain."""
+        return None, None
+
+    def extra_loss(
+        self, data: Trajectories, posterior: Belief, session: Tensor
+    ) -> tuple[Tensor | float, Terms]:
+        """Hook: terms beside the ELBO."""
+        return 0.0, {}
+
+    def reconstruction(
+        self, data: Trajectories, latent: Tensor, pairs: tuple[Tensor, Tensor, Tensor]
+    ) -> Terms:
+        """Squared errors of decoded rewards and states, summed over pairs, per belief."""
+        b, _, j = pairs
+        beliefs = data.valid.sum()
+        agent = self.agent
+        predicted = agent.reward_decoder(latent, agent.reward_features(data), pairs)
+        error = squared_error(predicted, data.reward[b, j].unsqueeze(-1))
+        by_episode = sum_pairs_by_episode(error, b, len(data.length))
+        terms = {
+            "vae_reward_loss": by_episode.sum() / beliefs,
+            "vae_reward_error": error.mean(),
+        }
+        if agent.state_decoder is not None:
+            predicted = agent.state_decoder(latent, agent.state_features(data), pairs)
+            error = squared_error(predicted, data.observation[b, j + 1])
+            terms["vae_state_loss"] = error.sum() / beliefs
+        return terms
+
+    @override(BeliefLearner)
+    def extra_state(self) -> dict[str, Any]:
+        return super().extra_state() | {
+            "buffer": self.buffer.get_state(),
+            "noise": self._noise.get_state().cpu().numpy(),
+        }
+
+    @override(BeliefLearner)
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
+        self.buffer.set_state(state["buffer"])
+        self._noise.set_state(torch.as_tensor(np.asarray(state["noise"])))

@@ -1,0 +1,45 @@
+"""VariBAD's module: the belief agent with decoders, which only the learner has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rllib_metarl.algorithms.belief.module import BeliefModule
+from rllib_metarl.learning.batch import Trajectories
+from rllib_metarl.models.decoders import PairDecoder
+
+
+class VariBADModule(BeliefModule):
+    """Adds a reward decoder and, by a switch, a state decoder."""
+
+    def setup_decoders(self, settings: dict[str, Any]) -> None:
+        widths = {
+            "observation": self.observation_width,
+            "action": self.action_width,
+            "next_observation": self.observation_width,
+        }
+        self.reward_inputs = tuple(settings["reward_decoder_inputs"])
+        hidden = tuple(settings["decoder_hidden"])
+        latent = settings["latent_size"]
+        size = sum(widths[name] for name in self.reward_inputs)
+        self.reward_decoder = PairDecoder(latent, size, 1, hidden=hidden)
+        self.state_decoder = None
+        if settings["decode_state"]:
+            size = widths["observation"] + widths["action"]
+            self.state_decoder = PairDecoder(latent, size, self.observation_width, hidden=hidden)
+
+    def reward_features(self, data: Trajectories) -> Tensor:
+        """What rewards are decoded from beside the latent, `[B, T, F]`."""
+        columns = {
+            "observation": data.observation[:, :-1],
+            "action": data.action,
+            "next_observation": data.observation[:, 1:],
+        }
+        return torch.cat([columns[name] for name in self.reward_inputs], dim=-1)
+
+    def state_features(self, data: Trajectories) -> Tensor:
+        """What next observations are decoded from beside the latent, `[B, T, F]`."""
+        return torch.cat([data.observation[:, :-1], data.action], dim=-1)

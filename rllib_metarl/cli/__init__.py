@@ -1,0 +1,1 @@
+"""The ``rllib`` command: train, evaluate and list, from experiment files or options."""

@@ -1,0 +1,235 @@
+"""Checks of an experiment's config, stop keys and storage, all before Ray starts."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rllib_metarl.cli import catalogue
+from rllib_metarl.cli.names import nearest, suggestion
+from rllib_metarl.cli.source import KeyPath
+from rllib_metarl.cli.values import convert, convert_like, setter_annotations
+from rllib_metarl.errors import UserError
+from rllib_metarl.report.metrics import is_reported, reported_keys
+
+Fail = Callable[[KeyPath, str], UserError]
+"""Builds the error for a key path below the experiment's name."""
+
+_SPECIAL = {
+    "callbacks": "callbacks_class",
+    "framework": "framework_str",
+    "input": "input_",
+    "lambda": "lambda_",
+}
+# Setters that RLlib reaches through a method or a property rather than an attribute.
+_EXTRA = {"train_batch_size_per_learner", "multiagent"}
+_MAX_CHECKED_VARIANTS = 64
+
+
+class ConfigChecker:
+    """Knows every config key of one algorithm and the type each wants."""
+
+    def __init__(self, algorithm: type) -> None:
+        self.default = algorithm.get_default_config()  # type: ignore[attr-defined]
+        self._attributes = vars(self.default)
+        self._annotations = setter_annotations(type(self.default))
+        self._own = not type(self.default).__module__.startswith("ray.")
+
+    def names(self) -> list[str]:
+        """The keys a person may write, without private and dead ones."""
+        live = {key for key in self._attributes if not key.startswith("_") and not self._dead(key)}
+        back = {new: old for old, new in _SPECIAL.items()}
+        return sorted({back.get(key, key) for key in live} | _EXTRA | {"model_config"})
+
+    def check(self, config: dict[str, Any], algorithm: str, fail: Fail) -> dict[str, Any]:
+        """``config`` with every value converted to what its key wants.
+
+        Raises:
+            UserError: an unknown key, or a value of the wrong type.
+        """
+        return {
+            key: self._value(key, value, ("config", key), algorithm, fail)
+            for key, value in config.items()
+        }
+
+    def _value(self, key: str, value: Any, path: KeyPath, algorithm: str, fail: Fail) -> Any:
+        target = _SPECIAL.get(key, key)
+        if target not in self._attributes and target not in _EXTRA:
+            raise fail(
+                path, f"unknown config key '{key}' for {algorithm}{suggestion(key, self.names())}"
+            )
+        if self._dead(target):
+            raise fail(path, f"config key '{key}' no longer exists in RLlib; remove it")
+        if is_grid(value):
+            options = value["grid_search"]
+            if not isinstance(options, list) or not options:
+                raise fail(path, f"'{key}': grid_search needs a list with at least one value")
+            return {"grid_search": [self._converted(target, key, v, path, fail) for v in options]}
+        return self._converted(target, key, value, path, fail)
+
+    def _converted(self, target: str, key: str, value: Any, path: KeyPath, fail: Fail) -> Any:
+        if any(is_grid(inner) for inner in _nested(value)):
+            return value
+        if target == "_model_config":
+            self._check_model(value, path, fail)
+            return value
+        try:
+            if target in self._annotations:
+                return convert(value, self._annotations[target])
+            return convert_like(value, self._attributes.get(target))
+        except ValueError as error:
+            raise fail(path, f"'{key}': {error}") from None
+
+    def _check_model(self, value: Any, path: KeyPath, fail: Fail) -> None:
+        if not isinstance(value, dict):
+            raise fail(path, f"'model_config': expected a dict, got {value!r}")
+        if self._own:
+            return
+        from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+        known = list(DefaultModelConfig.__dataclass_fields__)
+        for key in value:
+            if key not in known:
+                raise fail((*path, key), f"unknown model_config key '{key}'{suggestion(key, known)}")
+
+    def _dead(self, key: str) -> bool:
+        """RLlib keeps removed keys as attributes with the value -1 and without a setter."""
+        return (
+            self._attributes.get(key) == -1
+            and type(self._attributes[key]) is int
+            and key not in self._annotations
+        )
+
+
+def check_env_config(env: Any, env_config: Any, fail: Fail) -> None:
+    """Make sure that the environment takes the keyword arguments in ``env_config``.
+
+    Raises:
+        UserError: it does not; the message names the nearest one.
+    """
+    if not isinstance(env, str) or not isinstance(env_config, dict):
+        return
+    known = catalogue.environment_parameters(env)
+    for key in env_config if known is not None else ():
+        if known is not None and key not in known:
+            raise fail(
+                ("config", "env_config", key),
+                f"environment '{env}' takes no '{key}'{suggestion(key, known)}"
+                f" (it takes: {', '.join(known) or 'nothing'})",
+            )
+
+
+def check_stop(stop: dict[str, Any], origin: str, config: Any, fail: Fail) -> list[str]:
+    """Notes about stop keys that cannot be checked.
+
+    Args:
+        stop: result key -> value at which a trial ends.
+        origin: the package that the algorithm comes from.
+        config: the AlgorithmConfig.
+        fail: builds the error.
+
+    Raises:
+        UserError: a key is never reported, so the run would never stop.
+    """
+    notes = []
+    own = origin != "ray"
+    custom = origin not in {"ray", "rllib_metarl"} or _has_custom_metrics(config)
+    for key in stop:
+        if key.startswith("evaluation/") and config.evaluation_interval is None:
+            raise fail(
+                ("stop", key),
+                f"stop key '{key}' is never reported, because config.evaluation_interval is not "
+                "set; set it, for example `evaluation_interval: 10`",
+            )
+        if is_reported(key, own):
+            continue
+        if custom:
+            notes.append(f"stop key '{key}' is not a known metric; something of yours must report it")
+            continue
+        known = reported_keys(own)
+        best = nearest(key, known)
+        hint = f"; did you mean '{best}'?" if best else "; docs/metrics.md lists the metrics"
+        raise fail(("stop", key), f"stop key '{key}' is never reported{hint}")
+    return notes
+
+
+def check_storage(storage_path: str, fail: Fail) -> None:
+    """Make sure that results can be written; nothing is created.
+
+    Raises:
+        UserError: the path, or its closest existing parent, is not a writable directory.
+    """
+    if "://" in storage_path:
+        return
+    place = Path(storage_path).expanduser().absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise fail(("storage_path",), f"storage path '{storage_path}': '{place}' is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise fail(
+            ("storage_path",),
+            f"storage path '{storage_path}' cannot be written ('{place}' is read-only for you); "
+            "choose another with --storage-path",
+        )
+
+
+def build_configs(checker: ConfigChecker, config: dict[str, Any], fail: Fail) -> list[Any]:
+    """The AlgorithmConfig of each grid variant, validated by the algorithm itself.
+
+    At most 64 variants are built; larger grids are checked in their first 64.
+
+    Raises:
+        UserError: with the algorithm's own words, at the line of the key they speak of.
+    """
+    from ray.tune.search.variant_generator import generate_variants
+
+    built = []
+    for _, (_, variant) in zip(range(_MAX_CHECKED_VARIANTS), generate_variants(config)):
+        algorithm_config = checker.default.copy(copy_frozen=False)
+        try:
+            algorithm_config.update_from_dict(copy.deepcopy(variant))
+            algorithm_config.validate()
+        except Exception as error:
+            # Constraints are raised as ValueError, KeyError, NotImplementedError and others;
+            # all of them speak about the config, which is the only thing at work here.
+            raise fail(_blamed(str(error), config), _short(error)) from None
+        built.append(algorithm_config)
+    return built
+
+
+def is_grid(value: Any) -> bool:
+    """Whether a value is Tune's ``{"grid_search": [...]}``."""
+    return isinstance(value, dict) and set(value) == {"grid_search"}
+
+
+def _nested(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield inner
+            yield from _nested(inner)
+
+
+def _has_custom_metrics(config: Any) -> bool:
+    from ray.rllib.callbacks.callbacks import RLlibCallback
+
+    return (
+        config.callbacks_class is not RLlibCallback
+        or config.custom_evaluation_function is not None
+        or any(v is not None for k, v in vars(config).items() if k.startswith("callbacks_on_"))
+    )
+
+
+def _blamed(message: str, config: dict[str, Any]) -> KeyPath:
+    named = [key for key in config if key.strip("_") in message]
+    return ("config", max(named, key=len)) if named else ("config",)
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 400 else text[:397] + "..."

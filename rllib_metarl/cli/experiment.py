@@ -1,0 +1,239 @@
+"""From a file or from options to experiments that are known to be runnable.
+
+Everything that can be wrong with an experiment is found here, before Ray starts, and told as one
+UserError with file, line and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rllib_metarl.cli.legacy import Translation
+from rllib_metarl.cli.names import suggestion
+from rllib_metarl.cli.schema import Experiment, first_problem
+from rllib_metarl.cli.source import KeyPath, Source, read_json, read_yaml
+from rllib_metarl.errors import UserError
+
+Override = Callable[[dict[str, Any]], dict[KeyPath, str]]
+"""Changes one experiment as written, before it is checked: how options overrule the file.
+Returns which option each changed key path comes from, for error messages."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked experiment.
+
+    Attributes:
+        name: its directory below the storage path.
+        spec: the experiment's own keys.
+        algorithm: the Algorithm class.
+        config: config values for Tune, grids unresolved, environment included.
+        first: the AlgorithmConfig of the first grid variant.
+        notes: what a person should know: translated keys, stop keys that cannot be checked.
+        variants: number of trials.
+    """
+
+    name: str
+    spec: Experiment
+    algorithm: type
+    config: dict[str, Any]
+    first: Any
+    notes: list[str] = field(default_factory=list)
+    variants: int = 1
+
+
+def prepare(source: Source, override: Override = lambda spec: {}) -> list[Prepared]:
+    """Check every experiment in ``source``.
+
+    Raises:
+        UserError: anything a person can get wrong.
+    """
+    shared, experiments = _split(source)
+    _make_importable(source)
+    return [
+        _prepare_one(name, written, shared, source, override)
+        for name, written in experiments.items()
+    ]
+
+
+def from_file(path: Path, override: Override) -> list[Prepared]:
+    """The experiments of a YAML file."""
+    return prepare(read_yaml(path), override)
+
+
+def from_options(
+    name: str, run: str, env: str, config: str | None, stop: str | None, override: Override
+) -> list[Prepared]:
+    """The one experiment that ``--run``, ``--env``, ``--config`` and ``--stop`` describe."""
+    written = {
+        "run": run,
+        "env": env,
+        "config": read_json("--config", config).data,
+        "stop": read_json("--stop", stop).data,
+    }
+    return prepare(Source("command line", {name: written}), override)
+
+
+def _split(source: Source) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Modules to import for all experiments, and the experiments as written."""
+    data = source.data
+    if not isinstance(data, dict):
+        raise source.error((), "expected experiments, `<name>: {run: ..., env: ...}`")
+    if isinstance(data.get("run"), str):
+        raise source.error(
+            ("run",), "'run' stands at the top level; put a name above it and indent the rest"
+        )
+    shared = data.get("plugins") if isinstance(data.get("plugins"), list) else []
+    experiments = {key: value for key, value in data.items() if key != "plugins" or not shared}
+    if not experiments:
+        raise source.error((), "no experiment in this file, only plugins")
+    for name, spec in experiments.items():
+        if not isinstance(name, str) or "/" in name or name in {"", ".", ".."}:
+            raise source.error((name,), f"'{name}' cannot be an experiment's name: no '/' in it")
+        if not isinstance(spec, dict):
+            raise source.error((name,), f"experiment '{name}' has no keys; it needs at least `run`")
+    return list(shared or []), experiments
+
+
+def _make_importable(source: Source) -> None:
+    """Plugins may lie in the current folder or beside the experiment file."""
+    folders = [Path.cwd()]
+    if Path(source.label).is_file():
+        folders.append(Path(source.label).resolve().parent)
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def _prepare_one(
+    name: str, written: dict[str, Any], shared: list[str], source: Source, override: Override
+) -> Prepared:
+    translation = Translation()
+    data = copy.deepcopy(written)
+    options = override(data)
+    data = translation.experiment(name, data)
+    data["plugins"] = [*shared, *_listed(data.get("plugins", []), name, source)]
+
+    def fail(path: KeyPath, message: str) -> UserError:
+        for length in range(len(path), 0, -1):
+            if path[:length] in options:
+                return UserError(f"{options[path[:length]]}: {message}")
+        full = (name, *path)
+        while full and full not in translation.moved and full not in source.lines:
+            full = full[:-1]
+        return source.error(translation.moved.get(full, full), message)
+
+    spec = _validated(data, name, source, fail)
+    return _checked(name, spec, translation.notes, fail)
+
+
+def _listed(plugins: Any, name: str, source: Source) -> list[Any]:
+    if not isinstance(plugins, list):
+        raise source.error((name, "plugins"), "'plugins' must be a list of module names")
+    return plugins
+
+
+def _validated(data: dict[str, Any], name: str, source: Source, fail: Any) -> Experiment:
+    if "resources_per_trial" in data:
+        raise fail(
+            ("resources_per_trial",),
+            "RLlib computes a trial's resources from its config; set num_env_runners, "
+            "num_cpus_per_env_runner, num_learners or num_gpus_per_learner there",
+        )
+    try:
+        return Experiment.model_validate(data)
+    except ValidationError as error:
+        path, message = first_problem(error, name)
+        raise fail(path[1:], message) from None
+
+
+def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepared:
+    from rllib_metarl.cli import checks
+
+    _check_restore(spec, fail)
+    checks.check_storage(storage_path(spec), fail)
+    _import_plugins(spec, fail)
+    algorithm = _algorithm(spec, fail)
+    checker = checks.ConfigChecker(algorithm)
+    config = checker.check(spec.config, spec.run, fail)
+    config = _with_environment(spec, config, fail)
+    built = checks.build_configs(checker, config, fail)
+    origin = algorithm.__module__.partition(".")[0]
+    notes = notes + checks.check_stop(spec.stop, origin, built[0], fail)
+    _check_score(spec, origin, fail)
+    return Prepared(name, spec, algorithm, config, built[0], notes, len(built) * spec.num_samples)
+
+
+def storage_path(spec: Experiment) -> str:
+    """Where results go: the experiment's storage path, or ``~/ray_results``."""
+    path = spec.storage_path or "~/ray_results"
+    return path if "://" in path else str(Path(path).expanduser().absolute())
+
+
+def _check_restore(spec: Experiment, fail: Any) -> None:
+    if spec.restore and not Path(spec.restore).expanduser().is_dir():
+        raise fail(("restore",), f"restore: no checkpoint directory at '{spec.restore}'")
+
+
+def _import_plugins(spec: Experiment, fail: Any) -> None:
+    from rllib_metarl.cli.catalogue import register_everything
+    from rllib_metarl.cli.values import import_plugin
+
+    register_everything()
+    for index, plugin in enumerate(spec.plugins):
+        try:
+            import_plugin(plugin)
+        except UserError as error:
+            raise fail(("plugins", index), str(error)) from None
+
+
+def _algorithm(spec: Experiment, fail: Any) -> type:
+    from rllib_metarl.cli.catalogue import algorithm_class
+
+    try:
+        return algorithm_class(spec.run)
+    except UserError as error:
+        raise fail(("run",), str(error)) from None
+
+
+def _with_environment(spec: Experiment, config: dict[str, Any], fail: Any) -> dict[str, Any]:
+    """The config with the environment in it and the new API stack switched on."""
+    from rllib_metarl.cli import catalogue, checks
+
+    if spec.env is not None and "env" in config:
+        raise fail(("config", "env"), "the environment is given twice: 'env' and 'config.env'")
+    env = spec.env if spec.env is not None else config.get("env")
+    place: KeyPath = ("env",) if spec.env is not None else ("config", "env")
+    if env is None and config.get("input_", config.get("input")) is None:
+        raise fail((), "no environment: set `env`, for example `env: DLCMDP/GridWorld-v0`")
+    names = env["grid_search"] if checks.is_grid(env) else [env] if env is not None else []
+    for one in names:
+        try:
+            catalogue.check_environment(one)
+        except UserError as error:
+            raise fail(place, str(error)) from None
+        checks.check_env_config(one, config.get("env_config"), fail)
+    new_stack = {
+        "enable_rl_module_and_learner": True,
+        "enable_env_runner_and_connector_v2": True,
+    }
+    return {**new_stack, **config, **({"env": env} if env is not None else {})}
+
+
+def _check_score(spec: Experiment, origin: str, fail: Any) -> None:
+    from rllib_metarl.report.metrics import reported_keys
+
+    key = spec.checkpoint_config.checkpoint_score_attribute
+    known = [*reported_keys(origin != "ray"), "training_iteration"]
+    if key and key not in known and origin in {"ray", "rllib_metarl"}:
+        raise fail(
+            ("checkpoint_config", "checkpoint_score_attribute"),
+            f"'{key}' is never reported{suggestion(key, known)}",
+        )

@@ -1,0 +1,121 @@
+"""Ctrl-C: finish the iteration, write a checkpoint, stop. A second Ctrl-C stops at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from ray.tune import Callback, Stopper
+from ray.tune.result import SHOULD_CHECKPOINT
+
+from rllib_metarl.report.metrics import flatten
+
+_active: list[Criteria] = []
+
+
+class Criteria(Stopper):
+    """Ends a trial once one of its stop criteria is met, or time is up.
+
+    Tune pickles the stopper with the experiment and revives it on resumption; the criteria of the
+    command that is running now must win, so that a longer ``stop`` continues a finished run.
+
+    Attributes:
+        stop: result key -> value at which a trial ends.
+        deadline: wall-clock time (Unix seconds) at which all trials end, or None.
+    """
+
+    def __init__(self, stop: dict[str, float], time_budget_s: float | None = None) -> None:
+        self.stop = stop
+        self.deadline = time.time() + time_budget_s if time_budget_s else None
+        self.idle = False
+        _active[:] = [self]
+
+    def __reduce__(self) -> Any:
+        return _revived, (self.stop,)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether a trial that reported ``result`` has come to its end."""
+        return self._late() or self.met(result)
+
+    def met(self, result: dict[str, Any]) -> bool:
+        """Whether a result fulfils one of the stop criteria."""
+        flat = flatten(result)
+        return any(key in flat and flat[key] >= value for key, value in self.stop.items())
+
+    def stop_all(self) -> bool:
+        """Whether trials that have not begun should not begin any more."""
+        return self._late() and self.idle
+
+    def _late(self) -> bool:
+        return self.deadline is not None and time.time() >= self.deadline
+
+
+class Interrupt(Callback):
+    """Turns SIGINT and SIGTERM into a checkpoint of every running trial and a clean end.
+
+    Attributes:
+        requested: a signal has arrived.
+    """
+
+    def __init__(self, criteria: Criteria) -> None:
+        self.requested = False
+        self._criteria = criteria
+        self._saved: set[str] = set()
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Ask for a checkpoint of an iteration that ended after the signal."""
+        if self.requested:
+            result[SHOULD_CHECKPOINT] = True
+
+    def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Remember that the trial's checkpoint is whole."""
+        if self.requested:
+            self._saved.add(trial.trial_id)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Leave Tune's loop once every running trial has its checkpoint."""
+        running = {trial.trial_id for trial in trials if trial.status == trial.RUNNING}
+        self._criteria.idle = not running
+        if self.requested and running <= self._saved:
+            # Tune's own way to end a run whose trials stay resumable.
+            signal.raise_signal(signal.SIGUSR1)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.requested:
+            sys.stderr.write("\nstopped at once, without a checkpoint of this iteration\n")
+            sys.stderr.flush()
+            _abort()
+        self.requested = True
+        sys.stderr.write(
+            "\nstopping: finishing this iteration to write a checkpoint; "
+            "Ctrl-C again stops at once\n"
+        )
+        sys.stderr.flush()
+
+
+def _abort() -> None:
+    """End this process without waiting for trials; Ray's processes end with their driver."""
+    import ray
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ray.shutdown()
+    os._exit(130)
+
+
+def _revived(stop: dict[str, float]) -> Criteria:
+    return _active[0] if _active else Criteria(stop)

@@ -1,0 +1,196 @@
+"""The ``rllib`` command.
+
+Exit codes: 0 done; 1 a trial failed; 2 something in the command or the file is wrong; 130 stopped
+by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rllib_metarl.errors import UserError
+
+app = typer.Typer(
+    name="rllib",
+    help="Train and evaluate meta-RL agents, and RLlib's own, on Ray RLlib's new API stack.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+train_app = typer.Typer(help="Train: from an experiment file, or from options.")
+app.add_typer(train_app, name="train")
+
+Stop = Annotated[
+    str | None,
+    typer.Option("--stop", "-s", help="JSON: result key -> value at which a trial ends."),
+]
+Config = Annotated[
+    str | None, typer.Option("--config", "-c", help="JSON: config keys; they overrule the file's.")
+]
+Env = Annotated[
+    str | None, typer.Option("--env", "-e", help="Environment: an id, or module:id, or a class.")
+]
+Samples = Annotated[int | None, typer.Option("--num-samples", help="Trials per grid point.")]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage-path", help="Where results go.  [default: ~/ray_results]"),
+]
+Restore = Annotated[
+    str | None, typer.Option("--restore", help="Start from the weights of this checkpoint.")
+]
+Frequency = Annotated[
+    int | None, typer.Option("--checkpoint-freq", help="Iterations between checkpoints.")
+]
+AtEnd = Annotated[
+    bool | None,
+    typer.Option("--checkpoint-at-end/--no-checkpoint-at-end", help="Checkpoint at the end."),
+]
+Keep = Annotated[
+    int | None, typer.Option("--keep-checkpoints-num", help="How many checkpoints stay.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the run.")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="Module to import first; may be given several times."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the last run with the same name and storage path.")
+]
+Address = Annotated[
+    str | None, typer.Option("--ray-address", help="Join this Ray cluster.  [default: a local one]")
+]
+Cpus = Annotated[
+    int | None, typer.Option("--ray-num-cpus", help="CPUs of the local cluster.  [default: all]")
+]
+Json = Annotated[Path | None, typer.Option("--json", help="Write a summary to this file.")]
+Verbose = Annotated[
+    int, typer.Option("-v", "--verbose", count=True, help="Show Ray's logs; twice for more.")
+]
+
+
+@train_app.callback(invoke_without_command=True)
+def train(
+    context: typer.Context,
+    run: Annotated[
+        str | None, typer.Option("--run", "-r", "--algo", "-a", help="Algorithm: see `rllib list`.")
+    ] = None,
+    env: Env = None,
+    config: Config = None,
+    stop: Stop = None,
+    name: Annotated[
+        str, typer.Option("--experiment-name", "-n", help="Directory below the storage path.")
+    ] = "default",
+    num_samples: Samples = None,
+    storage_path: Storage = None,
+    restore: Restore = None,
+    checkpoint_freq: Frequency = None,
+    checkpoint_at_end: AtEnd = None,
+    keep_checkpoints_num: Keep = None,
+    seed: Seed = None,
+    plugin: Plugins = None,
+    resume: Resume = False,
+    ray_address: Address = None,
+    ray_num_cpus: Cpus = None,
+    json: Json = None,
+    verbose: Verbose = 0,
+) -> None:
+    """Train: `rllib train file FILE.yaml`, or `rllib train --run NAME --env ID`."""
+    if context.invoked_subcommand is not None:
+        return
+    from rllib_metarl.cli.train import train_named
+
+    raise typer.Exit(train_named(name, run, _options(dict(locals())), context.obj))
+
+
+@train_app.command("file")
+def train_file(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Experiment file (YAML).")],
+    env: Env = None,
+    config: Config = None,
+    stop: Stop = None,
+    num_samples: Samples = None,
+    storage_path: Storage = None,
+    restore: Restore = None,
+    checkpoint_freq: Frequency = None,
+    checkpoint_at_end: AtEnd = None,
+    keep_checkpoints_num: Keep = None,
+    seed: Seed = None,
+    plugin: Plugins = None,
+    resume: Resume = False,
+    ray_address: Address = None,
+    ray_num_cpus: Cpus = None,
+    json: Json = None,
+    verbose: Verbose = 0,
+) -> None:
+    """Train the experiments of a file; options overrule what it says."""
+    from rllib_metarl.cli import train as commands
+
+    raise typer.Exit(commands.train_file(file, _options(dict(locals())), context.obj))
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or a run's directory.")],
+    episodes: Annotated[int, typer.Option("--episodes", min=1, help="Held-out meta-episodes.")] = 512,
+    seed: Annotated[int | None, typer.Option("--seed", help="Other held-out tasks.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+) -> None:
+    """Evaluate a checkpoint: greedy policy, held-out tasks."""
+    from rllib_metarl.cli.evaluate import evaluate as run
+
+    raise typer.Exit(run(checkpoint, episodes, seed, json))
+
+
+@app.command("list")
+def list_names() -> None:
+    """Name algorithms, environments and tuned examples."""
+    from rllib_metarl.cli.listing import show_list
+
+    raise typer.Exit(show_list())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit code. What a person can mend is told in one line."""
+    arguments = sys.argv[1:] if argv is None else argv
+    command = typer.main.get_command(app)
+    try:
+        code: Any = command.main(arguments, prog_name="rllib", standalone_mode=False, obj=arguments)
+        return int(code or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return _usage(error)
+
+
+def _options(values: dict[str, Any]) -> Any:
+    from dataclasses import fields
+
+    from rllib_metarl.cli.train import Options
+
+    known = {field.name for field in fields(Options)}
+    plugins = tuple(values.get("plugin") or ())
+    return Options(plugins=plugins, **{k: v for k, v in values.items() if k in known})
+
+
+def _usage(error: Exception) -> int:
+    """The exit code of click's own errors (unknown option, missing argument); others go on up."""
+    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if show is None or code is None:
+        if type(error).__name__ == "Abort":
+            return 130
+        raise error
+    show(file=sys.stderr)
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Running checked experiments through Ray Tune."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune import ExperimentAnalysis, ResumeConfig
+from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback
+
+from rllib_metarl.cli.display import Display
+from rllib_metarl.cli.experiment import Prepared, storage_path
+from rllib_metarl.cli.interrupt import Criteria, Interrupt
+from rllib_metarl.cli.summary import Recorder, combined
+from rllib_metarl.errors import UserError
+from rllib_metarl.report.tensorboard import TensorBoard
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an experiment ended.
+
+    Attributes:
+        summary: numbers for ``--json``.
+        interrupted: a signal stopped it; it can be resumed.
+        failures: one sentence for each trial that failed.
+    """
+
+    summary: dict[str, Any]
+    interrupted: bool
+    failures: list[str]
+
+
+def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
+    """Run one experiment to its end, or until a signal.
+
+    Args:
+        experiment: what to run.
+        resume: continue the trials of the last run in the experiment's directory.
+        began: when the command began, in Unix seconds.
+    """
+    spec = experiment.spec
+    criteria = Criteria(dict(spec.stop), spec.time_budget_s)
+    resume_config = _resume_config(experiment, criteria) if resume else None
+    recorder = Recorder()
+    display = Display(criteria.stop, spec.time_budget_s, experiment.variants)
+    with Interrupt(criteria) as interrupt, display:
+        analysis = tune.run(
+            _tune_experiment(experiment, criteria),
+            callbacks=[
+                JsonLoggerCallback(),
+                CSVLoggerCallback(),
+                TensorBoard(),
+                recorder,
+                interrupt,
+                display,
+            ],
+            resume_config=resume_config,
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
+    trials = analysis.trials or []
+    failures = [_failure(trial) for trial in trials if trial.status == trial.ERROR]
+    summary = combined(
+        experiment.name, [recorder.trial(trial) for trial in trials], time.time() - began
+    )
+    return Outcome(summary, interrupt.requested, failures)
+
+
+def directory(experiment: Prepared) -> Path:
+    """The experiment's directory, below its storage path."""
+    return Path(storage_path(experiment.spec)) / experiment.name
+
+
+def can_resume(experiment: Prepared) -> bool:
+    """Whether an earlier run has left a record from which it can be continued.
+
+    Raises:
+        UserError: the storage is not a local directory.
+    """
+    if "://" in storage_path(experiment.spec):
+        raise UserError("--resume works with a storage path on this machine only")
+    return any(directory(experiment).glob("experiment_state-*.json"))
+
+
+def changed_keys(experiment: Prepared) -> list[str]:
+    """Config keys whose value differs from that with which the earlier run was started."""
+    trials = _earlier(experiment).trials or []
+    if not trials:
+        return []
+    old = trials[0].config
+    return [
+        key
+        for key, value in experiment.config.items()
+        if _plain(value) is not None and _plain(old.get(key)) != _plain(value)
+    ]
+
+
+def _earlier(experiment: Prepared) -> ExperimentAnalysis:
+    return ExperimentAnalysis(str(directory(experiment)), trials=None)
+
+
+def _resume_config(experiment: Prepared, criteria: Criteria) -> ResumeConfig:
+    """Continue what was interrupted or failed, and what a longer ``stop`` gives more to do."""
+    kinds = ResumeConfig.ResumeType
+    trials = _earlier(experiment).trials or []
+    ended = [trial for trial in trials if trial.status == trial.TERMINATED]
+    longer = any(not criteria.met(trial.last_result or {}) for trial in ended)
+    return ResumeConfig(
+        finished=kinds.RESUME if longer else kinds.SKIP,
+        unfinished=kinds.RESUME,
+        errored=kinds.RESUME,
+    )
+
+
+def _tune_experiment(experiment: Prepared, criteria: Criteria) -> tune.Experiment:
+    spec = experiment.spec
+    return tune.Experiment(
+        experiment.name,
+        _runnable(experiment),
+        stop=criteria,
+        config=experiment.config,
+        num_samples=spec.num_samples,
+        storage_path=storage_path(spec),
+        checkpoint_config=tune.CheckpointConfig(**spec.checkpoint_config.model_dump()),
+        export_formats=spec.export_formats,
+        log_to_file=spec.log_to_file,
+        max_failures=spec.max_failures,
+        restore=spec.restore,
+    )
+
+
+def _runnable(experiment: Prepared) -> Any:
+    """The name where Tune knows it, so that trials are called by it; otherwise the class."""
+    from ray.tune.registry import TRAINABLE_CLASS, _global_registry
+
+    name = experiment.spec.run
+    return name if _global_registry.contains(TRAINABLE_CLASS, name) else experiment.algorithm
+
+
+def _failure(trial: Any) -> str:
+    error = trial.get_pickled_error() or trial.get_error()
+    place = f" (details: {trial.error_file})" if trial.error_file else ""
+    return f"trial {trial} failed: {reason(error)}{place}"
+
+
+def reason(error: Any) -> str:
+    """The innermost cause of a failure in a Ray process, in one line."""
+    while getattr(error, "cause", None) is not None:
+        error = error.cause
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, UserError):
+        return str(error)
+    return lines[-1] if lines else type(error).__name__
+
+
+def _plain(value: Any) -> str | None:
+    if isinstance(value, dict) and "grid_search" in value:
+        return None
+    try:
+        return json.dumps(value, sort_keys=True)
+    except TypeError:
+        return None

@@ -1,0 +1,80 @@
+"""The experiment file's own keys, as pydantic models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rllib_metarl.cli.names import suggestion
+from rllib_metarl.cli.source import KeyPath
+
+_Count = Annotated[int, Field(ge=1)]
+_Seconds = Annotated[float, Field(gt=0)]
+
+
+class CheckpointSettings(BaseModel):
+    """When a trial is checkpointed and which checkpoints stay (ray.tune.CheckpointConfig)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    checkpoint_frequency: Annotated[int, Field(ge=0)] = 0
+    checkpoint_at_end: bool = True
+    num_to_keep: _Count | None = None
+    checkpoint_score_attribute: str | None = None
+    checkpoint_score_order: Literal["max", "min"] = "max"
+
+
+class Experiment(BaseModel):
+    """One experiment: what to run, on what, until when, and where results go.
+
+    The keys are those of Ray 2.40's experiment files, and ``plugins``.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    run: str
+    env: str | dict[str, Any] | None = None
+    stop: dict[str, float | int | bool] = {}
+    config: dict[str, Any] = {}
+    num_samples: _Count = 1
+    time_budget_s: _Seconds | None = None
+    storage_path: str | None = None
+    max_failures: Annotated[int, Field(ge=-1)] = 0
+    restore: str | None = None
+    checkpoint_config: CheckpointSettings = CheckpointSettings()
+    export_formats: list[str] = []
+    log_to_file: bool | str | list[str] = False
+    plugins: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _integers_may_be_seconds(cls, data: Any) -> Any:
+        # `time_budget_s: 60` is an int in YAML; strict floats accept it, bools must not pass.
+        if isinstance(data, dict) and isinstance(data.get("time_budget_s"), bool):
+            raise ValueError("time_budget_s: expected a number of seconds")
+        return data
+
+
+def first_problem(error: ValidationError, name: str) -> tuple[KeyPath, str]:
+    """The first problem pydantic found, as (key path, sentence with the mend)."""
+    problem = error.errors()[0]
+    path = (name, *problem["loc"])
+    known = _fields_at(problem["loc"])
+    key = str(problem["loc"][-1]) if problem["loc"] else name
+    if problem["type"] == "extra_forbidden":
+        return path, f"unknown key '{key}'{suggestion(key, known)} (known: {', '.join(known)})"
+    if problem["type"] == "missing":
+        return path, f"'{key}' is missing, for example `run: DynaMITE`"
+    shown = ".".join(str(part) for part in problem["loc"] if not _is_type_name(part))
+    return path, f"'{shown}': {problem['msg']}, got {problem['input']!r}"
+
+
+def _fields_at(loc: tuple[Any, ...]) -> list[str]:
+    model = CheckpointSettings if loc[:1] == ("checkpoint_config",) else Experiment
+    return sorted(model.model_fields)
+
+
+def _is_type_name(part: Any) -> bool:
+    # Members of a union appear in pydantic's locations as their type's name.
+    return isinstance(part, str) and (part in {"str", "bool", "int", "float"} or "[" in part)

@@ -1,0 +1,93 @@
+"""Starting and ending Ray for one command: local, quiet, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+_ENVIRONMENT = {
+    # A localhost-only cluster. Ray replaces `_node_ip_address="127.0.0.1"` by the machine's
+    # outward address and listens on all interfaces, unless multi-node clusters are ruled out.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Tune's old output engine is silent at verbosity 0; the live display is this project's own.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # How old the record of an experiment may be when its process is killed.
+    "TUNE_GLOBAL_CHECKPOINT_S": "2",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+}
+
+
+def quiet(verbose: int = 0) -> None:
+    """Set what Ray reads from the process environment, and silence its logs.
+
+    Must run before ray is imported; a variable that is already set is left alone.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if verbose == 0:
+        os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+        warnings.filterwarnings("ignore")
+        for name in ("ray", "ray.rllib", "ray.tune", "gymnasium"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def ray_session(
+    plugins: list[str], verbose: int = 0, address: str | None = None, num_cpus: int | None = None
+) -> Iterator[None]:
+    """Ray for the length of a ``with`` block; always shut down at its end.
+
+    Args:
+        plugins: modules that every worker imports first, so that their environments exist there.
+        verbose: 0 hides Ray's and the workers' logs, 1 and more shows them.
+        address: an existing cluster to join instead of starting one on this machine.
+        num_cpus: CPUs that a local cluster counts with; all of them by default.
+    """
+    import ray
+
+    _ensure_token(address)
+    os.environ["RLLIB_METARL_PLUGINS"] = ",".join(plugins)
+    local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": num_cpus}
+    ray.init(
+        address=address or "local",
+        log_to_driver=verbose > 0,
+        logging_level=logging.INFO if verbose > 1 else logging.CRITICAL,
+        runtime_env={
+            "env_vars": {"RLLIB_METARL_PLUGINS": ",".join(plugins)},
+            "worker_process_setup_hook": "rllib_metarl.cli.session.prepare_worker",
+        },
+        **({} if address else local),
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def prepare_worker() -> None:
+    """Run in each Ray worker when it starts: register environments by importing their modules."""
+    import importlib
+
+    warnings.filterwarnings("ignore")
+    importlib.import_module("rllib_metarl.envs")
+    for plugin in filter(None, os.environ.get("RLLIB_METARL_PLUGINS", "").split(",")):
+        importlib.import_module(plugin)
+
+
+def _ensure_token(address: str | None) -> None:
+    """Give a local cluster a token of its own where the user has none, and write no file."""
+    has_file = (Path.home() / ".ray" / "auth_token").exists()
+    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    if address is None and not has_file and not given:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -1,0 +1,208 @@
+"""``rllib train``: options to experiments, experiments to runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rllib_metarl.cli.source import KeyPath, read_json
+from rllib_metarl.errors import UserError
+
+if TYPE_CHECKING:
+    from rllib_metarl.cli.experiment import Prepared
+    from rllib_metarl.cli.runner import Outcome
+
+INTERRUPTED, FAILED = 130, 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was given on the command line besides the experiment itself."""
+
+    stop: str | None = None
+    config: str | None = None
+    env: str | None = None
+    num_samples: int | None = None
+    storage_path: str | None = None
+    restore: str | None = None
+    checkpoint_freq: int | None = None
+    checkpoint_at_end: bool | None = None
+    keep_checkpoints_num: int | None = None
+    seed: int | None = None
+    plugins: tuple[str, ...] = ()
+    resume: bool = False
+    ray_address: str | None = None
+    ray_num_cpus: int | None = None
+    json: Path | None = None
+    verbose: int = 0
+
+    def apply(self, spec: dict[str, Any]) -> dict[KeyPath, str]:
+        """Overrule one experiment; returns the option behind each changed key path."""
+        origin: dict[KeyPath, str] = {}
+        self._apply_plain(spec, origin)
+        self._apply_checkpoints(spec, origin)
+        self._apply_config(spec, origin)
+        if self.stop is not None:
+            spec["stop"] = read_json("--stop", self.stop).data
+            origin[("stop",)] = "--stop"
+        return origin
+
+    def _apply_plain(self, spec: dict[str, Any], origin: dict[KeyPath, str]) -> None:
+        for key in ("env", "num_samples", "storage_path", "restore"):
+            value = getattr(self, key)
+            if value is not None:
+                spec[key] = value
+                origin[(key,)] = "--" + key.replace("_", "-")
+        if self.plugins and isinstance(spec.get("plugins", []), list):
+            spec["plugins"] = [*spec.get("plugins", []), *self.plugins]
+
+    def _apply_checkpoints(self, spec: dict[str, Any], origin: dict[KeyPath, str]) -> None:
+        settings = {
+            "checkpoint_frequency": (self.checkpoint_freq, "--checkpoint-freq"),
+            "checkpoint_at_end": (self.checkpoint_at_end, "--checkpoint-at-end"),
+            "num_to_keep": (self.keep_checkpoints_num, "--keep-checkpoints-num"),
+        }
+        for key, (value, option) in settings.items():
+            if value is not None and isinstance(spec.setdefault("checkpoint_config", {}), dict):
+                spec["checkpoint_config"][key] = value
+                origin[("checkpoint_config", key)] = option
+
+    def _apply_config(self, spec: dict[str, Any], origin: dict[KeyPath, str]) -> None:
+        changed = read_json("--config", self.config).data
+        option = dict.fromkeys(changed, "--config")
+        if self.seed is not None:
+            changed["seed"], option["seed"] = self.seed, "--seed"
+        if isinstance(spec.setdefault("config", {}), dict):
+            spec["config"].update(changed)
+            origin.update({("config", key): name for key, name in option.items()})
+
+
+def train_file(path: Path, options: Options, argv: list[str]) -> int:
+    """``rllib train file``: run the experiments of a file; returns the exit code."""
+
+    def load() -> list[Prepared]:
+        from rllib_metarl.cli.experiment import from_file
+
+        return from_file(path, options.apply)
+
+    from rllib_metarl.cli.source import read_yaml
+
+    read_yaml(path)  # A file that cannot be read is told at once, before heavy imports.
+    return _train(load, options, argv)
+
+
+def train_named(name: str, run: str | None, options: Options, argv: list[str]) -> int:
+    """``rllib train --run``: run one experiment given by options; returns the exit code."""
+    if not run:
+        raise UserError(
+            "nothing to train: `rllib train file FILE.yaml`, or `rllib train --run NAME --env ID`"
+        )
+    read_json("--config", options.config)
+    read_json("--stop", options.stop)
+
+    def load() -> list[Prepared]:
+        from rllib_metarl.cli.experiment import prepare
+        from rllib_metarl.cli.source import Source
+
+        return prepare(Source("command line", {name: {"run": run}}), options.apply)
+
+    return _train(load, options, argv)
+
+
+def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]) -> int:
+    from rllib_metarl.cli.session import quiet, ray_session
+    from rllib_metarl.cli.summary import check_writable
+
+    began = time.time()
+    check_writable(options.json)
+    quiet(options.verbose)
+    experiments = load()
+    _print_notes(experiments)
+    todo = _with_resume(experiments, options)
+    plugins = list(dict.fromkeys(p for e in experiments for p in e.spec.plugins))
+    outcomes: list[Outcome] = []
+    with ray_session(plugins, options.verbose, options.ray_address, options.ray_num_cpus):
+        from rllib_metarl.cli.runner import run
+
+        for experiment, resume in todo:
+            outcomes.append(run(experiment, resume, began))
+            if outcomes[-1].interrupted:
+                break
+    return _report(outcomes, options, argv)
+
+
+def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Prepared, bool]]:
+    """Each experiment, and whether it continues an earlier run."""
+    if not options.resume:
+        return [(experiment, False) for experiment in experiments]
+    from rllib_metarl.cli.runner import can_resume, changed_keys, directory
+
+    chosen = [(experiment, can_resume(experiment)) for experiment in experiments]
+    if not any(resume for _, resume in chosen):
+        raise UserError(
+            f"--resume: no earlier run in {directory(experiments[0])}; leave --resume out to "
+            "start one, or give the --storage-path of the run"
+        )
+    for experiment, resume in chosen:
+        changed = changed_keys(experiment) if resume else []
+        if changed:
+            _note(
+                f"{experiment.name} goes on with the config it was started with; changed since "
+                f"and not used: {', '.join(changed)}"
+            )
+    return chosen
+
+
+def _print_notes(experiments: list[Prepared]) -> None:
+    for experiment in experiments:
+        for note in dict.fromkeys(experiment.notes):
+            _note(note)
+        if not experiment.spec.stop and not experiment.spec.time_budget_s:
+            _note(f"{experiment.name} has no stop criterion; it runs until Ctrl-C")
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr, flush=True)
+
+
+def _report(outcomes: list[Outcome], options: Options, argv: list[str]) -> int:
+    from rllib_metarl.cli.summary import write_json
+
+    summaries = [outcome.summary for outcome in outcomes]
+    if options.json is not None:
+        write_json(options.json, summaries[0] if len(summaries) == 1 else {"experiments": summaries})
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    interrupted = any(outcome.interrupted for outcome in outcomes)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr, flush=True)
+    for summary in summaries:
+        print(_closing(summary))
+    if failures or interrupted:
+        print(f"resume with: {resume_command(argv)}")
+    checkpoints = [s["checkpoint"] for s in summaries if s.get("checkpoint")]
+    print(f"checkpoint: {checkpoints[-1]}" if checkpoints else "checkpoint: none was written")
+    return INTERRUPTED if interrupted else FAILED if failures else 0
+
+
+def _closing(summary: dict[str, Any]) -> str:
+    parts = [f"{summary['experiment']}: {summary['env_steps']:,} env steps"]
+    parts.append(f"{summary['wall_s']:.0f} s")
+    if summary.get("env_steps_per_s"):
+        parts.append(f"{summary['env_steps_per_s']:,.0f} env steps/s")
+    if summary.get("return_mean") is not None:
+        parts.append(f"return {summary['return_mean']:.2f}")
+    if summary.get("normalised_score") is not None:
+        parts.append(f"normalised score {summary['normalised_score']:.3f}")
+    return ", ".join(parts)
+
+
+def resume_command(argv: list[str]) -> str:
+    """The command that continues the one with these arguments."""
+    return shlex.join(["rllib", *argv, *([] if "--resume" in argv else ["--resume"])])
+
+

@@ -1,0 +1,155 @@
+"""From meta-episodes to one right-padded `[B, T]` batch of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+from torch import Tensor
+
+from rllib_metarl.errors import UserError
+
+LABELS = ("context", "session", "switched")
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """B whole meta-episodes, right-padded to T steps; what an ELBO is computed on.
+
+    observation `[B, T + 1, O]`, action `[B, T, A]` (one-hot if discrete), reward `[B, T]`,
+    valid `[B, T]` bool, length `[B]`, session and switched `[B, T]` int64 or None where the env
+    gives no labels.
+    """
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    valid: Tensor
+    length: Tensor
+    session: Tensor | None = None
+    switched: Tensor | None = None
+
+    @property
+    def previous_action(self) -> Tensor:
+        """`[B, T + 1, A]` a_{t-1}, zeros at the start."""
+        return torch.nn.functional.pad(self.action, (0, 0, 1, 0))
+
+    @property
+    def previous_reward(self) -> Tensor:
+        """`[B, T + 1]` r_{t-1}, zero at the start."""
+        return torch.nn.functional.pad(self.reward, (1, 0))
+
+    def map(self, function: Any) -> Trajectories:
+        """Applies a function to every tensor."""
+        return replace(
+            self,
+            **{
+                f.name: function(value)
+                for f in fields(self)
+                if (value := getattr(self, f.name)) is not None
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What PPO needs beside the trajectories, `[B, T, ...]`; per meta-episode: `[B, ...]`.
+
+    final_belief `[B, D]`: after the last observation; terminated `[B]`: whether that was a true end.
+    """
+
+    trajectories: Trajectories
+    action: Tensor
+    log_prob: Tensor
+    logits: Tensor
+    belief: Tensor
+    final_belief: Tensor
+    terminated: Tensor
+    context: Tensor | None = None
+
+
+def rollout_from_episodes(
+    episodes: Sequence[Any], module: Any, device: torch.device | str = "cpu"
+) -> Rollout:
+    """Builds the batch of RLlib `SingleAgentEpisode`s that are whole meta-episodes.
+
+    Args:
+        episodes: whole meta-episodes, lengths may differ.
+        module: its `encode_action` turns actions into encoder inputs.
+
+    Raises:
+        UserError: if an episode begins in the middle of a meta-episode.
+    """
+    for episode in episodes:
+        if episode.t_started != 0:
+            raise UserError(
+                "an episode begins in the middle of a meta-episode: belief learners train on whole "
+                "meta-episodes. Set rollout_fragment_length to the horizon of the meta-episode."
+            )
+    lengths = np.array([len(episode) for episode in episodes])
+    longest = int(lengths.max())
+
+    def column(get: Any, extra: int = 0) -> Tensor:
+        return torch.as_tensor(_pad([get(e) for e in episodes], longest + extra), device=device)
+
+    def output(key: str) -> Tensor:
+        return column(lambda e: e.get_extra_model_outputs(key))
+
+    action = column(lambda e: e.get_actions())
+    labels = {key: output(key) for key in LABELS if key in episodes[0].extra_model_outputs}
+    trajectories = Trajectories(
+        observation=column(lambda e: np.asarray(e.get_observations(), np.float32), 1),
+        action=module.encode_action(action),
+        reward=column(lambda e: np.asarray(e.get_rewards(), np.float32)),
+        valid=torch.as_tensor(np.arange(longest) < lengths[:, None], device=device),
+        length=torch.as_tensor(lengths, device=device),
+        session=labels["session"].long() if "session" in labels else None,
+        switched=labels["switched"].long() if "switched" in labels else None,
+    )
+    return Rollout(
+        trajectories=trajectories,
+        action=action,
+        log_prob=output(Columns.ACTION_LOGP),
+        logits=output(Columns.ACTION_DIST_INPUTS),
+        belief=output("belief"),
+        final_belief=torch.as_tensor(
+            np.stack([e.custom_data["final_belief"] for e in episodes]), device=device
+        ),
+        terminated=torch.as_tensor([e.is_terminated for e in episodes], device=device),
+        context=labels.get("context"),
+    )
+
+
+def _pad(arrays: list[np.ndarray], length: int) -> np.ndarray:
+    """Stacks `[T_i, ...]` arrays into zero-padded `[B, length, ...]`."""
+    if all(len(array) == length for array in arrays):
+        return np.stack(arrays)
+    padded = np.zeros((len(arrays), length, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return padded
+
+
+def minibatches(
+    count: int, size: int, epochs: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Index tensors of shuffled minibatches, every element once an epoch.
+
+    The `count` elements are cut into round(count / size) parts as equal as possible, so that no
+    tiny remainder becomes a noisy gradient step.
+    """
+    parts = max(1, round(count / size))
+    for _ in range(epochs):
+        order = torch.randperm(count, generator=generator)
+        yield from torch.tensor_split(order, parts)
+
+
+def flatten_valid(columns: dict[str, Tensor], valid: Tensor) -> dict[str, Tensor]:
+    """`[B, T, ...]` columns as flat `[N, ...]` ones without the padding."""
+    if bool(valid.all()):
+        return {key: value.flatten(0, 1) for key, value in columns.items()}
+    return {key: value[valid] for key, value in columns.items()}

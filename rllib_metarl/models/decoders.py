@@ -1,0 +1,60 @@
+"""Decoders p(r | m, o, a, o') and p(o' | m, o, a): what the belief must be able to explain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rllib_metarl.models.mlp import activation as build_activation
+from rllib_metarl.models.mlp import mlp
+
+
+class PairDecoder(nn.Module):
+    """Decodes transition j from the latent at t, for many pairs (t, j) at once.
+
+    The first layer is linear in (latent, transition), so it is applied to each latent and to each
+    transition once and only its sum is formed per pair: with T^2 pairs that is most of the work.
+
+    Args:
+        latent_size: L.
+        transition_size: width of the transition's features.
+        output_size: width of the prediction.
+        hidden: widths of the hidden layers, at least one.
+    """
+
+    def __init__(
+        self,
+        latent_size: int,
+        transition_size: int,
+        output_size: int,
+        *,
+        hidden: tuple[int, ...] = (64, 64),
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        if not hidden:
+            raise ValueError("a decoder needs at least one hidden layer, e.g. decoder_hidden: [64]")
+        self.latent = nn.Linear(latent_size, hidden[0])
+        self.transition = nn.Linear(transition_size, hidden[0], bias=False)
+        self.first = build_activation(activation)
+        self.rest = mlp([*hidden, output_size], activation, last=False)
+
+    def forward(
+        self, latent: Tensor, transition: Tensor, pairs: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        """Decodes the K pairs.
+
+        Args:
+            latent: `[B, T_encode, L]` posterior samples.
+            transition: `[B, T_decode, F]` features of the transitions.
+            pairs: index tensors (b, t, j), each `[K]`.
+
+        Returns:
+            `[K, output_size]`.
+        """
+        b, t, j = pairs
+        from_latent = self.latent(latent).flatten(0, 1)
+        from_transition = self.transition(transition).flatten(0, 1)
+        rows = torch.index_select(from_latent, 0, b * latent.shape[1] + t)
+        columns = torch.index_select(from_transition, 0, b * transition.shape[1] + j)
+        return self.rest(self.first(rows + columns))

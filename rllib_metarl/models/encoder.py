@@ -1,0 +1,121 @@
+"""The recurrent belief encoder q(m | tau_:t) of VariBAD, with DynaMITE-RL's additions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rllib_metarl.models.mlp import mlp
+from rllib_metarl.ops.sessions import hold_at_switch
+
+State = dict[str, Tensor]
+
+
+class Belief(NamedTuple):
+    """What the encoder says after each observation; leading dimensions are `[B]` or `[B, T]`.
+
+    mean, log_var: `[..., L]`, the Gaussian posterior over the context.
+    termination_logit: `[...]`, log-odds that the transition just observed opened a new session.
+    """
+
+    mean: Tensor
+    log_var: Tensor
+    termination_logit: Tensor
+
+
+class BeliefEncoder(nn.Module):
+    """Embeds (a_{t-1}, r_{t-1}, o_t), runs a GRU over them and reads the posterior from its state.
+
+    With `prior_conditioning` the posterior also sees the belief that the previous session ended
+    with. Which session is the previous one is decided by the termination head, in training as in
+    acting, so that both see the same input.
+
+    Args:
+        observation_size, action_size: widths of o_t and of the (one-hot) action.
+        latent_size: L, the dimension of the context's posterior.
+        hidden_size: width of the GRU.
+        embedding: widths of the layers between the inputs and the GRU.
+        prior_conditioning: feed the previous session's belief to the posterior (DynaMITE-RL).
+        termination_threshold: predicted probability above which a session counts as ended.
+
+    Differs from the papers: VariBAD embeds action, reward and observation apart, one linear layer
+    each; one joint embedding contains that as a special case and can also multiply them. VariBAD's
+    belief 0 sees nothing, ours sees o_0. DynaMITE-RL feeds the previous session's belief to the
+    recurrent network; here it enters behind the GRU, as the belief read from the GRU alone, which
+    leaves no recursion over sessions, so whole meta-episodes are encoded in one call.
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        latent_size: int,
+        *,
+        hidden_size: int = 64,
+        embedding: tuple[int, ...] = (64, 64),
+        activation: str = "relu",
+        prior_conditioning: bool = False,
+        termination_threshold: float = 0.5,
+        log_var_range: tuple[float, float] = (-8.0, 4.0),
+    ) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self.hidden_size = hidden_size
+        self.prior_conditioning = prior_conditioning
+        self.termination_threshold = termination_threshold
+        self.log_var_range = log_var_range
+        inputs = observation_size + action_size + 1
+        self.embedding = mlp([inputs, *embedding], activation)
+        self.gru = nn.GRU(embedding[-1] if embedding else inputs, hidden_size, batch_first=True)
+        self.posterior = nn.Linear(hidden_size, 2 * latent_size)
+        self.termination = nn.Linear(hidden_size, 1)
+        # Starts at zero: conditioning begins as a no-op and is learnt.
+        self.conditioning = nn.Linear(2 * latent_size, 2 * latent_size, bias=False)
+        nn.init.zeros_(self.conditioning.weight)
+        if not prior_conditioning:
+            self.conditioning.requires_grad_(False)
+
+    def initial_state(self) -> State:
+        """The recurrent state before the first observation, without a batch dimension."""
+        zeros = torch.zeros
+        return {
+            "hidden": zeros(self.hidden_size),
+            "held_belief": zeros(2 * self.latent_size),
+            "last_belief": zeros(2 * self.latent_size),
+        }
+
+    def forward(
+        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
+    ) -> tuple[Belief, State]:
+        """Encodes `[B, T, ...]` sequences from a `[B, ...]` state.
+
+        Args:
+            observation: `[B, T, O]` o_t.
+            previous_action: `[B, T, A]` a_{t-1} (one-hot if discrete), zeros at a meta-episode's start.
+            previous_reward: `[B, T]` r_{t-1}, zero at a meta-episode's start.
+            state: `hidden [B, H]`, `held_belief [B, 2L]`, `last_belief [B, 2L]`.
+
+        Returns:
+            the beliefs `[B, T, ...]` and the state after the last step.
+        """
+        inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
+        features, hidden = self.gru(self.embedding(inputs), state["hidden"].unsqueeze(0))
+        raw = self.posterior(features)
+        termination_logit = self.termination(features).squeeze(-1)
+        held = self._previous_session_belief(raw, termination_logit, state)
+        mean, log_var = (raw + self.conditioning(held)).chunk(2, dim=-1)
+        belief = Belief(mean, log_var.clamp(*self.log_var_range), termination_logit)
+        new_state = {"hidden": hidden[0], "held_belief": held[:, -1], "last_belief": raw[:, -1]}
+        return belief, new_state
+
+    def _previous_session_belief(self, raw: Tensor, logit: Tensor, state: State) -> Tensor:
+        """`[B, T, 2L]`: at each step the belief that the session before the current one ended with."""
+        if not self.prior_conditioning:
+            return state["held_belief"].unsqueeze(1).expand_as(raw)
+        ended = torch.sigmoid(logit) > self.termination_threshold
+        # One column in front so that a switch at the first step can look at the step before it.
+        beliefs = torch.cat([state["last_belief"].unsqueeze(1), raw.detach()], dim=1)
+        switch = torch.cat([torch.zeros_like(ended[:, :1]), ended], dim=1)
+        return hold_at_switch(beliefs, switch, state["held_belief"])[:, 1:]

@@ -1,0 +1,115 @@
+"""Policy and value networks over observation and belief."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rllib_metarl.models.mlp import activation as build_activation
+from rllib_metarl.models.mlp import mlp, orthogonal_
+
+
+class BeliefNetwork(nn.Module):
+    """Maps (observation, belief) to an output; used for the policy and for the value.
+
+    Args:
+        observation_size, belief_size, output_size: widths.
+        hidden: widths of the hidden layers.
+        conditioning: ``concat`` puts the belief beside the observation (VariBAD); ``film`` lets it
+            scale and shift every hidden layer's features (Perez et al. 2018), so that what the
+            observation means can depend on the context from the first gradient step on.
+        output_gain: orthogonal gain of the last layer; small for a policy that starts uniform.
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        belief_size: int,
+        output_size: int,
+        *,
+        hidden: tuple[int, ...] = (128, 128),
+        activation: str = "relu",
+        conditioning: str = "concat",
+        output_gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if conditioning not in ("concat", "film"):
+            raise ValueError(f"belief_conditioning {conditioning!r} is unknown; use concat or film")
+        self.film = conditioning == "film"
+        inputs = observation_size + (0 if self.film else belief_size)
+        widths = [inputs, *hidden]
+        self.layers = nn.ModuleList(
+            orthogonal_(nn.Linear(a, b), 2**0.5) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.activation = build_activation(activation)
+        self.modulation = nn.ModuleList()
+        if self.film:
+            self.modulation.extend(
+                orthogonal_(mlp([belief_size, 64, 2 * width], activation, last=False), 1.0)
+                for width in hidden
+            )
+        self.output = orthogonal_(nn.Linear(widths[-1], output_size), output_gain)
+
+    def forward(self, observation: Tensor, belief: Tensor) -> Tensor:
+        """`[..., O]`, `[..., 2L]` -> `[..., output_size]`."""
+        if not self.film:
+            x = torch.cat([observation, belief], dim=-1)
+            for layer in self.layers:
+                x = self.activation(layer(x))
+            return self.output(x)
+        x = observation
+        for layer, modulation in zip(self.layers, self.modulation, strict=True):
+            scale, shift = modulation(belief).chunk(2, dim=-1)
+            x = self.activation(layer(x) * (1.0 + scale) + shift)
+        return self.output(x)
+
+
+class ValueNetwork(nn.Module):
+    """A value function that learns in units of the returns' standard deviation (PopArt).
+
+    Returns of tens with a gradient clip of 0.5 starve whatever shares the clip and make the critic
+    crawl; here targets are standardised, and the last layer is rescaled whenever their mean and
+    standard deviation move, so that predictions stay what they were (van Hasselt et al. 2016).
+
+    Args:
+        rate: how fast mean and standard deviation follow the newest batch.
+    """
+
+    mean: Tensor
+    std: Tensor
+    initialised: Tensor
+
+    def __init__(
+        self, observation_size: int, belief_size: int, *, rate: float = 0.1, **network: object
+    ) -> None:
+        super().__init__()
+        self.rate = rate
+        self.network = BeliefNetwork(observation_size, belief_size, 1, **network)  # type: ignore[arg-type]
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
+        self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
+
+    def standardised(self, observation: Tensor, belief: Tensor) -> Tensor:
+        """Values `[...]` in standardised units."""
+        return self.network(observation, belief).squeeze(-1)
+
+    def forward(self, observation: Tensor, belief: Tensor) -> Tensor:
+        """Values `[...]` in units of the return."""
+        return self.standardised(observation, belief) * self.std + self.mean
+
+    def standardise(self, target: Tensor) -> Tensor:
+        """Returns `[...]` in standardised units."""
+        return (target - self.mean) / self.std
+
+    @torch.no_grad()
+    def follow(self, target: Tensor) -> None:
+        """Moves mean and standard deviation towards those of `target [...]`, keeping predictions."""
+        rate = self.rate if bool(self.initialised) else 1.0
+        mean = self.mean + rate * (target.mean() - self.mean)
+        std = (self.std + rate * (target.std() - self.std)).clamp_min(1e-3)
+        output = self.network.output
+        output.bias.mul_(self.std).add_(self.mean - mean).div_(std)
+        output.weight.mul_(self.std / std)
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+        self.initialised.fill_(True)

@@ -1,0 +1,51 @@
+"""Multi-layer perceptrons, the one building block that every network here shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from torch import nn
+
+ACTIVATIONS: Final[dict[str, type[nn.Module]]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+}
+
+
+def activation(name: str) -> nn.Module:
+    """Builds an activation by name.
+
+    Raises:
+        ValueError: if the name is not one of `ACTIVATIONS`.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation {name!r} is unknown; choose one of {sorted(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def mlp(sizes: Sequence[int], activation_name: str = "relu", *, last: bool = True) -> nn.Sequential:
+    """Linear layers `sizes[0] -> sizes[1] -> ...`, each followed by the activation.
+
+    Args:
+        sizes: input width, then the width of each layer.
+        activation_name: key of `ACTIVATIONS`.
+        last: whether the last layer is followed by the activation too.
+    """
+    layers: list[nn.Module] = []
+    for index, (width_in, width_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        layers.append(nn.Linear(width_in, width_out))
+        if last or index < len(sizes) - 2:
+            layers.append(activation(activation_name))
+    return nn.Sequential(*layers)
+
+
+def orthogonal_(module: nn.Module, gain: float) -> nn.Module:
+    """Initialises every linear layer orthogonally with zero biases, in place (Andrychowicz et al. 2021)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.orthogonal_(layer.weight, gain)
+            nn.init.zeros_(layer.bias)
+    return module

@@ -1,0 +1,275 @@
+"""Terms of the evidence lower bound of VariBAD and DynaMITE, each per step, pair or episode.
+
+Weights, and the mean over meta-episodes, are the caller's: the terms here are plain sums, and
+what is summed is in each docstring.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rllib_metarl.ops.gaussian import kl_divergence
+from rllib_metarl.ops.sessions import session_end_index, session_starts
+from rllib_metarl.ops.shapes import check_bool, check_shapes
+
+
+def bernoulli_log_prob(logits: Tensor, targets: Tensor) -> Tensor:
+    """log p(target) of independent Bernoullis: y log s(x) + (1 - y) log(1 - s(x)), s the sigmoid.
+
+    Args:
+        logits: ``[...]``.
+        targets: ``[...]`` in [0, 1], bool or numbers.
+
+    Returns:
+        ``[...]``, elementwise, <= 0, in nats.
+
+    Raises:
+        ValueError: where shapes differ.
+    """
+    check_shapes(
+        {"logits": (logits, "..."), "targets": (targets, "...")}, where="bernoulli_log_prob"
+    )
+    return -F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
+
+
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Squared distance sum_d (prediction_d - target_d)^2, without a factor 1/2.
+
+    Args:
+        prediction, target: ``[..., D]``.
+
+    Returns:
+        ``[...]``, in squared units of the target.
+
+    Raises:
+        ValueError: where shapes differ.
+    """
+    check_shapes(
+        {"prediction": (prediction, "... D"), "target": (target, "... D")}, where="squared_error"
+    )
+    return (prediction - target).square().sum(-1)
+
+
+def gaussian_log_prob(mean: Tensor, target: Tensor) -> Tensor:
+    """log N(target; mean, I) up to its constant: -1/2 sum_d (mean_d - target_d)^2.
+
+    Args:
+        mean, target: ``[..., D]``.
+
+    Returns:
+        ``[...]``, <= 0; the constant -D/2 log(2 pi) is left out.
+
+    Raises:
+        ValueError: where shapes differ.
+    """
+    check_shapes({"mean": (mean, "... D"), "target": (target, "... D")}, where="gaussian_log_prob")
+    return -0.5 * squared_error(mean, target)
+
+
+def pairwise_reconstruction(pair_loss: Tensor, mask: Tensor) -> Tensor:
+    """Sum over the pairs of a mask: out_b = sum_{t, j: M[b, t, j]} pair_loss[b, t, j].
+
+    Args:
+        pair_loss: ``[B, Te, Td]`` loss of decoding transition j from belief t.
+        mask: ``[B, Te, Td]`` bool.
+
+    Returns:
+        ``[B]``; entries outside the mask count as 0 even where they are not finite.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `mask` is not boolean.
+
+    Source: Zintgraf et al. 2020 (VariBAD), with the session mask of Liang et al. 2024.
+    """
+    check_shapes(
+        {"pair_loss": (pair_loss, "B Te Td"), "mask": (mask, "B Te Td")},
+        where="pairwise_reconstruction",
+    )
+    check_bool({"mask": mask}, where="pairwise_reconstruction")
+    return pair_loss.masked_fill(~mask, 0.0).sum((1, 2))
+
+
+def sum_pairs_by_episode(pair_loss: Tensor, episode_index: Tensor, batch_size: int) -> Tensor:
+    """Sum losses of listed pairs per meta-episode: out_b = sum_{k: episode_k = b} pair_loss_k.
+
+    Equals `pairwise_reconstruction` where the pairs come from `sessions.masked_pairs`.
+
+    Args:
+        pair_loss: ``[K]``.
+        episode_index: ``[K]`` int64 in 0..batch_size-1.
+        batch_size: B.
+
+    Returns:
+        ``[B]``; 0 for an episode without pairs.
+
+    Raises:
+        ValueError: where shapes differ.
+    """
+    check_shapes(
+        {"pair_loss": (pair_loss, "K"), "episode_index": (episode_index, "K")},
+        where="sum_pairs_by_episode",
+    )
+    return pair_loss.new_zeros(batch_size).index_add(0, episode_index, pair_loss)
+
+
+def session_chain_kl(
+    mean: Tensor,
+    log_var: Tensor,
+    session: Tensor,
+    valid: Tensor,
+    prior_mean: Tensor | None = None,
+    prior_log_var: Tensor | None = None,
+) -> Tensor:
+    """KL of each belief to its prior, the chain of beliefs of VariBAD cut at session starts.
+
+    out_0 = KL(q_0 || N(0, I)); inside a session out_t = KL(q_t || q_{t-1}), gradient through both;
+    at the first step t > 0 of a session out_t = KL(q_t || prior_t) where a prior is given, else
+    the chain goes on as in VariBAD.
+
+    Args:
+        mean, log_var: ``[B, T, D]`` beliefs q_t.
+        session: ``[B, T]`` integers.
+        valid: ``[B, T]`` bool, true on a prefix.
+        prior_mean, prior_log_var: ``[B, T, D]`` prior of the session that starts at t, read at
+            session starts only; both or none.
+
+    Returns:
+        ``[B, T]`` in nats, 0 on padding.
+
+    Raises:
+        ValueError: where shapes differ or one half of the prior is missing. TypeError: where
+            `valid` is not boolean.
+
+    Source: Zintgraf et al. 2020 (VariBAD); Liang et al. 2024 (DynaMITE-RL), prior
+    latent conditioning.
+    """
+    _check_beliefs(mean, log_var, session, valid, where="session_chain_kl")
+    mean, log_var = _blank(mean, valid), _blank(log_var, valid)
+    reference_mean, reference_log_var = _shift(mean), _shift(log_var)
+    if prior_mean is not None and prior_log_var is not None:
+        check_shapes(
+            {
+                "mean": (mean, "B T D"),
+                "prior_mean": (prior_mean, "B T D"),
+                "prior_log_var": (prior_log_var, "B T D"),
+            },
+            where="session_chain_kl",
+        )
+        restart = session_starts(session, valid)[..., None]
+        restart[:, 0] = False
+        reference_mean = torch.where(restart, prior_mean, reference_mean)
+        reference_log_var = torch.where(restart, prior_log_var, reference_log_var)
+    elif prior_mean is not None or prior_log_var is not None:
+        raise ValueError("session_chain_kl: give both prior_mean and prior_log_var, or neither")
+    kl = kl_divergence(mean, log_var, reference_mean, reference_log_var)
+    return kl.masked_fill(~valid, 0.0)
+
+
+def consistency_hinge(mean: Tensor, log_var: Tensor, session: Tensor, valid: Tensor) -> Tensor:
+    """Penalty on beliefs that move away from where their session ends.
+
+    out_t = max(KL(q_{t+1} || q_end) - KL(q_t || q_end), 0) for t and t+1 in one session, q_end
+    that session's last valid belief; 0 elsewhere, so always in the last column.
+
+    Args:
+        mean, log_var: ``[B, T, D]`` beliefs q_t.
+        session: ``[B, T]`` integers.
+        valid: ``[B, T]`` bool, true on a prefix.
+
+    Returns:
+        ``[B, T]`` in nats.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `valid` is not boolean.
+
+    Source: Liang et al. 2024 (DynaMITE-RL), session consistency.
+    """
+    _check_beliefs(mean, log_var, session, valid, where="consistency_hinge")
+    mean, log_var = _blank(mean, valid), _blank(log_var, valid)
+    end = session_end_index(session, valid)[..., None].expand_as(mean)
+    # q_end is a target: with its gradient, the loss could fall by moving the end to the beliefs.
+    kl = kl_divergence(mean, log_var, mean.detach().gather(1, end), log_var.detach().gather(1, end))
+    together = valid[:, :-1] & valid[:, 1:] & (session[:, :-1] == session[:, 1:])
+    hinge = torch.relu(kl[:, 1:] - kl[:, :-1]).masked_fill(~together, 0.0)
+    return F.pad(hinge, (0, 1))
+
+
+def termination_bce(
+    logits: Tensor, labels: Tensor, valid: Tensor, pos_weight: float | None = None
+) -> Tensor:
+    """Mean binary cross-entropy of the predicted session switches.
+
+    mean_{b, t valid} of -[w d log s(x) + (1 - d) log(1 - s(x))], s the sigmoid.
+
+    Args:
+        logits: ``[B, T]`` x, of P(d_t = 1).
+        labels: ``[B, T]`` d_t in {0, 1}, bool or numbers.
+        valid: ``[B, T]`` bool.
+        pos_weight: weight w of the switches, 1 where None: they are rare.
+
+    Returns:
+        Scalar in nats; 0 where nothing is valid.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `valid` is not boolean.
+
+    Source: Liang et al. 2024 (DynaMITE-RL), session termination.
+    """
+    check_shapes(
+        {"logits": (logits, "B T"), "labels": (labels, "B T"), "valid": (valid, "B T")},
+        where="termination_bce",
+    )
+    check_bool({"valid": valid}, where="termination_bce")
+    weight = None if pos_weight is None else logits.new_tensor(pos_weight)
+    loss = F.binary_cross_entropy_with_logits(
+        logits.masked_fill(~valid, 0.0),
+        labels.to(logits.dtype),
+        pos_weight=weight,
+        reduction="none",
+    )
+    return masked_mean(loss, valid)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the entries of `x` where `mask` is true.
+
+    Args:
+        x: ``[...]`` floats.
+        mask: ``[...]`` bool.
+
+    Returns:
+        Scalar; 0 where the mask is false everywhere. Entries outside may be anything.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `mask` is not boolean.
+    """
+    check_shapes({"x": (x, "..."), "mask": (mask, "...")}, where="masked_mean")
+    check_bool({"mask": mask}, where="masked_mean")
+    return x.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def _check_beliefs(
+    mean: Tensor, log_var: Tensor, session: Tensor, valid: Tensor, where: str
+) -> None:
+    check_shapes(
+        {
+            "mean": (mean, "B T D"),
+            "log_var": (log_var, "B T D"),
+            "session": (session, "B T"),
+            "valid": (valid, "B T"),
+        },
+        where=where,
+    )
+    check_bool({"valid": valid}, where=where)
+
+
+def _blank(x: Tensor, valid: Tensor) -> Tensor:
+    """Zero the padding of ``[B, T, D]``: masking the loss alone lets 0 * inf into gradients."""
+    return x.masked_fill(~valid[..., None], 0.0)
+
+
+def _shift(x: Tensor) -> Tensor:
+    """x_{t-1}, with zeros (mean and log-variance of N(0, I)) before the first step."""
+    return F.pad(x[:, :-1], (0, 0, 1, 0))

@@ -1,0 +1,163 @@
+"""Sessions of a DLCMDP: which steps share a context, where sessions start and end.
+
+session(t) is the number of switches strictly before transition t; ``switched[t]`` tells a switch
+between reward t-1 and observation t. Rows are right-padded: ``valid`` is true on a prefix.
+Session numbers on padding are never looked at.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rllib_metarl.ops.shapes import check_bool, check_shapes
+
+
+def session_index(switched: Tensor) -> Tensor:
+    """Number the sessions: session_t = sum_{k <= t} switched_k.
+
+    Args:
+        switched: ``[B, T]`` bool or 0/1; column 0 is 0 by convention, and counted if it is not.
+
+    Returns:
+        ``[B, T]`` int64.
+
+    Raises:
+        ValueError: where `switched` is not ``[B, T]``.
+    """
+    check_shapes({"switched": (switched, "B T")}, where="session_index")
+    return switched.to(torch.int64).cumsum(1)
+
+
+def same_session_mask(
+    session_encode: Tensor, session_decode: Tensor, valid_encode: Tensor, valid_decode: Tensor
+) -> Tensor:
+    """Session mask of the ELBO: M[b, t, j] = valid_t and valid_j and session_t = session_j.
+
+    Args:
+        session_encode, valid_encode: ``[B, Te]`` session of each belief (integers), and whether
+            the belief exists (bool).
+        session_decode, valid_decode: ``[B, Td]`` the same for each transition to decode.
+
+    Returns:
+        ``[B, Te, Td]`` bool.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where a mask is not boolean.
+
+    Source: Liang et al. 2024 (DynaMITE-RL), session masking.
+    """
+    check_shapes(
+        {
+            "session_encode": (session_encode, "B Te"),
+            "session_decode": (session_decode, "B Td"),
+            "valid_encode": (valid_encode, "B Te"),
+            "valid_decode": (valid_decode, "B Td"),
+        },
+        where="same_session_mask",
+    )
+    check_bool(
+        {"valid_encode": valid_encode, "valid_decode": valid_decode}, where="same_session_mask"
+    )
+    both_valid = valid_encode[:, :, None] & valid_decode[:, None, :]
+    return both_valid & (session_encode[:, :, None] == session_decode[:, None, :])
+
+
+def session_starts(session: Tensor, valid: Tensor) -> Tensor:
+    """Whether t is the first step of its session; the first step of the meta-episode is one.
+
+    Args:
+        session: ``[B, T]`` integers.
+        valid: ``[B, T]`` bool, true on a prefix.
+
+    Returns:
+        ``[B, T]`` bool, false on padding.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `valid` is not boolean.
+    """
+    _check_sessions(session, valid, where="session_starts")
+    first = torch.ones_like(valid[:, :1])
+    return valid & torch.cat([first, session[:, 1:] != session[:, :-1]], dim=1)
+
+
+def session_end_index(session: Tensor, valid: Tensor) -> Tensor:
+    """Index of the last valid step of the session that t is in; t itself on padding.
+
+    Args:
+        session: ``[B, T]`` integers.
+        valid: ``[B, T]`` bool, true on a prefix.
+
+    Returns:
+        ``[B, T]`` int64 in 0..T-1, fit for `torch.gather`.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `valid` is not boolean.
+    """
+    _check_sessions(session, valid, where="session_end_index")
+    time = torch.arange(session.shape[1], device=session.device).expand_as(session)
+    goes_on = torch.zeros_like(valid)
+    goes_on[:, :-1] = valid[:, :-1] & valid[:, 1:] & (session[:, :-1] == session[:, 1:])
+    # The nearest end at or after t: a running minimum from the right over the ends' indices.
+    ends = time.masked_fill(goes_on, session.shape[1])
+    return ends.flip(1).cummin(1).values.flip(1)
+
+
+def hold_at_switch(values: Tensor, switch: Tensor, initial: Tensor) -> Tensor:
+    """Hold the value before the last switch: the belief about the previous session.
+
+    out_t = values_{s-1}, s the latest index <= t with switch_s; `initial` where there is no such
+    s or s = 0.
+
+    Args:
+        values: ``[B, T, D]`` beliefs.
+        switch: ``[B, T]`` bool, (predicted) session starts.
+        initial: ``[D]`` or ``[B, D]``, held before the first switch.
+
+    Returns:
+        ``[B, T, D]``, differentiable in `values` and `initial`.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `switch` is not boolean.
+
+    Source: Liang et al. 2024 (DynaMITE-RL), prior latent conditioning.
+    """
+    sizes = check_shapes(
+        {
+            "values": (values, "B T D"),
+            "switch": (switch, "B T"),
+            "initial": (initial, "D" if initial.dim() == 1 else "B D"),
+        },
+        where="hold_at_switch",
+    )
+    check_bool({"switch": switch}, where="hold_at_switch")
+    batch, features = sizes["B"], sizes["D"]
+    time = torch.arange(sizes["T"], device=values.device)
+    last_switch = torch.where(switch, time, 0).cummax(1).values
+    # before[s] = values[s - 1] and before[0] = initial, so "no switch yet" may share index 0.
+    first = initial.expand(batch, features)[:, None].to(values.dtype)
+    before = torch.cat([first, values[:, :-1]], dim=1)
+    return before.gather(1, last_switch[..., None].expand(-1, -1, features))
+
+
+def masked_pairs(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices (b, t, j) of the true entries, so that only those pairs are decoded.
+
+    Args:
+        mask: ``[B, Te, Td]`` bool with K true entries.
+
+    Returns:
+        Three ``[K]`` int64 tensors: meta-episode, encoding time, decoding time, in row order.
+
+    Raises:
+        ValueError: where `mask` is not ``[B, Te, Td]``. TypeError: where it is not boolean.
+    """
+    check_shapes({"mask": (mask, "B Te Td")}, where="masked_pairs")
+    check_bool({"mask": mask}, where="masked_pairs")
+    episode, encode, decode = mask.nonzero(as_tuple=True)
+    return episode, encode, decode
+
+
+def _check_sessions(session: Tensor, valid: Tensor, where: str) -> None:
+    check_shapes({"session": (session, "B T"), "valid": (valid, "B T")}, where=where)
+    check_bool({"valid": valid}, where=where)

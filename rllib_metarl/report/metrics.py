@@ -1,0 +1,445 @@
+"""The one table of every metric: its tag, where it is found, what it means.
+
+``docs/metrics.md`` is printed from this table (``python -m rllib_metarl.report.metrics``), and a
+test holds table, page and the tags of a real run equal.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ENV_STEPS = "num_env_steps_sampled_lifetime"
+"""Result key of the x-axis: env steps sampled since the first iteration, over resumptions."""
+
+_LEARNER = "learners/default_policy/"
+_RUNNERS = "env_runners/"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        tag: its name in TensorBoard and in the live display.
+        paths: where it stands in an RLlib result, '/' between levels; the first one found counts.
+        meaning: what it is and how it is estimated.
+        unit: unit of the number.
+        healthy: what a good run shows.
+        own: True when only this project's algorithms report it.
+    """
+
+    tag: str
+    paths: tuple[str, ...]
+    meaning: str
+    unit: str
+    healthy: str
+    own: bool = False
+
+
+def _learner(name: str, tag: str, meaning: str, unit: str, healthy: str, own: bool) -> Metric:
+    return Metric(tag, (_LEARNER + name,), meaning, unit, healthy, own)
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "train/return_mean",
+        (_RUNNERS + "episode_return_mean",),
+        "Undiscounted return of a meta-episode under the exploring policy, mean over the most "
+        "recent ones (`metrics_num_episodes_for_smoothing`).",
+        "reward",
+        "rises; compare with the references of the environment",
+    ),
+    Metric(
+        "train/episode_len_mean",
+        (_RUNNERS + "episode_len_mean",),
+        "Steps of a meta-episode, mean over the same ones.",
+        "steps",
+        "the horizon, where it is fixed",
+    ),
+    Metric(
+        "eval/return_mean",
+        ("evaluation/return_mean", "evaluation/env_runners/episode_return_mean"),
+        "Undiscounted return of a meta-episode, greedy policy, mean over held-out tasks that are "
+        "the same at each evaluation.",
+        "reward",
+        "above `train/return_mean`, rising",
+    ),
+    Metric(
+        "eval/return_std",
+        ("evaluation/return_std",),
+        "Standard deviation of that return over the held-out meta-episodes.",
+        "reward",
+        "falls as every task is solved",
+        own=True,
+    ),
+    Metric(
+        "eval/normalised_score",
+        ("evaluation/normalised_score",),
+        "(return - blind) / (Bayes - blind): 0 is the best policy that ignores the evidence about "
+        "the context, 1 the Bayes-optimal one. Only where the environment knows its references.",
+        "1",
+        "0.9 and more at the end; stuck at or below 0: the belief is not used",
+        own=True,
+    ),
+    Metric(
+        "eval/episodes",
+        ("evaluation/episodes", "evaluation/env_runners/num_episodes"),
+        "Held-out meta-episodes of this evaluation.",
+        "meta-episodes",
+        "constant",
+    ),
+    Metric(
+        "eval/env_steps",
+        ("evaluation/env_steps", "evaluation/env_runners/num_env_steps_sampled"),
+        "Env steps of this evaluation; they are not training steps.",
+        "env steps",
+        "constant",
+    ),
+    _learner(
+        "vae_elbo",
+        "vae/elbo",
+        "Evidence lower bound on whole meta-episodes from the trajectory buffer: minus the "
+        "weighted reconstruction losses minus the weighted KL, per meta-episode.",
+        "nats",
+        "rises, then levels off",
+        True,
+    ),
+    _learner(
+        "vae_kl",
+        "vae/kl",
+        "KL between consecutive beliefs, KL(q_t || q_{t-1}); at a session's first step against "
+        "the session prior. Before weighting.",
+        "nats",
+        "small and positive; 0 means the belief never moves",
+        True,
+    ),
+    _learner(
+        "vae_reward_loss",
+        "vae/reward_loss",
+        "Negative log-likelihood of the rewards of the session, decoded from the belief.",
+        "nats",
+        "falls well below that of a constant guess",
+        True,
+    ),
+    _learner(
+        "vae_reward_accuracy",
+        "vae/reward_accuracy",
+        "Share of decoded rewards that fall on the right side of the midpoint between the "
+        "reward's values (binary rewards) or within tolerance (others).",
+        "1",
+        "towards 1",
+        True,
+    ),
+    _learner(
+        "vae_state_loss",
+        "vae/state_loss",
+        "Negative log-likelihood of the next observations, decoded from the belief; 0 while the "
+        "state decoder is off.",
+        "nats",
+        "falls",
+        True,
+    ),
+    _learner(
+        "vae_consistency",
+        "vae/consistency",
+        "Session consistency: mean of max(KL(q_{t+1} || q_end) - KL(q_t || q_end), 0) inside a "
+        "session. Before weighting.",
+        "nats",
+        "near 0: beliefs approach the session's last one",
+        True,
+    ),
+    _learner(
+        "vae_grad_norm",
+        "vae/grad_norm",
+        "Norm of the ELBO's gradient before clipping.",
+        "1",
+        "bounded, no spikes",
+        True,
+    ),
+    _learner(
+        "vae_learning_rate", "vae/learning_rate", "Step size of the ELBO's Adam.", "1", "as set", True
+    ),
+    _learner(
+        "vae_buffer_episodes",
+        "vae/buffer_episodes",
+        "Meta-episodes in the trajectory buffer.",
+        "meta-episodes",
+        "grows to the buffer's size",
+        True,
+    ),
+    _learner(
+        "vae_termination_loss",
+        "termination/loss",
+        "Binary cross-entropy of the head that predicts whether a session ends at this step.",
+        "nats",
+        "falls below the entropy of the switch rate",
+        True,
+    ),
+    _learner(
+        "vae_termination_accuracy",
+        "termination/accuracy",
+        "Share of steps whose session end is predicted rightly at threshold 0.5.",
+        "1",
+        "above 1 - switch rate, which always guessing 'no' gives",
+        True,
+    ),
+    _learner(
+        "belief_entropy",
+        "belief/entropy",
+        "Differential entropy of the Gaussian belief, mean over steps.",
+        "nats",
+        "falls as evidence is used; no collapse to very negative values",
+        True,
+    ),
+    _learner(
+        "policy_loss",
+        "ppo/policy_loss",
+        "Clipped surrogate loss, mean over minibatches.",
+        "1",
+        "small, around 0",
+        False,
+    ),
+    _learner(
+        "vf_loss",
+        "ppo/value_loss",
+        "Loss of the value head against the value targets.",
+        "reward^2",
+        "falls relative to the returns' variance",
+        False,
+    ),
+    _learner(
+        "vf_explained_var",
+        "ppo/explained_variance",
+        "1 - Var(target - value) / Var(target).",
+        "1",
+        "0.5 to 1; below 0 the value head is worse than a constant",
+        False,
+    ),
+    _learner(
+        "entropy",
+        "ppo/entropy",
+        "Entropy of the action distribution, mean over steps.",
+        "nats",
+        "falls slowly; near 0 early means exploration has stopped",
+        False,
+    ),
+    _learner(
+        "curr_entropy_coeff",
+        "ppo/entropy_coeff",
+        "Weight of the entropy bonus at this moment.",
+        "1",
+        "follows its schedule",
+        False,
+    ),
+    _learner(
+        "mean_kl_loss",
+        "ppo/kl",
+        "KL between the sampling policy and the updated one, mean over steps.",
+        "nats",
+        "0.001 to 0.05",
+        False,
+    ),
+    _learner(
+        "clip_fraction",
+        "ppo/clip_fraction",
+        "Share of steps whose probability ratio is clipped.",
+        "1",
+        "0.05 to 0.3",
+        True,
+    ),
+    _learner(
+        "policy_grad_norm",
+        "ppo/grad_norm",
+        "Norm of PPO's gradient before clipping.",
+        "1",
+        "bounded, no spikes",
+        True,
+    ),
+    Metric(
+        "ppo/learning_rate",
+        (_LEARNER + "policy_learning_rate", _LEARNER + "default_optimizer_learning_rate"),
+        "Step size of PPO's Adam.",
+        "1",
+        "follows its schedule",
+    ),
+    Metric(
+        "speed/env_steps_per_s",
+        (
+            "timing/env_steps_per_s",
+            _RUNNERS + "num_env_steps_sampled_lifetime_throughput/throughput_since_last_reduce",
+        ),
+        "Training env steps per second of this iteration, learning included.",
+        "env steps/s",
+        "steady",
+    ),
+    Metric(
+        "speed/sample_s",
+        ("timing/sample_s", "timers/env_runner_sampling_timer"),
+        "Time of one iteration spent in environments and policy inference.",
+        "s",
+        "steady",
+    ),
+    Metric(
+        "speed/learn_s",
+        ("timing/learn_s", "timers/learner_update_timer"),
+        "Time of one iteration spent in the learner's update.",
+        "s",
+        "steady",
+    ),
+    Metric(
+        "speed/vae_s",
+        ("timing/vae_s",),
+        "Time of one iteration spent on the ELBO; part of the learner's update.",
+        "s",
+        "steady",
+        own=True,
+    ),
+    Metric(
+        "progress/iteration",
+        ("training_iteration",),
+        "Training iterations since the start, over resumptions.",
+        "iterations",
+        "grows",
+    ),
+    Metric(
+        "progress/wall_s",
+        ("time_total_s",),
+        "Time spent in training iterations since the start, over resumptions.",
+        "s",
+        "grows",
+    ),
+)
+
+# What every RLlib algorithm on the new API stack reports besides the metrics above. Somebody may
+# stop on these; they are not drawn.
+_RLLIB_KEYS = (
+    ENV_STEPS,
+    "time_this_iter_s",
+    "time_since_restore",
+    "iterations_since_restore",
+    *(
+        prefix + _RUNNERS + name
+        for prefix in ("", "evaluation/")
+        for name in (
+            "episode_return_mean",
+            "episode_return_max",
+            "episode_return_min",
+            "episode_len_mean",
+            "episode_len_max",
+            "episode_len_min",
+            "episode_duration_sec_mean",
+            "num_episodes",
+            "num_episodes_lifetime",
+            "num_env_steps_sampled",
+            "num_env_steps_sampled_lifetime",
+            "agent_episode_return_mean/default_agent",
+            "module_episode_return_mean/default_policy",
+        )
+    ),
+    *(
+        _LEARNER + name
+        for name in (
+            "total_loss",
+            "vf_loss_unclipped",
+            "curr_kl_coeff",
+            "qf_loss",
+            "qf_mean",
+            "td_error_mean",
+            "alpha_loss",
+            "alpha_value",
+            "num_module_steps_trained_lifetime",
+        )
+    ),
+    "learners/__all_modules__/num_env_steps_trained_lifetime",
+)
+
+# Numbers below these levels are RLlib's own bookkeeping, not a user's metric.
+_BOOKKEEPING = re.compile(
+    r"(^|/)(timers?|connectors?|num_|weights_seq_no|diff_num|perf|actor_manager|"
+    r"env_to_module|module_to_env|learner_connector|agent_|module_|episode_|sample$|"
+    r"time_between|rlmodule_|env_reset|env_step|curr_|total_loss|vf_loss|default_optimizer)"
+)
+_EXTRA_ROOTS = (_RUNNERS, _LEARNER, "evaluation/", "custom/")
+
+
+def reported_keys(own: bool) -> list[str]:
+    """Result keys that an algorithm reports, and that a stop criterion may name.
+
+    Args:
+        own: for this project's algorithms; False for RLlib's.
+    """
+    keys = {path for metric in METRICS if own or not metric.own for path in metric.paths}
+    if not own:
+        keys = {key for key in keys if not key.startswith(("timing/", "evaluation/e", "evaluation/r"))}
+        keys |= {p for m in METRICS for p in m.paths if p.startswith("evaluation/env_runners/")}
+    return sorted(keys | set(_RLLIB_KEYS))
+
+
+def is_reported(key: str, own: bool) -> bool:
+    """Whether a stop criterion on ``key`` can ever be met."""
+    return key in reported_keys(own)
+
+
+def flatten(result: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested result as one dict with '/' between the levels."""
+    flat: dict[str, Any] = {}
+    for key, value in result.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}/"))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def tagged(result: Mapping[str, Any]) -> dict[str, float]:
+    """Tag -> number, for every metric of the table that a result holds and that is finite."""
+    flat = flatten(result)
+    found: dict[str, float] = {}
+    for metric in METRICS:
+        for path in metric.paths:
+            number = _number(flat.get(path))
+            if number is not None:
+                found[metric.tag] = number
+                break
+    return found
+
+
+def extras(result: Mapping[str, Any]) -> dict[str, float]:
+    """``extra/<path>`` -> number, for numbers that a user's own callbacks or learner logged."""
+    known = set(_RLLIB_KEYS) | {path for metric in METRICS for path in metric.paths}
+    found: dict[str, float] = {}
+    for path, value in flatten(result).items():
+        if not path.startswith(_EXTRA_ROOTS) or path in known:
+            continue
+        number = _number(value)
+        if number is not None and not _BOOKKEEPING.search(path):
+            found[f"extra/{path}"] = number
+    return found
+
+
+def markdown_table() -> str:
+    """The table of ``docs/metrics.md``."""
+    rows = ["| tag | result key | meaning | unit | healthy |", "|---|---|---|---|---|"]
+    for m in METRICS:
+        paths = "<br>".join(f"`{path}`" for path in m.paths)
+        meaning = m.meaning.replace("|", "\\|")
+        rows.append(f"| `{m.tag}` | {paths} | {meaning} | {m.unit} | {m.healthy} |")
+    return "\n".join(rows)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+if __name__ == "__main__":
+    print(markdown_table())

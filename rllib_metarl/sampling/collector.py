@@ -1,0 +1,287 @@
+"""The acting loop: one batched forward and one vector-env step at a time, whole meta-episodes out.
+
+Knows nothing of RLlib, so that training and evaluation step environments by the same code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from rllib_metarl.errors import UserError
+
+# Privileged labels delivered in `info`, each belonging to the transition that starts at o_t.
+LABELS = ("context", "session", "switched")
+
+
+@dataclass
+class MetaEpisode:
+    """One finished meta-episode of T steps.
+
+    observations `[T + 1, O]`, actions `[T]` or `[T, A]`, rewards `[T]`, belief `[T, D]` and logits
+    `[T, A]` as the policy saw and gave them, final_belief `[D]` after the last observation (for
+    bootstrapping where the end is a truncation), labels: arrays `[T, ...]` of `LABELS` where the
+    env gives them, env_index: the sub-env it was played in.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    belief: np.ndarray
+    logits: np.ndarray
+    log_prob: np.ndarray
+    final_belief: np.ndarray
+    terminated: bool
+    truncated: bool
+    env_index: int
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+
+class Collector:
+    """Steps a SAME_STEP vector env with a belief module and cuts finished meta-episodes out.
+
+    Unfinished meta-episodes continue in the next call, with the recurrent state they had.
+
+    Args:
+        env: a vector env whose metadata says ``AutoresetMode.SAME_STEP``.
+        module: has `initial_state`, `step`, `encode_action`, `needs_privileged`, `discrete`.
+        seed: seeds the stream that actions are drawn from.
+
+    Raises:
+        UserError: if the env autoresets in another way, or an oracle lacks the context.
+    """
+
+    def __init__(
+        self, env: gym.vector.VectorEnv, module: Any, *, seed: int = 0, device: Any = "cpu"
+    ) -> None:
+        mode = env.metadata.get("autoreset_mode")
+        if mode != gym.vector.AutoresetMode.SAME_STEP:
+            raise UserError(
+                f"vector env {env} has autoreset_mode {mode}: meta-episodes are cut only from "
+                "AutoresetMode.SAME_STEP envs. Build it with rllib_metarl.envs.make_vector."
+            )
+        self.env = env
+        self.module = module
+        self.device = torch.device(device)
+        self.generator = torch.Generator(device=self.device)
+        self.generator.manual_seed(seed)
+        self._observation: np.ndarray | None = None
+
+    def reset(self) -> None:
+        """Starts a new meta-episode in every sub-env; what was unfinished is dropped."""
+        self._observation, self._infos = self.env.reset()
+        self._steps: list[dict[str, Any]] = []
+        self._start = np.zeros(self.env.num_envs, dtype=np.int64)
+        self._state = self.module.initial_state(self.env.num_envs, self.device)
+        self._previous_action = torch.zeros(
+            self.env.num_envs, self.module.action_width, device=self.device
+        )
+        self._previous_reward = torch.zeros(self.env.num_envs, device=self.device)
+        self._check_finite(self._observation, "observation")
+
+    @property
+    def unfinished_steps(self) -> int:
+        """Steps of meta-episodes that have begun and not ended."""
+        if self._observation is None:
+            return 0
+        return int((len(self._steps) - self._start).sum())
+
+    @torch.inference_mode()
+    def collect(
+        self, min_steps: int = 0, *, min_episodes: int = 0, explore: bool = True
+    ) -> list[MetaEpisode]:
+        """Steps until finished meta-episodes hold `min_steps` steps and number `min_episodes`."""
+        if self._observation is None:
+            self.reset()
+        self.module.eval()
+        finished: list[MetaEpisode] = []
+        steps = 0
+        while steps < min_steps or len(finished) < min_episodes:
+            done = self._step(explore)
+            if done.any():
+                episodes = self._cut(done)
+                finished.extend(episodes)
+                steps += sum(map(len, episodes))
+        self._forget()
+        return finished
+
+    def _step(self, explore: bool) -> np.ndarray:
+        observation = torch.as_tensor(self._observation, device=self.device)
+        step = self.module.step(
+            observation,
+            self._previous_action,
+            self._previous_reward,
+            self._state,
+            self._privileged(self._infos),
+        )
+        action = self._act(step.logits, explore)
+        action_array = action.cpu().numpy()
+        labels = {key: self._infos[key] for key in LABELS if key in self._infos}
+        record = {
+            "observation": self._observation,
+            "action": action_array,
+            "belief": step.belief,
+            "logits": step.logits,
+            "labels": labels,
+        }
+        result = self.env.step(self._to_env(action_array))
+        self._observation, reward, terminated, truncated, self._infos = result
+        self._check_finite(self._observation, "observation")
+        self._check_finite(reward, "reward")
+        record.update(reward=reward, terminated=terminated, truncated=truncated)
+        self._steps.append(record)
+        self._state = step.state
+        self._previous_action = self.module.encode_action(action)
+        self._previous_reward = torch.as_tensor(reward, dtype=torch.float32, device=self.device)
+        return np.logical_or(terminated, truncated)
+
+    def _privileged(self, infos: dict[str, Any]) -> torch.Tensor | None:
+        if not self.module.needs_privileged:
+            return None
+        if "context" not in infos:
+            raise UserError(
+                f"env {self.env} gives no info['context']: an oracle needs it. Wrap the env in "
+                "rllib_metarl.envs.Sessions, or put the true context into info."
+            )
+        context = np.asarray(infos["context"], dtype=np.float32)
+        return torch.as_tensor(context, device=self.device)
+
+    def _act(self, logits: torch.Tensor, explore: bool) -> torch.Tensor:
+        if self.module.discrete:
+            if not explore:
+                return logits.argmax(dim=-1)
+            noise = torch.empty_like(logits).exponential_(generator=self.generator)
+            return (logits - noise.log()).argmax(dim=-1)  # Gumbel's trick
+        mean, log_std = logits.chunk(2, dim=-1)
+        if not explore:
+            return mean
+        noise = torch.empty_like(mean).normal_(generator=self.generator)
+        return mean + noise * log_std.exp()
+
+    def _to_env(self, action: np.ndarray) -> np.ndarray:
+        """Box actions live in [-1, 1] for the policy and are scaled to the env's bounds."""
+        space = self.env.single_action_space
+        if not isinstance(space, gym.spaces.Box):
+            return action
+        bounded = np.isfinite(space.low) & np.isfinite(space.high)
+        low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
+        scaled = low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        return np.where(bounded, scaled, action).astype(space.dtype)
+
+    def _cut(self, done: np.ndarray) -> list[MetaEpisode]:
+        """Cuts the meta-episodes that ended at the newest step out of the stored steps."""
+        indices = np.flatnonzero(done)
+        begin = int(self._start[indices].min())
+        stacked = _stack(self._steps[begin:])
+        stacked["log_prob"] = self._log_prob(stacked["logits"], stacked["action"])
+        arrays = {key: _to_numpy(value) for key, value in stacked.items()}
+        final = self._infos["final_obs"]
+        final_belief = self._final_belief(indices)
+        last = self._steps[-1]
+        episodes = []
+        for row, i in enumerate(indices):
+            rows = slice(int(self._start[i]) - begin, None)
+            episodes.append(
+                MetaEpisode(
+                    np.concatenate([arrays["observation"][rows, i], final[i : i + 1]]),
+                    arrays["action"][rows, i],
+                    arrays["reward"][rows, i],
+                    arrays["belief"][rows, i],
+                    arrays["logits"][rows, i],
+                    arrays["log_prob"][rows, i],
+                    final_belief[row],
+                    bool(last["terminated"][i]),
+                    bool(last["truncated"][i]),
+                    int(i),
+                    {key: arrays[key][rows, i] for key in LABELS if key in arrays},
+                )
+            )
+        self._begin_anew(done)
+        return episodes
+
+    def _final_belief(self, indices: np.ndarray) -> np.ndarray:
+        """Beliefs `[len(indices), D]` after the last observation of meta-episodes that ended."""
+        rows = torch.as_tensor(indices, device=self.device)
+        observation = torch.as_tensor(self._infos["final_obs"][indices], device=self.device)
+        state = {key: value[rows] for key, value in self._state.items()}
+        privileged = self._privileged(self._infos.get("final_info", {}))
+        step = self.module.step(
+            observation,
+            self._previous_action[rows],
+            self._previous_reward[rows],
+            state,
+            None if privileged is None else privileged[rows],
+        )
+        return step.belief.cpu().numpy()
+
+    def _begin_anew(self, done: np.ndarray) -> None:
+        self._start[done] = len(self._steps)
+        mask = torch.as_tensor(done, device=self.device)
+        fresh = self.module.initial_state(int(done.sum()), self.device)
+        for key, value in self._state.items():
+            value = value.clone()
+            value[mask] = fresh[key]
+            self._state[key] = value
+        self._previous_action = self._previous_action.masked_fill(mask.unsqueeze(-1), 0.0)
+        self._previous_reward = self._previous_reward.masked_fill(mask, 0.0)
+        if done.all():
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drops the stored steps that no unfinished meta-episode needs."""
+        begin = int(self._start.min())
+        del self._steps[:begin]
+        self._start -= begin
+
+    def _log_prob(self, logits: torch.Tensor, action: np.ndarray) -> torch.Tensor:
+        chosen = torch.as_tensor(action, device=self.device)
+        if self.module.discrete:
+            return logits.log_softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+        mean, log_std = logits.chunk(2, dim=-1)
+        return torch.distributions.Normal(mean, log_std.exp()).log_prob(chosen).sum(-1)
+
+    def _check_finite(self, array: np.ndarray, what: str) -> None:
+        if np.isfinite(array).all():
+            return
+        index = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0])
+        spec = getattr(self.env.unwrapped, "spec", None)
+        name = spec.id if spec is not None else type(self.env.unwrapped).__name__
+        raise UserError(
+            f"env {name}: sub-env {index} gave a {what} that is NaN or infinite "
+            f"({array[index]}) at step {len(self._steps)} of the fragment. Mend the env (bound its "
+            "state, clip its reward); training can then be resumed from the last checkpoint."
+        )
+
+    def state(self) -> dict[str, Any]:
+        """The random streams, for checkpoints; meta-episodes under way are not kept."""
+        streams = self.env.unwrapped.rng_state() if hasattr(self.env.unwrapped, "rng_state") else None
+        return {"actions": self.generator.get_state().cpu().numpy(), "env": streams}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores `state()`; the next `collect` starts new meta-episodes."""
+        self.generator.set_state(torch.as_tensor(state["actions"]))
+        if state["env"] is not None and hasattr(self.env.unwrapped, "set_rng_state"):
+            self.env.unwrapped.set_rng_state(state["env"])
+        self._observation = None
+
+
+def _stack(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Steps as `[T, N, ...]` arrays or tensors, labels lifted to the top."""
+    stacked: dict[str, Any] = {
+        key: np.stack([step[key] for step in steps]) for key in ("observation", "action", "reward")
+    }
+    stacked |= {key: torch.stack([step[key] for step in steps]) for key in ("belief", "logits")}
+    for key in steps[0]["labels"]:
+        stacked[key] = np.stack([step["labels"][key] for step in steps])
+    return stacked
+
+
+def _to_numpy(value: Any) -> np.ndarray:
+    return value.cpu().numpy() if isinstance(value, torch.Tensor) else value

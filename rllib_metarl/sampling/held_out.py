@@ -1,0 +1,80 @@
+"""Held-out evaluation: the same tasks each time, greedy, whole meta-episodes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from rllib_metarl.envs import Stream
+from rllib_metarl.sampling.collector import Collector, MetaEpisode
+from rllib_metarl.sampling.envs import build_vector
+
+MAX_ENVS = 256
+
+
+class HeldOut:
+    """Plays `episodes` held-out meta-episodes of one env, the same ones at every call.
+
+    Args:
+        env: an env id, the name of a registered env, or a class.
+        env_config: arguments of the env.
+        episodes: how many meta-episodes; rounded up to a multiple of the sub-envs used (at most 256).
+        seed: chooses the held-out tasks; they differ from every training task.
+    """
+
+    def __init__(
+        self, env: Any, env_config: dict[str, Any] | None, episodes: int, seed: int = 0
+    ) -> None:
+        envs = min(episodes, MAX_ENVS)
+        self.per_env = math.ceil(episodes / envs)
+        self.stream = Stream(seed, evaluation=True)
+        self.env = build_vector(env, envs, env_config, self.stream)
+
+    def play(self, module: Any, *, explore: bool = False) -> list[MetaEpisode]:
+        """The meta-episodes, in the order of their tasks.
+
+        Every sub-env contributes equally many, so that short meta-episodes are not over-counted.
+        """
+        self.env.unwrapped.set_stream(self.stream)
+        collector = Collector(self.env, module, seed=self.stream.seed)
+        collector.reset()
+        by_env: dict[int, list[MetaEpisode]] = {i: [] for i in range(self.env.num_envs)}
+        while min(map(len, by_env.values())) < self.per_env:
+            for episode in collector.collect(min_episodes=1, explore=explore):
+                by_env[episode.env_index].append(episode)
+        return [by_env[i][k] for k in range(self.per_env) for i in by_env]
+
+    def references(self) -> dict[str, float] | None:
+        """The env's exact reference returns, or None where it has none."""
+        unwrapped = self.env.unwrapped
+        return unwrapped.reference_returns() if hasattr(unwrapped, "reference_returns") else None
+
+    def evaluate(self, module: Any) -> dict[str, Any]:
+        """`return_mean`, `return_std`, `normalised_score`, `references`, `episodes`, `env_steps`."""
+        played = self.play(module)
+        returns = np.array([episode.rewards.sum() for episode in played])
+        references = self.references()
+        return {
+            "return_mean": float(returns.mean()),
+            "return_std": float(returns.std()),
+            "normalised_score": normalised_score(float(returns.mean()), references),
+            "references": references,
+            "episodes": len(played),
+            "env_steps": int(sum(map(len, played))),
+        }
+
+    def close(self) -> None:
+        """Closes the env."""
+        self.env.close()
+
+
+def normalised_score(value: float, references: dict[str, float] | None) -> float | None:
+    """(return - blind) / (Bayes - blind): 0 does not use the latent, 1 uses it perfectly.
+
+    None where the env does not give both references.
+    """
+    if not references or "blind" not in references or "bayes" not in references:
+        return None
+    return (value - references["blind"]) / (references["bayes"] - references["blind"])

@@ -1,0 +1,153 @@
+"""An RLlib EnvRunner that steps a whole vector env with batched arrays."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import ray
+from ray.rllib.core.columns import Columns
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.annotations import override
+
+from rllib_metarl.envs import Stream
+from rllib_metarl.sampling.collector import Collector, MetaEpisode
+from rllib_metarl.sampling.envs import build_vector
+
+STREAMS = "random_streams"
+FINAL_BELIEF = "final_belief"
+
+
+class MetaEpisodeRunner(SingleAgentEnvRunner):
+    """Samples whole meta-episodes; one RLlib episode is one meta-episode.
+
+    Differs from `SingleAgentEnvRunner`: one batched forward and env step at a time without
+    per-env connectors or per-step callbacks; the vector env resets itself (SAME_STEP); every
+    sub-env has its own random stream, derived from (seed, worker index, sub-env index, training or
+    evaluation), which no later reset rewinds; a restarted worker gets a fresh stream. The labels
+    `context`, `session`, `switched` and the belief travel as columns of the episode.
+    """
+
+    @override(SingleAgentEnvRunner)
+    def make_env(self) -> None:
+        if self.env is not None:
+            self.env.close()
+        self.env = build_vector(
+            self.config.env,
+            self.config.num_envs_per_env_runner,
+            self.config.env_config,
+            self._stream(),
+            num_workers=self.num_workers,
+        )
+        self.num_envs = self.env.num_envs
+        self._needs_initial_reset = True
+        self._collector: Collector | None = None
+
+    def _stream(self) -> Stream:
+        seed = self.config.seed
+        # Without a seed, or after this actor was restarted, the stream must be a fresh one.
+        fresh = int.from_bytes(os.urandom(4), "little")
+        if self.config.in_evaluation:
+            seed = self.config.held_out_seed
+        return Stream(
+            seed=fresh if seed is None else int(seed),
+            worker_index=self.worker_index or 0,
+            evaluation=bool(self.config.in_evaluation),
+            incarnation=fresh if _reconstructed() else 0,
+        )
+
+    @property
+    def collector(self) -> Collector:
+        """The acting loop over this runner's env and module."""
+        if self._collector is None:
+            seed = np.random.SeedSequence(
+                [self._stream().seed, self.worker_index or 0, int(self.config.in_evaluation), 1]
+            ).generate_state(1, np.uint64)[0]
+            self._collector = Collector(
+                self.env, self.module, seed=int(seed >> np.uint64(1)), device=self._device
+            )
+        return self._collector
+
+    @override(SingleAgentEnvRunner)
+    def _sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[SingleAgentEpisode]:
+        if force_reset or self._needs_initial_reset:
+            self.collector.reset()
+            self._needs_initial_reset = False
+        finished = self.collector.collect(
+            num_timesteps or 0, min_episodes=num_episodes or 0, explore=explore
+        )
+        episodes = [self._to_episode(meta_episode) for meta_episode in finished]
+        steps = sum(map(len, finished))
+        self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=steps)
+        self._increase_sampled_metrics(steps, len(episodes))
+        self._log_returns(finished)
+        return episodes
+
+    def _log_returns(self, finished: list[MetaEpisode]) -> None:
+        """Means over this sample, logged once instead of once an episode."""
+        returns = np.array([episode.rewards.sum() for episode in finished])
+        self.metrics.log_dict(
+            {
+                "episode_return_mean": float(returns.mean()),
+                "episode_return_max": float(returns.max()),
+                "episode_return_min": float(returns.min()),
+                "episode_len_mean": float(np.mean([len(episode) for episode in finished])),
+            },
+            window=1,
+        )
+
+    def _to_episode(self, meta: MetaEpisode) -> SingleAgentEpisode:
+        extra = {
+            Columns.ACTION_DIST_INPUTS: meta.logits,
+            Columns.ACTION_LOGP: meta.log_prob,
+            "belief": meta.belief,
+            **meta.labels,
+        }
+        episode = SingleAgentEpisode(
+            observation_space=self.env.single_observation_space,
+            action_space=self.env.single_action_space,
+            observations=meta.observations,
+            infos=[{}] * (len(meta) + 1),
+            actions=meta.actions,
+            rewards=meta.rewards,
+            terminated=meta.terminated,
+            truncated=meta.truncated,
+            extra_model_outputs=extra,
+            len_lookback_buffer=0,
+        )
+        episode.custom_data[FINAL_BELIEF] = meta.final_belief
+        return episode
+
+    @override(SingleAgentEnvRunner)
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> Any:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self.env is not None and self._check_component(STREAMS, components, not_components):
+            state[STREAMS] = self.collector.state()
+        return state
+
+    @override(SingleAgentEnvRunner)
+    def set_state(self, state: Any) -> None:
+        super().set_state(state)
+        if STREAMS in state and self.env is not None and not self.config.in_evaluation:
+            self.collector.set_state(state[STREAMS])
+
+
+def _reconstructed() -> bool:
+    """Whether this process is an actor that Ray started again after a failure."""
+    if not ray.is_initialized():
+        return False
+    context = ray.get_runtime_context()
+    try:
+        return context.get_actor_id() is not None and context.was_current_actor_reconstructed
+    except Exception:  # outside an actor Ray raises instead of answering
+        return False

@@ -1,0 +1,1 @@
+"""Experiment files with tuned settings: ``<algorithm>/<env>.yaml``, shipped as package data."""
