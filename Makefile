@@ -27,7 +27,7 @@ PIP_FLAGS ?=
 TORCH_PIP_ARGS ?=
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 LOGDIR ?= $(HOME)/ray_results
-GPU ?= $(if $(wildcard /dev/nvidiactl /dev/dxg),1,0)
+GPU ?= $(if $(wildcard /dev/nvidiactl /usr/lib/wsl/lib/nvidia-smi),1,0)
 PINS := $(VENV)/constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet $(PIP_FLAGS) -c $(PINS)

@@ -91,9 +91,7 @@ class GridWorldSimulator(Simulator):
         second = (uniforms[:, 2] * (p.size**2 - 1)).astype(np.int64)
         return np.stack([first, second + (second >= first)], 1)
 
-    def _store(
-        self, rows: NDArray[np.int64], path: LatentPath, goals: NDArray[np.int64]
-    ) -> None:
+    def _store(self, rows: NDArray[np.int64], path: LatentPath, goals: NDArray[np.int64]) -> None:
         where = self._row[rows, None] + np.arange(self.parameters.horizon + 1)
         active = path.context[..., 0].astype(np.int64)
         self._context[where] = path.context

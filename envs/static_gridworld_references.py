@@ -80,8 +80,8 @@ def references_of(parameters: StaticParameters) -> dict[str, float]:
     """Return the expected returns, undiscounted, of a whole trial for three policies.
 
     ``random``: actions uniform; ``blind``: the best policy that knows the prior but takes no notice
-    of rewards; ``oracle``: the best policy that is told the goal. The Bayes-optimal value would need
-    a search over all sets of cells already ruled out, and is left out.
+    of rewards; ``oracle``: the best policy that is told the goal. The Bayes-optimal value would
+    need a search over all sets of cells already ruled out, and is left out.
     """
     return dict(_references(parameters))
 

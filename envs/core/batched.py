@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 from numpy.typing import NDArray
 
 from .dlcmdp import Sessions
-from .streams import Stream
+from .streams import Stream, check_count, seeds_of
 
 Infos = dict[str, Any]
 
@@ -67,10 +67,7 @@ class BatchedEnvs(VectorEnv):
 
     def set_rng_state(self, state: Sequence[Any]) -> None:
         """Continue from `rng_state()`: the next meta-episodes are those that would have come."""
-        if len(state) != self.num_envs:
-            raise ValueError(
-                f"set_rng_state: got {len(state)} states for {self.num_envs} sub-environments."
-            )
+        check_count("set_rng_state", "states", state, self.num_envs)
         for i, (env, saved) in enumerate(zip(self.envs, state, strict=True)):
             self._seeds[i] = saved["next_seed"]
             for rng, rng_state in zip(_generators(env), saved["generators"], strict=True):
@@ -83,14 +80,8 @@ class BatchedEnvs(VectorEnv):
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, Infos]:
         """Begin an episode in every sub-env; `seed` as in `DLCMDPVectorEnv.reset`."""
-        if isinstance(seed, (int, np.integer)):
-            self._seeds = [int(seed) + i for i in range(self.num_envs)]
-        elif seed is not None:
-            if len(seed) != self.num_envs:
-                raise ValueError(
-                    f"reset: got {len(seed)} seeds for {self.num_envs} sub-environments."
-                )
-            self._seeds = [int(s) for s in seed]
+        if seed is not None:
+            self._seeds = list(seeds_of(seed, self.num_envs))
         results = [self._reset_one(i, options) for i in range(self.num_envs)]
         self._observations = [observation for observation, _ in results]
         return self._stack(self._observations), _stack_infos([info for _, info in results])
@@ -113,8 +104,8 @@ class BatchedEnvs(VectorEnv):
         final = {}
         if len(done):
             final = {"final_obs": self._stack(observations), "final_info": _stack_infos(infos)}
-            for i in done:
-                observations[i], infos[i] = self._reset_one(int(i), None)
+            for row in done.tolist():
+                observations[row], infos[row] = self._reset_one(row, None)
         self._observations = observations
         stacked = {**_stack_infos(infos), **final}
         return self._stack(observations), rewards, terminated, truncated, stacked

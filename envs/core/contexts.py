@@ -133,9 +133,7 @@ class IID(Custom):
         self.sampler = sampler
         super().__init__(self._draw)
 
-    def _draw(
-        self, previous: NDArray[np.float64] | None, rng: np.random.Generator
-    ) -> ArrayLike:
+    def _draw(self, previous: NDArray[np.float64] | None, rng: np.random.Generator) -> ArrayLike:
         return self.sampler(rng)
 
 

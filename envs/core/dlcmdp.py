@@ -113,7 +113,8 @@ class Sessions(gym.Wrapper):
         """Begin a meta-episode (or, with ``keep_task``, another inner episode of it)."""
         if seed is not None:
             # The spawn key keeps this stream apart from the env's own, which has the bare seed.
-            self.session_random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+            own = np.random.SeedSequence(seed, spawn_key=(1,))
+            self.session_random = np.random.default_rng(own)
         keep = bool((options or {}).get("keep_task")) and self._context is not None
         if not keep:
             self._begin()
@@ -132,6 +133,9 @@ class Sessions(gym.Wrapper):
             changed = self.dynamics.change(self._context[None], np.array([change_uniform]))
             self._set_context(changed[0])
         return observation, reward, terminated, truncated, {**info, **self._labels()}
+
+    def reference_returns(self) -> None:
+        """Return None: references of the environment inside do not know of its sessions."""
 
     def _begin(self) -> None:
         self._session, self._switched, self._age = 0, 0, 1

@@ -176,4 +176,5 @@ def session_process(value: SessionProcess | dict[str, Any]) -> SessionProcess:
     try:
         return _KINDS[kind](**settings)
     except TypeError as error:
-        raise ValueError(f"session process {kind!r}: {error}; see {_KINDS[kind].__name__}.") from None
+        name = _KINDS[kind].__name__
+        raise ValueError(f"session process {kind!r}: {error}; see {name}.") from None

@@ -1,8 +1,10 @@
-"""Where each sub-environment's randomness comes from: one private stream per (seed, worker, env)."""
+"""Where each sub-environment's randomness comes from: a private stream per (seed, worker, env)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +52,22 @@ class Stream:
     def generator(self, env_index: int) -> np.random.Generator:
         """Return a fresh generator at the beginning of sub-environment `env_index`'s stream."""
         return np.random.Generator(np.random.PCG64(self.seed_sequence(env_index)))
+
+
+def seeds_of(seed: int | Sequence[int], num_envs: int) -> list[int]:
+    """Return a seed for each sub-environment: for a number s, s + i, which is gymnasium's rule."""
+    if isinstance(seed, (int, np.integer)):
+        return [int(seed) + i for i in range(num_envs)]
+    check_count("reset", "seeds", seed, num_envs)
+    return [int(s) for s in seed]
+
+
+def check_count(where: str, noun: str, values: Sequence[Any], num_envs: int) -> None:
+    """Raise ValueError unless there is one of `values` for each sub-environment."""
+    if len(values) != num_envs:
+        raise ValueError(
+            f"{where}: got {len(values)} {noun} for {num_envs} sub-environments; give one for each."
+        )
 
 
 def _check_range(name: str, value: int, end: int) -> None:

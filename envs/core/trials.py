@@ -47,11 +47,9 @@ class MetaEpisode(gym.Wrapper):
                 "one-dimensional Box only; flatten the observation first."
             )
         self.k = int(k)
-        self.observation_space = gym.spaces.Box(
-            np.append(space.low, 0).astype(space.dtype),
-            np.append(space.high, 1).astype(space.dtype),
-            dtype=space.dtype.type,
-        )
+        dtype: Any = space.dtype
+        low, high = np.append(space.low, 0), np.append(space.high, 1)
+        self.observation_space = gym.spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype)
         self._inner = 0
 
     def reset(
@@ -76,6 +74,9 @@ class MetaEpisode(gym.Wrapper):
             info = {**info, **reset_info}
         info.update(self._inner_labels(1))
         return self._flagged(observation, 1), reward, terminated, truncated, info
+
+    def reference_returns(self) -> None:
+        """Return None: references of one inner episode are not those of a trial."""
 
     def _flagged(self, observation: NDArray[Any], flag: int) -> NDArray[Any]:
         return np.append(observation, flag).astype(self.observation_space.dtype, copy=False)

@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 
 from .batched import BatchedEnvs
 from .checks import nearest
-from .streams import Stream
+from .streams import Stream, check_count, seeds_of
 
 Infos = dict[str, Any]
-Step = tuple[
-    NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos
-]
+Step = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]
 
 
 class Simulator(ABC):
@@ -85,6 +83,11 @@ class DLCMDPEnv(gym.Env):
     ) -> tuple[NDArray[np.float32], Infos]:
         """Begin a meta-episode, drawing all its randomness at once."""
         super().reset(seed=seed)
+        if (options or {}).get("keep_task"):
+            raise ValueError(
+                f"{type(self).__name__}: reset was asked to keep the task, but draws a new one "
+                "each time; use the environment without MetaEpisode: one episode is a meta-episode."
+            )
         uniforms = self.np_random.random((1, self.simulator.uniforms_per_episode))
         self.simulator.begin(np.zeros(1, np.int64), uniforms)
         self._running = True
@@ -149,7 +152,7 @@ class DLCMDPVectorEnv(VectorEnv):
 
     def set_rng_state(self, state: Sequence[Any]) -> None:
         """Continue from `rng_state()`: the next meta-episodes are those that would have come."""
-        _check_length("set_rng_state", "states", state, self.num_envs)
+        check_count("set_rng_state", "states", state, self.num_envs)
         for rng, saved in zip(self._streams(), state, strict=True):
             rng.bit_generator.state = saved
 
@@ -171,7 +174,7 @@ class DLCMDPVectorEnv(VectorEnv):
             self._generators = [seeding.np_random(s)[0] for s in seeds]
         self._begin(np.arange(self.num_envs))
         self._started = True
-        return self.simulator.observe(), dict(self.simulator.labels())
+        return self.simulator.observe(), _infos(self.simulator)
 
     def step(self, actions: Any) -> Step:
         """Act in every sub-env; begin a new meta-episode wherever one ended."""
@@ -180,12 +183,12 @@ class DLCMDPVectorEnv(VectorEnv):
         simulator = self.simulator
         actions = _check_actions(actions, self.num_envs, simulator.action_space)
         rewards, terminated, truncated = simulator.advance(actions)
-        observations, infos = simulator.observe(), dict(simulator.labels())
+        observations, infos = simulator.observe(), _infos(simulator)
         done = terminated | truncated
         if done.any():
             final = {"final_obs": observations, "final_info": infos}
             self._begin(np.flatnonzero(done))
-            observations, infos = simulator.observe(), {**simulator.labels(), **final}
+            observations, infos = simulator.observe(), {**_infos(simulator), **final}
         return observations, rewards, terminated, truncated, infos
 
     def render(self) -> tuple[Any, ...] | None:
@@ -217,7 +220,10 @@ def make_vector(
     env_config: dict[str, Any] | None = None,
     stream: Stream | None = None,
 ) -> DLCMDPVectorEnv | BatchedEnvs:
-    """Make N copies of an environment: natively vectorised where the id has that, else batched.
+    """Make N copies of an environment: natively vectorised where possible, else batched.
+
+    Native means that the id's vector env has the interface of `DLCMDPVectorEnv`. Any other id gets
+    `BatchedEnvs` around single environments, which has that interface too.
 
     Args:
         env_id: a gymnasium id; ``"module:Id-v0"`` imports `module` first.
@@ -236,32 +242,33 @@ def make_vector(
         importlib.import_module(module)
     spec, config = gym.spec(name), dict(env_config or {})
     _check_settings(spec, config)
-    if spec.vector_entry_point is not None:
-        native = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **config)
-        env: Any = native
+    env: Any
+    if _is_native(spec):
+        env = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **config)
     else:
         env = BatchedEnvs(
             [gym.make(name, disable_env_checker=True, **config) for _ in range(num_envs)]
         )
-    if stream is not None and hasattr(env, "set_stream"):
+    if stream is not None:
         env.set_stream(stream)
     return env
 
 
-def seeds_of(seed: int | Sequence[int], num_envs: int) -> list[int]:
-    """Return one seed for each of `num_envs` sub-environments (gymnasium's rule for a number)."""
-    if isinstance(seed, (int, np.integer)):
-        return [int(seed) + i for i in range(num_envs)]
-    _check_length("reset", "seeds", seed, num_envs)
-    return [int(s) for s in seed]
+def _is_native(spec: gym.envs.registration.EnvSpec) -> bool:
+    """Whether the id's vector env has streams and same-step autoreset, which foreign ones lack."""
+    entry: Any = spec.vector_entry_point
+    if isinstance(entry, str):
+        entry = gym.envs.registration.load_env_creator(entry)
+    mode = getattr(entry, "metadata", {}).get("autoreset_mode")
+    return hasattr(entry, "set_stream") and mode is AutoresetMode.SAME_STEP
 
 
 def _check_settings(spec: gym.envs.registration.EnvSpec, config: dict[str, Any]) -> None:
     """Raise ValueError for a setting that the environment's constructor does not take."""
-    entry = spec.entry_point
+    entry: Any = spec.entry_point
     if isinstance(entry, str):
         entry = gym.envs.registration.load_env_creator(entry)
-    parameters = inspect.signature(entry).parameters  # type: ignore[arg-type]
+    parameters = inspect.signature(entry).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     for key in config:
@@ -269,26 +276,19 @@ def _check_settings(spec: gym.envs.registration.EnvSpec, config: dict[str, Any])
             raise ValueError(f"{spec.id}: no setting {key!r}{nearest(key, parameters)}.")
 
 
-def _check_actions(
-    actions: Any, num_envs: int, space: gym.spaces.Discrete
-) -> NDArray[np.int64]:
+def _check_actions(actions: Any, num_envs: int, space: gym.spaces.Discrete) -> NDArray[np.int64]:
     array = np.asarray(actions)
     if array.shape != (num_envs,) or array.dtype.kind not in "iu":
         raise ValueError(
             f"step: actions have shape {array.shape} and type {array.dtype}; "
             f"give {num_envs} whole numbers, shape ({num_envs},)."
         )
-    array = array.astype(np.int64, copy=False)
+    array, count = array.astype(np.int64, copy=False), int(space.n)
     # Seen as unsigned, a negative number is a huge one: one comparison checks both ends.
-    if int(array.view(np.uint64).max()) >= space.n:
-        bad = array[(array < 0) | (array >= space.n)][0]
-        raise ValueError(f"step: action {bad} does not exist; actions are 0 to {space.n - 1}.")
+    if int(array.view(np.uint64).max()) >= count:
+        bad = array[(array < 0) | (array >= count)][0]
+        raise ValueError(f"step: action {bad} does not exist; actions are 0 to {count - 1}.")
     return array
-
-
-def _check_length(where: str, noun: str, values: Sequence[Any], num_envs: int) -> None:
-    if len(values) != num_envs:
-        raise ValueError(f"{where}: got {len(values)} {noun} for {num_envs} sub-environments.")
 
 
 def _check_render_mode(env: gym.Env | VectorEnv, render_mode: str | None) -> None:
@@ -297,6 +297,10 @@ def _check_render_mode(env: gym.Env | VectorEnv, render_mode: str | None) -> Non
         raise ValueError(
             f"{type(env).__name__}: no render_mode {render_mode!r}{nearest(render_mode, modes)}."
         )
+
+
+def _infos(simulator: Simulator) -> Infos:
+    return dict(simulator.labels())
 
 
 def _row(arrays: dict[str, NDArray[Any]], row: int) -> Infos:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,24 +157,24 @@ def check_stop(stop: dict[str, Any], origin: str, config: Any, fail: Fail) -> li
 
 
 def check_storage(storage_path: str, fail: Fail) -> None:
-    """Make sure that results can be written; nothing is created.
+    """Make sure that results can be written, by making the directory and a file in it.
 
     Raises:
-        UserError: the path, or its closest existing parent, is not a writable directory.
+        UserError: they cannot.
     """
     if "://" in storage_path:
         return
-    place = Path(storage_path).expanduser().absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise fail(("storage_path",), f"storage path '{storage_path}': '{place}' is a file")
-    if not os.access(place, os.W_OK | os.X_OK):
+    try:
+        # Access bits say too little: root passes them everywhere, and /proc takes no directory.
+        Path(storage_path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=storage_path):
+            pass
+    except OSError as error:
         raise fail(
             ("storage_path",),
-            f"storage path '{storage_path}' cannot be written ('{place}' is read-only for you); "
+            f"storage path '{storage_path}' cannot be written: {error.strerror}; "
             "choose another with --storage-path",
-        )
+        ) from None
 
 
 def build_configs(checker: ConfigChecker, config: dict[str, Any], fail: Fail) -> list[Any]:

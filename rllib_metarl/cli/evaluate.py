@@ -8,22 +8,22 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.errors import UserError
 
 
 def evaluate(checkpoint: Path, episodes: int, seed: int | None, json: Path | None) -> int:
     """Evaluate a checkpoint, print a table and write it as JSON; returns the exit code."""
     from rllib_metarl.cli.session import quiet
-    from rllib_metarl.cli.summary import check_writable, write_json
 
     path = find_checkpoint(checkpoint)
-    quiet()
     check_writable(json)
-    from rllib_metarl.cli.catalogue import register_everything
-    from rllib_metarl.evaluation.protocol import evaluate_checkpoint
+    with quiet():
+        from rllib_metarl.cli.catalogue import register_everything
+        from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 
-    register_everything()
-    result = evaluate_checkpoint(path, episodes=episodes, seed=seed)
+        register_everything()
+        result = evaluate_checkpoint(path, episodes=episodes, seed=seed)
     if json is not None:
         write_json(json, result)
     show(result, Console(highlight=False))

@@ -158,7 +158,6 @@ def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepar
     from rllib_metarl.cli import checks
 
     _check_restore(spec, fail)
-    checks.check_storage(storage_path(spec), fail)
     _import_plugins(spec, fail)
     algorithm = _algorithm(spec, fail)
     checker = checks.ConfigChecker(algorithm)
@@ -168,6 +167,7 @@ def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepar
     origin = algorithm.__module__.partition(".")[0]
     notes = notes + checks.check_stop(spec.stop, origin, built[0], fail)
     _check_score(spec, origin, fail)
+    checks.check_storage(storage_path(spec), fail)
     return Prepared(name, spec, algorithm, config, built[0], notes, len(built) * spec.num_samples)
 
 

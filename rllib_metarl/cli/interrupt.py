@@ -113,6 +113,9 @@ def _abort() -> None:
     import ray
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Should Ray be stuck, the default action of SIGALRM ends the process all the same.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(10)
     ray.shutdown()
     os._exit(130)
 

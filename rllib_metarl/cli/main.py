@@ -100,6 +100,7 @@ def train(
 ) -> None:
     """Train: `rllib train file FILE.yaml`, or `rllib train --run NAME --env ID`."""
     if context.invoked_subcommand is not None:
+        _refuse_early_options(context)
         return
     from rllib_metarl.cli.train import train_named
 
@@ -169,6 +170,13 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except Exception as error:
         return _usage(error)
+
+
+def _refuse_early_options(context: typer.Context) -> None:
+    given = [n for n in context.params if context.get_parameter_source(n).name == "COMMANDLINE"]
+    if given:
+        option = "--" + given[0].replace("_", "-")
+        raise UserError(f"{option} stands before `file`; write it after the file name")
 
 
 def _options(values: dict[str, Any]) -> Any:

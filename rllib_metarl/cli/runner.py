@@ -64,10 +64,13 @@ def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
             verbose=0,
         )
     trials = analysis.trials or []
+    records = [recorder.trial(trial) for trial in trials]
+    for trial, record in zip(trials, records, strict=True):
+        # Tune calls every trial it lets go TERMINATED, finished or not.
+        if interrupt.requested and not criteria.met(trial.last_result or {}):
+            record["status"] = "INTERRUPTED"
     failures = [_failure(trial) for trial in trials if trial.status == trial.ERROR]
-    summary = combined(
-        experiment.name, [recorder.trial(trial) for trial in trials], time.time() - began
-    )
+    summary = combined(experiment.name, records, time.time() - began)
     return Outcome(summary, interrupt.requested, failures)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,6 @@ _ENVIRONMENT = {
     # outward address and listens on all interfaces, unless multi-node clusters are ruled out.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Tune's old output engine is silent at verbosity 0; the live display is this project's own.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -28,18 +28,26 @@ _ENVIRONMENT = {
 }
 
 
-def quiet(verbose: int = 0) -> None:
-    """Set what Ray reads from the process environment, and silence its logs.
+@contextlib.contextmanager
+def quiet(verbose: int = 0) -> Iterator[None]:
+    """Set what Ray reads from the process environment and, at verbosity 0, hide all library logs.
 
-    Must run before ray is imported; a variable that is already set is left alone.
+    Must be entered before ray is imported; a variable that is already set is left alone.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if verbose == 0:
-        os.environ.setdefault("RAY_DEDUP_LOGS", "1")
-        warnings.filterwarnings("ignore")
-        for name in ("ray", "ray.rllib", "ray.tune", "gymnasium"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+    if verbose:
+        yield
+        return
+    before = logging.root.manager.disable
+    # By level and not by logger: RLlib sets the level of its own loggers whenever it is imported.
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 @contextlib.contextmanager
@@ -57,14 +65,17 @@ def ray_session(
     import ray
 
     _ensure_token(address)
-    os.environ["RLLIB_METARL_PLUGINS"] = ",".join(plugins)
     local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": num_cpus}
     ray.init(
         address=address or "local",
         log_to_driver=verbose > 0,
         logging_level=logging.INFO if verbose > 1 else logging.CRITICAL,
         runtime_env={
-            "env_vars": {"RLLIB_METARL_PLUGINS": ",".join(plugins)},
+            "env_vars": {
+                "RLLIB_METARL_PLUGINS": ",".join(plugins),
+                # The hook below runs before Ray gives the worker this process's sys.path.
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            },
             "worker_process_setup_hook": "rllib_metarl.cli.session.prepare_worker",
         },
         **({} if address else local),
@@ -86,7 +97,12 @@ def prepare_worker() -> None:
 
 
 def _ensure_token(address: str | None) -> None:
-    """Give a local cluster a token of its own where the user has none, and write no file."""
+    """Give a local cluster a token of its own where the user has none, and write no file.
+
+    Ray asks for a token by default (RAY_AUTH_MODE), and would store one in the home directory.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        return
     has_file = (Path.home() / ".ray" / "auth_token").exists()
     given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
     if address is None and not has_file and not given:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.cli.source import KeyPath, read_json
 from rllib_metarl.errors import UserError
 
@@ -116,23 +117,22 @@ def train_named(name: str, run: str | None, options: Options, argv: list[str]) -
 
 def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]) -> int:
     from rllib_metarl.cli.session import quiet, ray_session
-    from rllib_metarl.cli.summary import check_writable
 
     began = time.time()
     check_writable(options.json)
-    quiet(options.verbose)
-    experiments = load()
-    _print_notes(experiments)
-    todo = _with_resume(experiments, options)
-    plugins = list(dict.fromkeys(p for e in experiments for p in e.spec.plugins))
     outcomes: list[Outcome] = []
-    with ray_session(plugins, options.verbose, options.ray_address, options.ray_num_cpus):
-        from rllib_metarl.cli.runner import run
+    with quiet(options.verbose):
+        experiments = load()
+        _print_notes(experiments)
+        todo = _with_resume(experiments, options)
+        plugins = list(dict.fromkeys(p for e in experiments for p in e.spec.plugins))
+        with ray_session(plugins, options.verbose, options.ray_address, options.ray_num_cpus):
+            from rllib_metarl.cli.runner import run
 
-        for experiment, resume in todo:
-            outcomes.append(run(experiment, resume, began))
-            if outcomes[-1].interrupted:
-                break
+            for experiment, resume in todo:
+                outcomes.append(run(experiment, resume, began))
+                if outcomes[-1].interrupted:
+                    break
     return _report(outcomes, options, argv)
 
 
@@ -171,8 +171,6 @@ def _note(text: str) -> None:
 
 
 def _report(outcomes: list[Outcome], options: Options, argv: list[str]) -> int:
-    from rllib_metarl.cli.summary import write_json
-
     summaries = [outcome.summary for outcome in outcomes]
     if options.json is not None:
         write_json(options.json, summaries[0] if len(summaries) == 1 else {"experiments": summaries})

@@ -87,8 +87,7 @@ def describe(annotation: Any) -> str:
     if origin in (collections.abc.Callable, type):
         return "an import path like 'module.name'"
     if origin is not None:
-        inner = ", ".join(describe(option) for option in get_args(annotation))
-        return f"{origin.__name__} of {inner}" if inner else origin.__name__
+        return str(origin.__name__)
     return getattr(annotation, "__name__", str(annotation))
 
 

@@ -12,8 +12,9 @@ from rllib_metarl.models.mlp import mlp
 class PairDecoder(nn.Module):
     """Decodes transition j from the latent at t, for many pairs (t, j) at once.
 
-    The first layer is linear in (latent, transition), so it is applied to each latent and to each
-    transition once and only its sum is formed per pair: with T^2 pairs that is most of the work.
+    What concerns one side alone is computed once per latent and once per transition: a linear map
+    of the latent, a small network of the transition. Only their sum and the layers behind it are
+    formed per pair; with T^2 pairs that is most of the work.
 
     Args:
         latent_size: L.
@@ -35,7 +36,7 @@ class PairDecoder(nn.Module):
         if not hidden:
             raise ValueError("a decoder needs at least one hidden layer, e.g. decoder_hidden: [64]")
         self.latent = nn.Linear(latent_size, hidden[0])
-        self.transition = nn.Linear(transition_size, hidden[0], bias=False)
+        self.transition = mlp([transition_size, hidden[0], hidden[0]], activation, last=False)
         self.first = build_activation(activation)
         self.rest = mlp([*hidden, output_size], activation, last=False)
 

@@ -95,7 +95,11 @@ class ValueNetwork(nn.Module):
 
     def forward(self, observation: Tensor, belief: Tensor) -> Tensor:
         """Values `[...]` in units of the return."""
-        return self.standardised(observation, belief) * self.std + self.mean
+        return self.restore(self.standardised(observation, belief))
+
+    def restore(self, value: Tensor) -> Tensor:
+        """Standardised values `[...]` in units of the return."""
+        return value * self.std + self.mean
 
     def standardise(self, target: Tensor) -> Tensor:
         """Returns `[...]` in standardised units."""

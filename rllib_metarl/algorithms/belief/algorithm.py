@@ -27,6 +27,7 @@ class BeliefPPO(PPO):
         super().setup(config)
         self._held_out: HeldOut | None = None
         self._evaluated_at = 0
+        self._newest_evaluation: dict[str, float] = {}
 
     @override(PPO)
     def training_step(self) -> None:
@@ -39,6 +40,9 @@ class BeliefPPO(PPO):
         if every and self.env_steps() - self._evaluated_at >= every:
             self._evaluated_at = self.env_steps()
             self.evaluate_held_out()
+        # Reported in every iteration (stop criteria and checkpoint scores need that);
+        # at_env_steps says how old it is.
+        self.metrics.log_dict(self._newest_evaluation, key="evaluation", window=1)
 
     def env_steps(self) -> int:
         """Env steps sampled so far, over restarts."""
@@ -54,7 +58,7 @@ class BeliefPPO(PPO):
             )
         result = self._held_out.evaluate(self.env_runner.module)
         numbers = {key: value for key, value in result.items() if isinstance(value, (int, float))}
-        self.metrics.log_dict(numbers, key="evaluation", window=1)
+        self._newest_evaluation = numbers | {"at_env_steps": self.env_steps()}
         return result
 
     @override(PPO)

@@ -69,10 +69,14 @@ class BeliefLearner(PPOTorchLearner):
             self.register_optimizer(
                 module_id=module_id,
                 optimizer_name=name,
-                optimizer=torch.optim.Adam(parameters, eps=1e-5),
+                optimizer=torch.optim.Adam(parameters, eps=1e-5, fused=True),
                 params=parameters,
                 lr_or_lr_schedule=self.learning_rate(name),
             )
+
+    def gradient_clip(self, group: str) -> float:
+        """The gradient norm that an optimiser's step is clipped to."""
+        return self.config.grad_clip or float("inf")
 
     def gradient_step(self, loss: Tensor, *groups: str) -> None:
         """One step of the named optimisers, each with its own gradient-norm clip."""
@@ -82,8 +86,7 @@ class BeliefLearner(PPOTorchLearner):
         loss.backward()
         for group, optimiser in zip(groups, optimisers, strict=True):
             parameters = optimiser.param_groups[0]["params"]
-            limit = self.config.grad_clip or float("inf")
-            norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip(group))
             if torch.isfinite(norm):
                 optimiser.step()
             self.record({f"{group}_grad_norm": norm})
@@ -114,6 +117,8 @@ class BeliefLearner(PPOTorchLearner):
         if self.policy_may_learn(steps):
             self.learn_policy(rollout, num_epochs, minibatch_size)
         self.learn_belief(rollout, steps)
+        valid = rollout.trajectories.valid
+        self.agent.follow(rollout.trajectories.observation[:, :-1][valid], rollout.belief[valid])
         self._report(int(rollout.trajectories.length.sum()))
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
@@ -153,9 +158,9 @@ class BeliefLearner(PPOTorchLearner):
         """`[B, T, ...]` columns of PPO's loss, with advantages and value targets."""
         data = rollout.trajectories
         observation = data.observation[:, :-1]
-        value = self.agent.value(observation, rollout.belief)
+        value = self.agent.values(observation, rollout.belief)
         last = data.observation[torch.arange(len(data.length)), data.length]
-        bootstrap = self.agent.value(last, rollout.final_belief)
+        bootstrap = self.agent.values(last, rollout.final_belief)
         terminated = torch.zeros_like(data.valid)
         terminated[torch.arange(len(data.length)), data.length - 1] = rollout.terminated
         advantage, target = gae(
@@ -197,7 +202,7 @@ class BeliefLearner(PPOTorchLearner):
             log_prob, old, batch[Postprocessing.ADVANTAGES], config.clip_param
         )
         belief = fwd_out.get(Columns.EMBEDDINGS, batch[BELIEF])
-        value = self.agent.value.standardised(batch[Columns.OBS], belief)
+        value = self.agent.standardised_values(batch[Columns.OBS], belief)
         error = (value - batch[Postprocessing.VALUE_TARGETS]).square()
         policy_loss, value_loss = masked_mean(surrogate.loss, mask), masked_mean(error, mask)
         entropy = masked_mean(distribution.entropy(), mask)

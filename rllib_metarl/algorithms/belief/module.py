@@ -15,6 +15,7 @@ from torch import Tensor
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
 from rllib_metarl.models.heads import BeliefNetwork, ValueNetwork
+from rllib_metarl.models.normaliser import Normaliser
 
 # Columns that travel with an episode beside RLlib's own.
 BELIEF = "belief"
@@ -83,6 +84,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         sizes = (self.observation_width, self.belief_size)
         self.policy = BeliefNetwork(*sizes, outputs, output_gain=0.01, **heads)
         self.value = ValueNetwork(*sizes, **heads)
+        self.normalise_observation = Normaliser(self.observation_width)
+        self.normalise_belief = Normaliser(self.belief_size, slowest=0.1)
         self.setup_decoders(settings)
 
     def setup_encoder(self, settings: dict[str, Any]) -> None:
@@ -137,10 +140,29 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             state: the recurrent state, `[N, ...]` each.
             privileged: the true context `[N, C]`; only an oracle looks at it.
         """
-        sequence = (observation.unsqueeze(1), previous_action.unsqueeze(1))
+        scaled = self.normalise_observation(observation)
+        sequence = (scaled.unsqueeze(1), previous_action.unsqueeze(1))
         belief, state = self.encoder(*sequence, previous_reward.unsqueeze(1), state)
         seen = self.policy_belief(belief).squeeze(1)
-        return Step(seen, self.policy(observation, seen), state)
+        return Step(seen, self.act(observation, seen), state)
+
+    def act(self, observation: Tensor, belief: Tensor) -> Tensor:
+        """The action distribution's inputs `[..., A]` for observation `[..., O]`, belief `[..., D]`."""
+        return self.policy(self.normalise_observation(observation), self.normalise_belief(belief))
+
+    def standardised_values(self, observation: Tensor, belief: Tensor) -> Tensor:
+        """Values `[...]` in the units that the critic learns in."""
+        scaled = self.normalise_observation(observation)
+        return self.value.standardised(scaled, self.normalise_belief(belief))
+
+    def values(self, observation: Tensor, belief: Tensor) -> Tensor:
+        """Values `[...]` in units of the return."""
+        return self.value.restore(self.standardised_values(observation, belief))
+
+    def follow(self, observation: Tensor, belief: Tensor) -> None:
+        """Moves the inputs' running statistics; call between updates, never within one."""
+        self.normalise_observation.follow(observation)
+        self.normalise_belief.follow(belief)
 
     def policy_belief(self, belief: Belief) -> Tensor:
         """What the policy sees of the belief, `[..., 2L]`: mean and log-variance."""
@@ -151,7 +173,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     ) -> Belief:
         """Beliefs `[B, T, ...]` over whole meta-episodes from their start."""
         state = self.initial_state(observation.shape[0], observation.device)
-        belief, _ = self.encoder(observation, previous_action, previous_reward, state)
+        scaled = self.normalise_observation(observation)
+        belief, _ = self.encoder(scaled, previous_action, previous_reward, state)
         return belief
 
     @property
@@ -183,11 +206,11 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """
         if not self.end_to_end:
             belief = batch[BELIEF].detach()
-            return {Columns.ACTION_DIST_INPUTS: self.policy(batch[Columns.OBS], belief)}
+            return {Columns.ACTION_DIST_INPUTS: self.act(batch[Columns.OBS], belief)}
         posterior = self.encode(batch[Columns.OBS], batch[PREVIOUS_ACTION], batch[PREVIOUS_REWARD])
         seen = self.policy_belief(posterior)
         return {
-            Columns.ACTION_DIST_INPUTS: self.policy(batch[Columns.OBS], seen),
+            Columns.ACTION_DIST_INPUTS: self.act(batch[Columns.OBS], seen),
             Columns.EMBEDDINGS: seen,
             "posterior": posterior,
         }
@@ -195,7 +218,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """Values `[...]` of (observation, belief)."""
         belief = batch[BELIEF] if embeddings is None else embeddings
-        return self.value(batch[Columns.OBS], belief)
+        return self.values(batch[Columns.OBS], belief)
 
 
 def as_tensor(array: np.ndarray, device: torch.device | None = None) -> Tensor:

@@ -44,4 +44,4 @@ class OracleModule(BeliefModule):
                 f"the oracle expects a context of context_size {self.belief_size} and got width "
                 f"{width}: set context_size to the width of the env's info['context']."
             )
-        return Step(privileged, self.policy(observation, privileged), state)
+        return Step(privileged, self.act(observation, privileged), state)

@@ -15,10 +15,10 @@ from rllib_metarl.learning.trajectories import TrajectoryBuffer
 from rllib_metarl.models.encoder import Belief
 from rllib_metarl.ops import gaussian
 from rllib_metarl.ops.elbo import (
+    bernoulli_log_prob,
     masked_mean,
     session_chain_kl,
     squared_error,
-    sum_pairs_by_episode,
 )
 from rllib_metarl.ops.sessions import masked_pairs, same_session_mask
 
@@ -51,6 +51,10 @@ class VariBADLearner(BeliefLearner):
         return self.config.vae_lr if group == "vae" else super().learning_rate(group)
 
     @override(BeliefLearner)
+    def gradient_clip(self, group: str) -> float:
+        return self.config.vae_grad_clip if group == "vae" else super().gradient_clip(group)
+
+    @override(BeliefLearner)
     def policy_may_learn(self, steps: int) -> bool:
         return steps >= self.config.vae_warmup_steps
 
@@ -78,8 +82,7 @@ class VariBADLearner(BeliefLearner):
         session = self.decoded_sessions(data)
         beliefs = data.valid.sum()
 
-        mask = same_session_mask(session, session, data.valid, data.valid)
-        pairs = masked_pairs(mask)
+        pairs = masked_pairs(same_session_mask(session, session, data.valid, data.valid))
         noise = torch.empty_like(belief.mean).normal_(generator=self._noise)
         latent = gaussian.sample(belief.mean, belief.log_var, noise)
         terms = self.reconstruction(data, latent, pairs)
@@ -89,8 +92,7 @@ class VariBADLearner(BeliefLearner):
         terms["vae_kl"] = kl.sum() / beliefs
         terms["belief_entropy"] = masked_mean(gaussian.entropy(belief.log_var), data.valid)
 
-        scale = self.config.vae_reward_scale**2
-        loss = terms["vae_reward_loss"] / (2 * scale) + self.config.kl_weight * terms["vae_kl"]
+        loss = terms["vae_reward_loss"] + self.config.kl_weight * terms["vae_kl"]
         if "vae_state_loss" in terms:
             loss = loss + self.config.state_loss_weight * terms["vae_state_loss"]
         terms["vae_elbo"] = -loss
@@ -117,22 +119,31 @@ class VariBADLearner(BeliefLearner):
     def reconstruction(
         self, data: Trajectories, latent: Tensor, pairs: tuple[Tensor, Tensor, Tensor]
     ) -> Terms:
-        """Squared errors of decoded rewards and states, summed over pairs, per belief."""
+        """Negative log-likelihoods of decoded rewards and states, summed over pairs, per belief."""
+        agent, count = self.agent, len(pairs[0])
+        limit = self.config.vae_max_pairs
+        if limit and count > limit:
+            rows = torch.randint(count, (limit,), generator=self._noise, device=self._device)
+            pairs = (pairs[0][rows], pairs[1][rows], pairs[2][rows])
         b, _, j = pairs
-        beliefs = data.valid.sum()
-        agent = self.agent
-        predicted = agent.reward_decoder(latent, agent.reward_features(data), pairs)
-        error = squared_error(predicted, data.reward[b, j].unsqueeze(-1))
-        by_episode = sum_pairs_by_episode(error, b, len(data.length))
-        terms = {
-            "vae_reward_loss": by_episode.sum() / beliefs,
-            "vae_reward_error": error.mean(),
-        }
+        weight = count / data.valid.sum()
+        decoded = agent.reward_decoder(latent, agent.reward_features(data), pairs).squeeze(-1)
+        loss, error = self.reward_loss(decoded, data.reward[b, j])
+        terms = {"vae_reward_loss": weight * loss.mean(), "vae_reward_error": error.mean()}
         if agent.state_decoder is not None:
-            predicted = agent.state_decoder(latent, agent.state_features(data), pairs)
-            error = squared_error(predicted, data.observation[b, j + 1])
-            terms["vae_state_loss"] = error.sum() / beliefs
+            decoded = agent.state_decoder(latent, agent.state_features(data), pairs)
+            target = agent.normalise_observation(data.observation)[b, j + 1]
+            terms["vae_state_loss"] = weight * 0.5 * squared_error(decoded, target).mean()
         return terms
+
+    def reward_loss(self, decoded: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
+        """Negative log-likelihood and, to look at, the squared error of decoded rewards, `[K]`."""
+        if self.config.reward_likelihood == "bernoulli":
+            positive = (reward > 0).float()
+            error = (torch.sigmoid(decoded) - positive).square()
+            return -bernoulli_log_prob(decoded, positive), error
+        error = (decoded - reward).square()
+        return error / (2 * self.config.vae_reward_scale**2), error
 
     @override(BeliefLearner)
     def extra_state(self) -> dict[str, Any]:

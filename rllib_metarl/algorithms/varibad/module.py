@@ -33,13 +33,15 @@ class VariBADModule(BeliefModule):
 
     def reward_features(self, data: Trajectories) -> Tensor:
         """What rewards are decoded from beside the latent, `[B, T, F]`."""
+        observation = self.normalise_observation(data.observation)
         columns = {
-            "observation": data.observation[:, :-1],
+            "observation": observation[:, :-1],
             "action": data.action,
-            "next_observation": data.observation[:, 1:],
+            "next_observation": observation[:, 1:],
         }
         return torch.cat([columns[name] for name in self.reward_inputs], dim=-1)
 
     def state_features(self, data: Trajectories) -> Tensor:
         """What next observations are decoded from beside the latent, `[B, T, F]`."""
-        return torch.cat([data.observation[:, :-1], data.action], dim=-1)
+        observation = self.normalise_observation(data.observation[:, :-1])
+        return torch.cat([observation, data.action], dim=-1)

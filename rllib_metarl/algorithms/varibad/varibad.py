@@ -30,7 +30,12 @@ class VariBADConfig(BeliefConfig):
         vae_warmup_steps: env steps during which the VAE learns and the policy does not.
         vae_warmup_updates: ELBO steps per iteration while warming up.
         kl_weight, state_loss_weight: weights beside the reward's reconstruction.
-        vae_reward_scale: reconstruction errors are divided by its square (a fixed decoder sigma).
+        vae_grad_clip: gradient-norm clip of the ELBO's optimiser.
+        vae_max_pairs: (belief, transition) pairs decoded per ELBO step; where there are more, a
+            uniform sample of this size stands for all (unbiased); 0 decodes all.
+        reward_likelihood: ``gaussian`` (squared error with the fixed sigma `vae_reward_scale`) or
+            ``bernoulli`` (whether the reward is positive, as in the authors' GridWorld).
+        vae_reward_scale: sigma of the Gaussian reward likelihood.
         decode_state: whether a state decoder p(o'|o, a, m) is trained too.
         reward_decoder_inputs: what the reward is decoded from beside the latent; some of
             observation, action, next_observation. Where inner episodes are reset inside a
@@ -47,6 +52,9 @@ class VariBADConfig(BeliefConfig):
         self.vae_warmup_steps = 0
         self.vae_warmup_updates = 3
         self.kl_weight = 0.1
+        self.vae_grad_clip = 2.0
+        self.vae_max_pairs = 0
+        self.reward_likelihood = "gaussian"
         self.vae_reward_scale = 0.5
         self.state_loss_weight = 1.0
         self.decode_state = False
@@ -79,6 +87,10 @@ class VariBADConfig(BeliefConfig):
             raise UserError(
                 f"reward_decoder_inputs is {self.reward_decoder_inputs}: use one or more of "
                 f"{list(DECODER_INPUTS)}."
+            )
+        if self.reward_likelihood not in ("gaussian", "bernoulli"):
+            raise UserError(
+                f"reward_likelihood is {self.reward_likelihood!r}: use gaussian or bernoulli."
             )
         for name in ("vae_batch_size", "vae_buffer_size"):
             if getattr(self, name) < 1:

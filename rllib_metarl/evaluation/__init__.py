@@ -1,0 +1,1 @@
+"""Evaluation of checkpoints: protocols that speak of meta-episodes and beliefs, not of PPO."""

@@ -1,0 +1,51 @@
+"""Running standardisation of network inputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Normaliser(nn.Module):
+    """(x - mean) / std with running statistics that move only when `follow` is called.
+
+    Statistics are buffers: they travel with the weights to the EnvRunners and into checkpoints.
+
+    Args:
+        size: width of x.
+        slowest: the smallest weight that a new batch gets; the first batches are averaged evenly.
+        smallest_std: below it a dimension is scaled no further, so that noise is not blown up.
+        limit: outputs are clipped to +- this.
+    """
+
+    mean: Tensor
+    std: Tensor
+    batches: Tensor
+
+    def __init__(
+        self, size: int, *, slowest: float = 0.02, smallest_std: float = 0.05, limit: float = 5.0
+    ) -> None:
+        super().__init__()
+        self.slowest = slowest
+        self.smallest_std = smallest_std
+        self.limit = limit
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., size]` -> `[..., size]`."""
+        return ((x - self.mean) / self.std).clamp(-self.limit, self.limit)
+
+    @torch.no_grad()
+    def follow(self, x: Tensor) -> None:
+        """Moves the statistics towards those of `x [N, size]`."""
+        self.batches += 1
+        rate = torch.clamp_min(1.0 / self.batches, self.slowest)
+        difference = x.mean(0) - self.mean
+        variance = (1 - rate) * self.std.square() + rate * x.var(0, unbiased=False)
+        variance = variance + rate * (1 - rate) * difference.square()
+        if self.batches == 1:
+            variance = x.var(0, unbiased=False)
+        self.mean += rate * difference
+        self.std.copy_(variance.sqrt().clamp_min(self.smallest_std))

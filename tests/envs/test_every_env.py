@@ -1,0 +1,113 @@
+"""What holds for every environment this project registers."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import rllib_metarl.envs as envs
+
+IDS = sorted(name for name in gym.registry if name.startswith(("DLCMDP/", "VariBAD/")))
+
+
+def play(env: gym.Env, seed: int, steps: int = 130) -> list[tuple]:
+    """Act at random for a while; return all that came back, infos as sorted tuples."""
+    rng = np.random.default_rng(seed)
+    observation, info = env.reset(seed=seed)
+    record = [(observation.tolist(), _plain(info))]
+    for _ in range(steps):
+        action = int(rng.integers(env.action_space.n))
+        observation, reward, terminated, truncated, info = env.step(action)
+        record.append((observation.tolist(), reward, terminated, truncated, _plain(info)))
+        if terminated or truncated:
+            observation, info = env.reset()
+            record.append((observation.tolist(), _plain(info)))
+    return record
+
+
+def _plain(info: dict) -> list:
+    return sorted((key, np.asarray(value).tolist()) for key, value in info.items())
+
+
+def test_the_registry_has_them():
+    assert {"DLCMDP/GridWorld-v0", "VariBAD/GridWorld-v0"} <= set(IDS)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_gymnasium_finds_nothing_wrong(env_id):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gym.make(env_id, render_mode="rgb_array").unwrapped)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_equal_seeds_give_equal_trajectories_and_other_seeds_others(env_id):
+    assert play(gym.make(env_id), 7) == play(gym.make(env_id), 7)
+    assert play(gym.make(env_id), 7) != play(gym.make(env_id), 8)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_pickled_env_goes_on_as_the_original(env_id):
+    env = gym.make(env_id).unwrapped
+    env.reset(seed=1)
+    env.step(0)
+    twin = pickle.loads(pickle.dumps(env))
+    for step in range(59):
+        ours, theirs = env.step(step % 4), twin.step(step % 4)
+        assert ours[1] == theirs[1] and np.array_equal(ours[0], theirs[0])
+    assert np.array_equal(env.reset()[0], twin.reset()[0])
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_labels_are_numeric_arrays_and_no_part_of_the_observation(env_id):
+    env = envs.make_vector(env_id, 5, stream=envs.Stream(0))
+    observations, infos = env.reset()
+    again, _ = env.reset(seed=[1, 2, 3, 4, 5])
+    assert observations.dtype == np.float32 and again.shape == observations.shape
+    for key in ("context", "session", "switched"):
+        assert infos[key].dtype.kind in "fi" and len(infos[key]) == 5
+    labels = env.simulator.labels()
+    labels["context"][:] = 99.0  # labels are copies: changing them changes nothing
+    assert np.array_equal(env.simulator.observe(), again)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_pictures_and_text(env_id):
+    env = gym.make(env_id, render_mode="rgb_array")
+    env.reset(seed=0)
+    first = env.render()
+    assert first.dtype == np.uint8 and first.ndim == 3 and first.shape[2] == 3
+    before = first.copy()
+    for action in (0, 1, 0, 1):
+        env.step(action)
+    assert not np.array_equal(env.render(), before)
+    text = gym.make(env_id, render_mode="ansi")
+    text.reset(seed=0)
+    assert len(text.render().strip().splitlines()) == 5
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_misuse_is_told(env_id):
+    env = gym.make(env_id).unwrapped
+    with pytest.raises(RuntimeError, match=r"call reset\(\)"):
+        env.step(0)
+    with pytest.raises(RuntimeError, match="needs a render_mode"):
+        env.render()
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="action 9 does not exist; actions are 0 to 4"):
+        env.step(9)
+    with pytest.raises(ValueError, match="no render_mode 'human'"):
+        type(env)(render_mode="human")
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_docstring_is_a_specification(env_id):
+    doc = type(gym.make(env_id).unwrapped).__doc__
+    parts = ("Description", "Action space", "Observation space", "Rewards", "Starting state")
+    for heading in (*parts, "Episode end", "Latent", "Arguments", "Version history"):
+        assert f"## {heading}\n" in doc
