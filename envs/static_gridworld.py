@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from . import gridworld_drawing as drawing
 from .core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
 from .gridworld_parameters import Cell, cell_positions, next_cells
-from .static_gridworld_references import StaticParameters, references_of
+from .static_gridworld_parameters import StaticParameters
+from .static_gridworld_references import references_of
 
 __all__ = ["StaticGridWorldEnv", "StaticGridWorldSimulator", "StaticGridWorldVectorEnv"]
 
@@ -121,7 +122,7 @@ class StaticGridWorldEnv(DLCMDPEnv):
     | prior | uniform over the possible goals |
     | change | never within a trial: one session |
     | what tells m | the reward: +1 reveals the goal, -0.1 rules the entered cell out |
-    | returns of the default | see `reference_returns()`; the oracle's is 44.29 |
+    | returns of the default | random -4.66, blind -3.07, Bayes-optimal 37.21, oracle 44.29 |
 
     `info` carries `context` (float32 [2]), `session` (0), `switched` (0) and `inner_done` (int8).
 

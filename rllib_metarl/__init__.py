@@ -10,7 +10,7 @@ import pathlib as _pathlib
 
 __version__ = "0.1.0"
 
-# In a source tree `envs/` and `tuned_examples/` lie beside this package, not inside it; an installed
+# In a source tree `envs/` and `tuned_examples/` lie beside this package, not inside; an installed
 # package has them inside. Either way they are imported as `rllib_metarl.envs` and so on.
 _ROOT = _pathlib.Path(__file__).resolve().parent.parent
 if (_ROOT / "envs" / "__init__.py").is_file() and (_ROOT / "setup.py").is_file():

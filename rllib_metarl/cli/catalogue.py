@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.resources
 import inspect
+import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,7 +206,9 @@ def _shown(path: Path) -> str:
 
 
 def _header(path: Path) -> str:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#"):
-            return line.lstrip("# ").rstrip(".")
-    return ""
+    """First sentence of the comment that a file begins with."""
+    lines = itertools.takewhile(
+        lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines()
+    )
+    paragraph = itertools.takewhile(bool, (line.lstrip("# ") for line in lines))
+    return re.split(r"[.:;](?:\s|$)", " ".join(paragraph))[0]

@@ -138,11 +138,11 @@ def check_stop(stop: dict[str, Any], origin: str, config: Any, fail: Fail) -> li
     own = origin != "ray"
     custom = origin not in {"ray", "rllib_metarl"} or _has_custom_metrics(config)
     for key in stop:
-        if key.startswith("evaluation/") and config.evaluation_interval is None:
+        switch = _evaluation_switch(key, config)
+        if switch is not None:
             raise fail(
                 ("stop", key),
-                f"stop key '{key}' is never reported, because config.evaluation_interval is not "
-                "set; set it, for example `evaluation_interval: 10`",
+                f"stop key '{key}' is never reported while evaluation is off; set {switch}",
             )
         if is_reported(key, own):
             continue
@@ -154,6 +154,16 @@ def check_stop(stop: dict[str, Any], origin: str, config: Any, fail: Fail) -> li
         hint = f"; did you mean '{best}'?" if best else "; docs/metrics.md lists the metrics"
         raise fail(("stop", key), f"stop key '{key}' is never reported{hint}")
     return notes
+
+
+def _evaluation_switch(key: str, config: Any) -> str | None:
+    """What must be set for ``key`` to be reported, or None if nothing is missing."""
+    held_out = getattr(config, "evaluate_every_steps", None)
+    if not key.startswith("evaluation/"):
+        return None
+    if held_out is not None and not key.startswith("evaluation/env_runners/"):
+        return None if held_out else "`evaluate_every_steps: 100000` or alike"
+    return None if config.evaluation_interval else "`evaluation_interval: 10` or alike"
 
 
 def check_storage(storage_path: str, fail: Fail) -> None:
@@ -193,12 +203,40 @@ def build_configs(checker: ConfigChecker, config: dict[str, Any], fail: Fail) ->
         try:
             algorithm_config.update_from_dict(copy.deepcopy(variant))
             algorithm_config.validate()
+            requested_resources(algorithm_config)
         except Exception as error:
             # Constraints are raised as ValueError, KeyError, NotImplementedError and others;
             # all of them speak about the config, which is the only thing at work here.
             raise fail(_blamed(str(error), config), _short(error)) from None
         built.append(algorithm_config)
     return built
+
+
+def requested_resources(config: Any) -> dict[str, float]:
+    """What Tune must find free to start one trial: ``{"CPU": 3.0, ...}``."""
+    request = config.algo_class.default_resource_request(config)
+    return {name: float(amount) for name, amount in request.required_resources.items() if amount}
+
+
+def check_resources(configs: list[Any], available: dict[str, float], name: str) -> None:
+    """Make sure that each trial can ever start; Tune would wait for resources for ever.
+
+    Args:
+        configs: the AlgorithmConfig of each variant.
+        available: the resources of the whole cluster.
+        name: the experiment.
+
+    Raises:
+        UserError: a trial asks for more than there is.
+    """
+    for config in configs:
+        for resource, amount in requested_resources(config).items():
+            if amount > available.get(resource, 0.0):
+                raise UserError(
+                    f"{name}: a trial needs {amount:g} {resource} and Ray has "
+                    f"{available.get(resource, 0.0):g}; lower num_env_runners, num_learners or "
+                    "their num_cpus_per_.../num_gpus_per_..., or say --ray-num-cpus"
+                )
 
 
 def is_grid(value: Any) -> bool:

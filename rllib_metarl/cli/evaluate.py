@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,40 @@ from rich.console import Console
 from rich.table import Table
 
 from rllib_metarl.cli.output import check_writable, write_json
+from rllib_metarl.cli.session import quiet, ray_session
 from rllib_metarl.errors import UserError
 
 
-def evaluate(checkpoint: Path, episodes: int, seed: int | None, json: Path | None) -> int:
+def evaluate(
+    checkpoint: Path, episodes: int, seed: int | None, json: Path | None, plugins: tuple[str, ...]
+) -> int:
     """Evaluate a checkpoint, print a table and write it as JSON; returns the exit code."""
-    from rllib_metarl.cli.session import quiet
-
     path = find_checkpoint(checkpoint)
     check_writable(json)
     with quiet():
-        from rllib_metarl.cli.catalogue import register_everything
-        from rllib_metarl.evaluation.protocol import evaluate_checkpoint
-
-        register_everything()
-        result = evaluate_checkpoint(path, episodes=episodes, seed=seed)
+        result = _evaluate(path, episodes, seed, plugins)
     if json is not None:
         write_json(json, result)
     show(result, Console(highlight=False))
     return 0
+
+
+def _evaluate(
+    path: Path, episodes: int, seed: int | None, plugins: tuple[str, ...]
+) -> dict[str, Any]:
+    from rllib_metarl.cli.catalogue import register_everything
+    from rllib_metarl.cli.plain import evaluate_rllib, is_rllibs_own
+    from rllib_metarl.cli.values import import_plugin
+    from rllib_metarl.evaluation.protocol import evaluate_checkpoint
+
+    sys.path.append(str(Path.cwd()))
+    register_everything()
+    for plugin in plugins:
+        import_plugin(plugin)
+    if not is_rllibs_own(path):
+        return evaluate_checkpoint(path, episodes=episodes, seed=seed)
+    with ray_session(list(plugins)):
+        return evaluate_rllib(path, episodes, seed)
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -35,7 +35,7 @@ class Prepared:
         spec: the experiment's own keys.
         algorithm: the Algorithm class.
         config: config values for Tune, grids unresolved, environment included.
-        first: the AlgorithmConfig of the first grid variant.
+        configs: the AlgorithmConfig of each grid variant.
         notes: what a person should know: translated keys, stop keys that cannot be checked.
         variants: number of trials.
     """
@@ -44,7 +44,7 @@ class Prepared:
     spec: Experiment
     algorithm: type
     config: dict[str, Any]
-    first: Any
+    configs: list[Any]
     notes: list[str] = field(default_factory=list)
     variants: int = 1
 
@@ -168,7 +168,7 @@ def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepar
     notes = notes + checks.check_stop(spec.stop, origin, built[0], fail)
     _check_score(spec, origin, fail)
     checks.check_storage(storage_path(spec), fail)
-    return Prepared(name, spec, algorithm, config, built[0], notes, len(built) * spec.num_samples)
+    return Prepared(name, spec, algorithm, config, built, notes, len(built) * spec.num_samples)
 
 
 def storage_path(spec: Experiment) -> str:

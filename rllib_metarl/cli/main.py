@@ -139,12 +139,13 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or a run's directory.")],
     episodes: Annotated[int, typer.Option("--episodes", min=1, help="Held-out meta-episodes.")] = 512,
     seed: Annotated[int | None, typer.Option("--seed", help="Other held-out tasks.")] = None,
+    plugin: Plugins = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
 ) -> None:
     """Evaluate a checkpoint: greedy policy, held-out tasks."""
     from rllib_metarl.cli.evaluate import evaluate as run
 
-    raise typer.Exit(run(checkpoint, episodes, seed, json))
+    raise typer.Exit(run(checkpoint, episodes, seed, json, tuple(plugin or ())))
 
 
 @app.command("list")

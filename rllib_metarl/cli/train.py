@@ -127,8 +127,13 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
         todo = _with_resume(experiments, options)
         plugins = list(dict.fromkeys(p for e in experiments for p in e.spec.plugins))
         with ray_session(plugins, options.verbose, options.ray_address, options.ray_num_cpus):
+            import ray
+
+            from rllib_metarl.cli.checks import check_resources
             from rllib_metarl.cli.runner import run
 
+            for experiment in experiments:
+                check_resources(experiment.configs, ray.cluster_resources(), experiment.name)
             for experiment, resume in todo:
                 outcomes.append(run(experiment, resume, began))
                 if outcomes[-1].interrupted:

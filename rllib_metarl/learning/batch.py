@@ -59,7 +59,7 @@ class Trajectories:
 class Rollout:
     """What PPO needs beside the trajectories, `[B, T, ...]`; per meta-episode: `[B, ...]`.
 
-    final_belief `[B, D]`: after the last observation; terminated `[B]`: whether that was a true end.
+    final_belief `[B, D]`: after the last observation; terminated `[B]`: a true end, not a cut.
     """
 
     trajectories: Trajectories
@@ -134,9 +134,7 @@ def _pad(arrays: list[np.ndarray], length: int) -> np.ndarray:
     return padded
 
 
-def minibatches(
-    count: int, size: int, epochs: int, generator: torch.Generator
-) -> Iterator[Tensor]:
+def minibatches(count: int, size: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Index tensors of shuffled minibatches, every element once an epoch.
 
     The `count` elements are cut into round(count / size) parts as equal as possible, so that no

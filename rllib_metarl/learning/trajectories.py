@@ -54,7 +54,7 @@ class TrajectoryBuffer:
         self.size = min(self.size + count, self.capacity)
 
     def _make_room(self, columns: dict[str, Tensor]) -> None:
-        """Grows the storage to the length of the longest meta-episode seen and to the rows needed."""
+        """Grows the storage to the longest meta-episode seen and to the rows needed."""
         rows_needed = min(self.capacity, max(self._next + len(columns["length"]), self.size))
         for key, value in columns.items():
             old = self._storage.get(key)
@@ -93,17 +93,22 @@ class TrajectoryBuffer:
         return Trajectories(**columns).map(lambda x: x.to(device))
 
     def get_state(self) -> dict[str, Any]:
-        """Everything, for checkpoints; only the filled rows."""
-        storage = {key: value[: self.size].numpy() for key, value in self._storage.items()}
+        """A copy of everything, for checkpoints; only the filled rows."""
+        storage = {key: value[: self.size].numpy().copy() for key, value in self._storage.items()}
         return {
             "storage": storage,
             "next": self._next,
+            "capacity": self.capacity,
             "generator": self._generator.get_state().numpy(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores `get_state()`."""
-        self._storage = {key: torch.as_tensor(v).clone() for key, v in state["storage"].items()}
-        self.size = len(next(iter(self._storage.values()))) if self._storage else 0
-        self._next = int(state["next"])
+        """Restores `get_state()`; a buffer of another capacity takes the newest that it can hold."""
+        rows = {key: torch.as_tensor(v).clone() for key, v in state["storage"].items()}
+        begin, resized = int(state["next"]), state.get("capacity", self.capacity) != self.capacity
+        if resized:  # oldest first, so that the newest stay and new ones follow them
+            rows = {key: value.roll(-begin, 0)[-self.capacity :] for key, value in rows.items()}
+        self._storage = rows
+        self.size = len(next(iter(rows.values()))) if rows else 0
+        self._next = self.size % self.capacity if resized else begin
         self._generator.set_state(torch.as_tensor(state["generator"]))

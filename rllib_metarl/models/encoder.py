@@ -93,7 +93,7 @@ class BeliefEncoder(nn.Module):
 
         Args:
             observation: `[B, T, O]` o_t.
-            previous_action: `[B, T, A]` a_{t-1} (one-hot if discrete), zeros at a meta-episode's start.
+            previous_action: `[B, T, A]` a_{t-1} (one-hot if discrete), zeros at the start.
             previous_reward: `[B, T]` r_{t-1}, zero at a meta-episode's start.
             state: `hidden [B, H]`, `held_belief [B, 2L]`, `last_belief [B, 2L]`.
 
@@ -111,7 +111,7 @@ class BeliefEncoder(nn.Module):
         return belief, new_state
 
     def _previous_session_belief(self, raw: Tensor, logit: Tensor, state: State) -> Tensor:
-        """`[B, T, 2L]`: at each step the belief that the session before the current one ended with."""
+        """`[B, T, 2L]`: at each step the belief that the session before it ended with."""
         if not self.prior_conditioning:
             return state["held_belief"].unsqueeze(1).expand_as(raw)
         ended = torch.sigmoid(logit) > self.termination_threshold

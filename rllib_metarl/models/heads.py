@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rllib_metarl.models.mlp import activation as build_activation
 from rllib_metarl.models.mlp import mlp, orthogonal_
 
 
@@ -14,11 +13,15 @@ class BeliefNetwork(nn.Module):
 
     Args:
         observation_size, belief_size, output_size: widths.
-        hidden: widths of the hidden layers.
+        hidden: widths of the hidden layers, at least one.
         conditioning: ``concat`` puts the belief beside the observation (VariBAD); ``film`` lets it
-            scale and shift every hidden layer's features (Perez et al. 2018), so that what the
-            observation means can depend on the context from the first gradient step on.
+            scale and shift the first layer's features of the observation (Perez et al. 2018), so
+            that what the observation means can depend on the context from the first step on.
+        belief_embedding: width of the layer between the belief and FiLM's scales and shifts.
         output_gain: orthogonal gain of the last layer; small for a policy that starts uniform.
+
+    Raises:
+        ValueError: for an unknown conditioning or no hidden layer.
     """
 
     def __init__(
@@ -30,46 +33,41 @@ class BeliefNetwork(nn.Module):
         hidden: tuple[int, ...] = (128, 128),
         activation: str = "relu",
         conditioning: str = "concat",
+        belief_embedding: int = 32,
         output_gain: float = 1.0,
     ) -> None:
         super().__init__()
         if conditioning not in ("concat", "film"):
             raise ValueError(f"belief_conditioning {conditioning!r} is unknown; use concat or film")
+        if not hidden:
+            raise ValueError("policy_hidden is empty; use at least one hidden layer, e.g. [128]")
         self.film = conditioning == "film"
         inputs = observation_size + (0 if self.film else belief_size)
-        widths = [inputs, *hidden]
-        self.layers = nn.ModuleList(
-            orthogonal_(nn.Linear(a, b), 2**0.5) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
-        self.activation = build_activation(activation)
-        self.modulation = nn.ModuleList()
+        self.first = orthogonal_(mlp([inputs, hidden[0]], activation), 2**0.5)
+        self.rest = orthogonal_(mlp(hidden, activation), 2**0.5)
         if self.film:
-            self.modulation.extend(
-                orthogonal_(mlp([belief_size, 64, 2 * width], activation, last=False), 1.0)
-                for width in hidden
-            )
-        self.output = orthogonal_(nn.Linear(widths[-1], output_size), output_gain)
+            embed = orthogonal_(mlp([belief_size, belief_embedding], activation), 2**0.5)
+            to_features = orthogonal_(nn.Linear(belief_embedding, 2 * hidden[0]), 1.0)
+            self.modulation = nn.Sequential(embed, to_features)
+        self.output = nn.Linear(hidden[-1], output_size)
+        orthogonal_(self.output, output_gain)
 
     def forward(self, observation: Tensor, belief: Tensor) -> Tensor:
-        """`[..., O]`, `[..., 2L]` -> `[..., output_size]`."""
-        if not self.film:
-            x = torch.cat([observation, belief], dim=-1)
-            for layer in self.layers:
-                x = self.activation(layer(x))
-            return self.output(x)
-        x = observation
-        for layer, modulation in zip(self.layers, self.modulation, strict=True):
-            scale, shift = modulation(belief).chunk(2, dim=-1)
-            x = self.activation(layer(x) * (1.0 + scale) + shift)
-        return self.output(x)
+        """`[..., O]`, `[..., D]` -> `[..., output_size]`."""
+        if self.film:
+            scale, shift = self.modulation(belief).chunk(2, dim=-1)
+            features = self.first(observation) * (1.0 + scale) + shift
+        else:
+            features = self.first(torch.cat([observation, belief], dim=-1))
+        return self.output(self.rest(features))
 
 
 class ValueNetwork(nn.Module):
     """A value function that learns in units of the returns' standard deviation (PopArt).
 
-    Returns of tens with a gradient clip of 0.5 starve whatever shares the clip and make the critic
-    crawl; here targets are standardised, and the last layer is rescaled whenever their mean and
-    standard deviation move, so that predictions stay what they were (van Hasselt et al. 2016).
+    Returns of tens with a gradient clip of 0.5 starve whatever shares the clip, and make the
+    critic crawl; here targets are standardised, and the last layer is rescaled whenever their mean
+    and standard deviation move, so that predictions stay what they were (van Hasselt et al. 2016).
 
     Args:
         rate: how fast mean and standard deviation follow the newest batch.
@@ -107,7 +105,7 @@ class ValueNetwork(nn.Module):
 
     @torch.no_grad()
     def follow(self, target: Tensor) -> None:
-        """Moves mean and standard deviation towards those of `target [...]`, keeping predictions."""
+        """Moves mean and standard deviation towards those of `target`; predictions stay."""
         rate = self.rate if bool(self.initialised) else 1.0
         mean = self.mean + rate * (target.mean() - self.mean)
         std = (self.std + rate * (target.std() - self.std)).clamp_min(1e-3)

@@ -43,7 +43,7 @@ def mlp(sizes: Sequence[int], activation_name: str = "relu", *, last: bool = Tru
 
 
 def orthogonal_(module: nn.Module, gain: float) -> nn.Module:
-    """Initialises every linear layer orthogonally with zero biases, in place (Andrychowicz et al. 2021)."""
+    """Orthogonal weights and zero biases for every linear layer, in place."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.orthogonal_(layer.weight, gain)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Normaliser(nn.Module):
-    """(x - mean) / std with running statistics that move only when `follow` is called.
+    """gain (x - mean) / std with running statistics that move only when `follow` is called.
 
     Statistics are buffers: they travel with the weights to the EnvRunners and into checkpoints.
 
@@ -16,6 +16,7 @@ class Normaliser(nn.Module):
         slowest: the smallest weight that a new batch gets; the first batches are averaged evenly.
         smallest_std: below it a dimension is scaled no further, so that noise is not blown up.
         limit: outputs are clipped to +- this.
+        gain: standard deviation of the outputs.
     """
 
     mean: Tensor
@@ -23,19 +24,26 @@ class Normaliser(nn.Module):
     batches: Tensor
 
     def __init__(
-        self, size: int, *, slowest: float = 0.02, smallest_std: float = 0.05, limit: float = 5.0
+        self,
+        size: int,
+        *,
+        slowest: float = 0.02,
+        smallest_std: float = 0.05,
+        limit: float = 5.0,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.slowest = slowest
         self.smallest_std = smallest_std
         self.limit = limit
+        self.gain = gain
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("std", torch.ones(size))
         self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., size]` -> `[..., size]`."""
-        return ((x - self.mean) / self.std).clamp(-self.limit, self.limit)
+        return ((x - self.mean) * (self.gain / self.std)).clamp(-self.limit, self.limit)
 
     @torch.no_grad()
     def follow(self, x: Tensor) -> None:

@@ -99,11 +99,20 @@ METRICS: tuple[Metric, ...] = (
         "env steps",
         "constant",
     ),
+    Metric(
+        "eval/at_env_steps",
+        ("evaluation/at_env_steps",),
+        "Training env steps at which the newest evaluation was made; the result repeats an "
+        "evaluation until the next one, the curves show each once.",
+        "env steps",
+        "grows by `evaluate_every_steps`",
+        own=True,
+    ),
     _learner(
         "vae_elbo",
         "vae/elbo",
-        "Evidence lower bound on whole meta-episodes from the trajectory buffer: minus the "
-        "weighted reconstruction losses minus the weighted KL, per meta-episode.",
+        "Evidence lower bound on whole meta-episodes from the trajectory buffer, mean per belief: "
+        "minus the reward and state losses minus `kl_weight` times the KL.",
         "nats",
         "rises, then levels off",
         True,
@@ -120,25 +129,26 @@ METRICS: tuple[Metric, ...] = (
     _learner(
         "vae_reward_loss",
         "vae/reward_loss",
-        "Negative log-likelihood of the rewards of the session, decoded from the belief.",
+        "Negative log-likelihood of the rewards of the belief's session (VariBAD: of the whole "
+        "meta-episode), decoded from the belief, mean per belief.",
         "nats",
         "falls well below that of a constant guess",
         True,
     ),
     _learner(
-        "vae_reward_accuracy",
-        "vae/reward_accuracy",
-        "Share of decoded rewards that fall on the right side of the midpoint between the "
-        "reward's values (binary rewards) or within tolerance (others).",
-        "1",
-        "towards 1",
+        "vae_reward_error",
+        "vae/reward_error",
+        "Mean squared error of the decoded rewards; with the Bernoulli likelihood, of the decoded "
+        "probability that the reward is positive.",
+        "reward^2",
+        "towards 0",
         True,
     ),
     _learner(
         "vae_state_loss",
         "vae/state_loss",
-        "Negative log-likelihood of the next observations, decoded from the belief; 0 while the "
-        "state decoder is off.",
+        "Negative log-likelihood of the next observations, decoded from the belief, mean per "
+        "belief; only with the state decoder on.",
         "nats",
         "falls",
         True,
@@ -174,7 +184,8 @@ METRICS: tuple[Metric, ...] = (
     _learner(
         "vae_termination_loss",
         "termination/loss",
-        "Binary cross-entropy of the head that predicts whether a session ends at this step.",
+        "Binary cross-entropy of the head that tells whether the transition just seen opened a "
+        "new session.",
         "nats",
         "falls below the entropy of the switch rate",
         True,
@@ -182,7 +193,7 @@ METRICS: tuple[Metric, ...] = (
     _learner(
         "vae_termination_accuracy",
         "termination/accuracy",
-        "Share of steps whose session end is predicted rightly at threshold 0.5.",
+        "Share of steps at which that head is right at threshold 0.5.",
         "1",
         "above 1 - switch rate, which always guessing 'no' gives",
         True,
@@ -206,9 +217,10 @@ METRICS: tuple[Metric, ...] = (
     _learner(
         "vf_loss",
         "ppo/value_loss",
-        "Loss of the value head against the value targets.",
-        "reward^2",
-        "falls relative to the returns' variance",
+        "Squared error of the value head against its targets; this project's algorithms "
+        "standardise the targets.",
+        "1, or reward^2 for RLlib's own",
+        "falls",
         False,
     ),
     _learner(
@@ -254,7 +266,15 @@ METRICS: tuple[Metric, ...] = (
     _learner(
         "policy_grad_norm",
         "ppo/grad_norm",
-        "Norm of PPO's gradient before clipping.",
+        "Norm of the policy loss's gradient before clipping.",
+        "1",
+        "bounded, no spikes",
+        True,
+    ),
+    _learner(
+        "value_grad_norm",
+        "ppo/value_grad_norm",
+        "Norm of the value loss's gradient before clipping.",
         "1",
         "bounded, no spikes",
         True,
@@ -262,9 +282,17 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "ppo/learning_rate",
         (_LEARNER + "policy_learning_rate", _LEARNER + "default_optimizer_learning_rate"),
-        "Step size of PPO's Adam.",
+        "Step size of the policy's Adam.",
         "1",
         "follows its schedule",
+    ),
+    _learner(
+        "value_learning_rate",
+        "ppo/value_learning_rate",
+        "Step size of the value head's Adam.",
+        "1",
+        "follows its schedule",
+        True,
     ),
     Metric(
         "speed/env_steps_per_s",
@@ -278,25 +306,17 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "speed/sample_s",
-        ("timing/sample_s", "timers/env_runner_sampling_timer"),
-        "Time of one iteration spent in environments and policy inference.",
+        ("timers/env_runner_sampling_timer",),
+        "Time of one iteration spent in environments and policy inference, running mean.",
         "s",
         "steady",
     ),
     Metric(
         "speed/learn_s",
-        ("timing/learn_s", "timers/learner_update_timer"),
-        "Time of one iteration spent in the learner's update.",
+        ("timers/learner_update_timer",),
+        "Time of one iteration spent in the learner's update, the ELBO included, running mean.",
         "s",
         "steady",
-    ),
-    Metric(
-        "speed/vae_s",
-        ("timing/vae_s",),
-        "Time of one iteration spent on the ELBO; part of the learner's update.",
-        "s",
-        "steady",
-        own=True,
     ),
     Metric(
         "progress/iteration",
@@ -363,6 +383,8 @@ _BOOKKEEPING = re.compile(
     r"env_to_module|module_to_env|learner_connector|agent_|module_|episode_|sample$|"
     r"time_between|rlmodule_|env_reset|env_step|curr_|total_loss|vf_loss|default_optimizer)"
 )
+# Keys that stand beside RLlib's own in the same row of the table.
+_OURS = re.compile(r"timing/|evaluation/(?!env_runners/)|.*/policy_learning_rate")
 _EXTRA_ROOTS = (_RUNNERS, _LEARNER, "evaluation/", "custom/")
 
 
@@ -374,8 +396,7 @@ def reported_keys(own: bool) -> list[str]:
     """
     keys = {path for metric in METRICS if own or not metric.own for path in metric.paths}
     if not own:
-        keys = {key for key in keys if not key.startswith(("timing/", "evaluation/e", "evaluation/r"))}
-        keys |= {p for m in METRICS for p in m.paths if p.startswith("evaluation/env_runners/")}
+        keys = {key for key in keys if not _OURS.match(key)}
     return sorted(keys | set(_RLLIB_KEYS))
 
 

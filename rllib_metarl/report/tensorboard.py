@@ -25,12 +25,16 @@ class TensorBoard(LoggerCallback):
 
     def __init__(self) -> None:
         self._writers: dict[str, SummaryWriter] = {}
+        self._evaluated_at: dict[str, float] = {}
 
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Write all metrics of one training iteration."""
         step = int(result.get(ENV_STEPS) or result.get("training_iteration", 0))
         writer = self._writers.get(trial.trial_id) or self._open(trial, step)
-        for tag, value in {**tagged(result), **extras(result)}.items():
+        values = {**tagged(result), **extras(result)}
+        if self._is_repeated(trial.trial_id, values.get("eval/at_env_steps")):
+            values = {tag: v for tag, v in values.items() if not tag.startswith("eval/")}
+        for tag, value in values.items():
             writer.add_scalar(tag, value, global_step=step)
         writer.flush()
 
@@ -44,6 +48,14 @@ class TensorBoard(LoggerCallback):
         """Close what an interruption has left open."""
         for trial in trials:
             self.log_trial_end(trial)
+
+    def _is_repeated(self, trial: str, evaluated_at: float | None) -> bool:
+        """Whether this iteration only repeats an evaluation that has been drawn already."""
+        if evaluated_at is None:
+            return False
+        repeated = self._evaluated_at.get(trial) == evaluated_at
+        self._evaluated_at[trial] = evaluated_at
+        return repeated
 
     def _open(self, trial: Trial, step: int) -> SummaryWriter:
         from tensorboardX import SummaryWriter

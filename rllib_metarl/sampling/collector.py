@@ -84,7 +84,7 @@ class Collector:
             self.env.num_envs, self.module.action_width, device=self.device
         )
         self._previous_reward = torch.zeros(self.env.num_envs, device=self.device)
-        self._check_finite(self._observation, "observation")
+        self._check_finite(self._observation, "an observation")
 
     @property
     def unfinished_steps(self) -> int:
@@ -113,7 +113,7 @@ class Collector:
         return finished
 
     def _step(self, explore: bool) -> np.ndarray:
-        observation = torch.as_tensor(self._observation, device=self.device)
+        observation = self._float(self._observation)
         step = self.module.step(
             observation,
             self._previous_action,
@@ -133,8 +133,10 @@ class Collector:
         }
         result = self.env.step(self._to_env(action_array))
         self._observation, reward, terminated, truncated, self._infos = result
-        self._check_finite(self._observation, "observation")
-        self._check_finite(reward, "reward")
+        self._check_finite(reward, "a reward")
+        # Where a meta-episode ended, the env has begun the next: its last observation is apart.
+        self._check_finite(self._infos.get("final_obs", self._observation), "an observation")
+        self._check_finite(self._observation, "an observation")
         record.update(reward=reward, terminated=terminated, truncated=truncated)
         self._steps.append(record)
         self._state = step.state
@@ -209,7 +211,7 @@ class Collector:
     def _final_belief(self, indices: np.ndarray) -> np.ndarray:
         """Beliefs `[len(indices), D]` after the last observation of meta-episodes that ended."""
         rows = torch.as_tensor(indices, device=self.device)
-        observation = torch.as_tensor(self._infos["final_obs"][indices], device=self.device)
+        observation = self._float(self._infos["final_obs"][indices])
         state = {key: value[rows] for key, value in self._state.items()}
         privileged = self._privileged(self._infos.get("final_info", {}))
         step = self.module.step(
@@ -251,17 +253,22 @@ class Collector:
         if np.isfinite(array).all():
             return
         index = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0])
-        spec = getattr(self.env.unwrapped, "spec", None)
-        name = spec.id if spec is not None else type(self.env.unwrapped).__name__
+        step = len(self._steps) - int(self._start[index])
         raise UserError(
-            f"env {name}: sub-env {index} gave a {what} that is NaN or infinite "
-            f"({array[index]}) at step {len(self._steps)} of the fragment. Mend the env (bound its "
-            "state, clip its reward); training can then be resumed from the last checkpoint."
+            f"env {_name(self.env)}: sub-env {index} gave {what} that is NaN or infinite "
+            f"({array[index]}) at step {step} of its meta-episode. Mend the env (bound its state, "
+            "clip its reward); training can then be resumed from the last checkpoint."
         )
+
+    def _float(self, array: np.ndarray) -> torch.Tensor:
+        """Networks are in single precision, whatever the env computes in."""
+        return torch.as_tensor(array, dtype=torch.float32, device=self.device)
 
     def state(self) -> dict[str, Any]:
         """The random streams, for checkpoints; meta-episodes under way are not kept."""
-        streams = self.env.unwrapped.rng_state() if hasattr(self.env.unwrapped, "rng_state") else None
+        streams = (
+            self.env.unwrapped.rng_state() if hasattr(self.env.unwrapped, "rng_state") else None
+        )
         return {"actions": self.generator.get_state().cpu().numpy(), "env": streams}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -270,6 +277,13 @@ class Collector:
         if state["env"] is not None and hasattr(self.env.unwrapped, "set_rng_state"):
             self.env.unwrapped.set_rng_state(state["env"])
         self._observation = None
+
+
+def _name(env: gym.vector.VectorEnv) -> str:
+    """The env's id, or its class where it has none; of single envs that are batched, the first's."""
+    inner = getattr(env.unwrapped, "envs", [env])[0].unwrapped
+    spec = getattr(inner, "spec", None)
+    return str(spec.id) if spec is not None else type(inner).__name__
 
 
 def _stack(steps: list[dict[str, Any]]) -> dict[str, Any]:

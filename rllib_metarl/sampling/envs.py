@@ -1,4 +1,4 @@
-"""Builds the vector env of a config: a gymnasium id, an env registered with Ray Tune, or a class."""
+"""Builds the vector env of a config: a gymnasium id, a name known to Ray Tune, or a class."""
 
 from __future__ import annotations
 

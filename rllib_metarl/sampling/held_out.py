@@ -20,7 +20,7 @@ class HeldOut:
     Args:
         env: an env id, the name of a registered env, or a class.
         env_config: arguments of the env.
-        episodes: how many meta-episodes; rounded up to a multiple of the sub-envs used (at most 256).
+        episodes: how many meta-episodes; rounded up to a multiple of the sub-envs (<= 256).
         seed: chooses the held-out tasks; they differ from every training task.
     """
 
@@ -52,7 +52,7 @@ class HeldOut:
         return unwrapped.reference_returns() if hasattr(unwrapped, "reference_returns") else None
 
     def evaluate(self, module: Any) -> dict[str, Any]:
-        """`return_mean`, `return_std`, `normalised_score`, `references`, `episodes`, `env_steps`."""
+        """Return, normalised score and references over the held-out tasks, as a dict."""
         played = self.play(module)
         returns = np.array([episode.rewards.sum() for episode in played])
         references = self.references()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_metarl.envs import Stream
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
@@ -34,11 +36,12 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
     def make_env(self) -> None:
         if self.env is not None:
             self.env.close()
+        self.stream = self._stream()
         self.env = build_vector(
             self.config.env,
             self.config.num_envs_per_env_runner,
             self.config.env_config,
-            self._stream(),
+            self.stream,
             num_workers=self.num_workers,
         )
         self.num_envs = self.env.num_envs
@@ -62,9 +65,10 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
     def collector(self) -> Collector:
         """The acting loop over this runner's env and module."""
         if self._collector is None:
-            seed = np.random.SeedSequence(
-                [self._stream().seed, self.worker_index or 0, int(self.config.in_evaluation), 1]
-            ).generate_state(1, np.uint64)[0]
+            stream = self.stream
+            words = [stream.seed, stream.worker_index, int(stream.evaluation), 1]
+            words += [stream.incarnation] if stream.incarnation else []
+            seed = np.random.SeedSequence(words).generate_state(1, np.uint64)[0]
             self._collector = Collector(
                 self.env, self.module, seed=int(seed >> np.uint64(1)), device=self._device
             )
@@ -129,17 +133,33 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         return episode
 
     @override(SingleAgentEnvRunner)
-    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> Any:
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> Any:
         state = super().get_state(components, not_components=not_components, **kwargs)
         if self.env is not None and self._check_component(STREAMS, components, not_components):
-            state[STREAMS] = self.collector.state()
+            own = {"worker_index": self.stream.worker_index}
+            state[STREAMS] = self.collector.state() | own
         return state
 
     @override(SingleAgentEnvRunner)
     def set_state(self, state: Any) -> None:
+        """Restores `get_state()`; the streams only if they are those of this worker.
+
+        RLlib also hands over the local worker's state, to restarted workers and, when a run is
+        resumed, to all. A worker that so joins a run under way leaves the beginning of its stream,
+        which the run has seen.
+        """
         super().set_state(state)
-        if STREAMS in state and self.env is not None and not self.config.in_evaluation:
+        if self.env is None or self.config.in_evaluation:
+            return
+        steps = int(state.get(NUM_ENV_STEPS_SAMPLED_LIFETIME) or 0)
+        if state.get(STREAMS, {}).get("worker_index") == self.stream.worker_index:
             self.collector.set_state(state[STREAMS])
+        elif self._needs_initial_reset and steps and not self.stream.incarnation:
+            self.stream = replace(self.stream, incarnation=steps % 2**32)
+            self.env.unwrapped.set_stream(self.stream)
+            self._collector = None
 
 
 def _reconstructed() -> bool:

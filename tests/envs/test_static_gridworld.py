@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,16 @@ def test_a_trial_is_four_inner_episodes_from_the_start_with_one_goal():
         assert np.array_equal(info["context"], goal)
         assert info["session"] == info["switched"] == 0
         assert not terminated and truncated == (t == 60)
+
+
+def test_the_next_trial_begins_without_the_flag():
+    env = make_vector(ID, 3, stream=Stream(2))
+    env.reset()
+    for _ in range(60):
+        observations, _, _, _, infos = env.step(np.full(3, RIGHT))
+    assert infos["final_obs"].tolist() == [[1.0, 0.0, 1.0]] * 3
+    assert observations.tolist() == [[0.0, 0.0, 0.0]] * 3
+    assert (infos["inner_done"] == 0).all() and (infos["final_info"]["inner_done"] == 1).all()
 
 
 def test_the_goal_pays_when_entered_and_is_hidden():
@@ -56,7 +68,8 @@ def test_the_oracle_reference_is_that_of_walking_straight_to_the_goal():
     references = env.reference_returns()
     assert references["oracle"] == pytest.approx(by_hand)
     assert references["oracle"] / 4 == pytest.approx(11.07, abs=0.005)
-    assert references["random"] < references["blind"] < references["oracle"]
+    assert list(references) == ["random", "blind", "bayes", "oracle"]
+    assert list(references.values()) == sorted(references.values())
 
 
 def test_the_random_reference_is_what_random_play_earns():
@@ -81,6 +94,57 @@ def test_the_blind_reference_is_the_best_fixed_walk():
             total += np.mean([1.0 if at == goal else -0.1 for goal in goals])
         best = max(best, total)
     assert env.reference_returns()["blind"] == pytest.approx(best)
+
+
+def best_by_enumeration(size: int, stay: bool, horizon: int, episodes: int, start: tuple) -> float:
+    """The best expected return of any policy, from all histories; none of the project's code."""
+    moves = [(1, 0), (0, 1), (-1, 0), (0, -1), (0, 0)][: 5 if stay else 4]
+    cells = [(x, y) for x in range(size) for y in range(size)]
+    goals = frozenset(c for c in cells if max(abs(c[0] - start[0]), abs(c[1] - start[1])) > 1)
+
+    def walk(cell, move):
+        moved = cell[0] + move[0], cell[1] + move[1]
+        return moved if min(moved) >= 0 and max(moved) < size else cell
+
+    @functools.cache
+    def value(cell, possible, n):
+        """Sum over the goals still possible of what is yet to come."""
+        if n == horizon * episodes or not possible:
+            return 0.0
+        cell = start if n % horizon == 0 else cell
+        return max(after(walk(cell, move), possible, n) for move in moves)
+
+    def after(cell, possible, n):
+        hit, rest = possible & {cell}, possible - {cell}
+        paid = len(hit) * 1.0 - 0.1 * len(rest)
+        return paid + value(cell, hit, n + 1) + value(cell, rest, n + 1)
+
+    return value(start, goals, 0) / len(goals)
+
+
+@pytest.mark.parametrize(
+    "size, stay, horizon, episodes, start",
+    [
+        (3, True, 4, 2, (0, 0)),
+        (3, False, 5, 2, (0, 0)),
+        (3, True, 3, 3, (0, 1)),
+        (4, True, 5, 2, (0, 0)),
+        (4, True, 7, 1, (1, 0)),
+    ],
+)
+def test_the_bayes_reference_is_the_best_over_all_histories(size, stay, horizon, episodes, start):
+    env = StaticGridWorldEnv(
+        size=size, stay=stay, inner_horizon=horizon, inner_episodes=episodes, start=start
+    )
+    expected = best_by_enumeration(size, stay, horizon, episodes, start)
+    assert env.reference_returns()["bayes"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_bayes_reference_of_the_default_and_of_its_first_sweep():
+    assert StaticGridWorldEnv().reference_returns()["bayes"] == pytest.approx(37.214, abs=0.001)
+    one = StaticGridWorldEnv(inner_episodes=1).reference_returns()
+    assert one["bayes"] == pytest.approx(4.0)
+    assert "bayes" not in StaticGridWorldEnv(size=9).reference_returns()
 
 
 @pytest.mark.parametrize(

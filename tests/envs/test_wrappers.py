@@ -42,13 +42,16 @@ class Line(gym.Env):
         super().reset(seed=seed)
         self.resets += 1
         self.position = float(self.np_random.integers(-3, 4))
-        return self._observe(), {}
+        return self._observe(), {"position": self.position}
 
     def step(self, action):
         move = 2 * int(action) - 1
         self.position += move
         reward = move * self.direction
-        return self._observe(), reward, abs(self.position) >= self.end, False, {"note": "text"}
+        return self._observe(), reward, abs(self.position) >= self.end, False, self._info()
+
+    def _info(self):
+        return {"note": "text", "position": self.position}
 
     def _observe(self):
         return np.array([self.position], np.float32)
@@ -96,6 +99,16 @@ def test_sessions_are_reproducible_and_a_new_episode_is_a_new_one():
     assert play(4)[0] != play(4)[1]
 
 
+def test_sessions_draw_from_another_stream_than_the_env_inside():
+    env = Sessions(Line(), Never(), IID(lambda rng: 0.0))
+    env.reset(seed=6)
+    alone = Line()
+    alone.reset(seed=6)
+    assert env.unwrapped.position == alone.position
+    theirs = gym.utils.seeding.np_random(6)[0].random(1000)
+    assert not np.isin(env._uniforms, theirs).any()
+
+
 def test_sessions_want_set_context():
     with pytest.raises(ValueError, match=r"no method set_context\(m\)"):
         Sessions(gym.make("CartPole-v1"), Never(), TURN)
@@ -116,7 +129,8 @@ def test_a_meta_episode_joins_inner_episodes_of_one_task():
         assert np.array_equal(info["context"], task)
         assert truncated == (t == 15) and not terminated
         if inner_end and t < 15:
-            assert abs(observation[0]) <= 3  # back at a start
+            assert abs(observation[0]) <= 3  # back at a start, and info says the same
+        assert info["position"] == observation[0]
     assert observation[0] == info["inner_final_obs"][0]
     assert env.unwrapped.resets == 3
 

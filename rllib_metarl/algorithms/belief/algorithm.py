@@ -66,4 +66,3 @@ class BeliefPPO(PPO):
         if self._held_out is not None:
             self._held_out.close()
         super().cleanup()
-

@@ -129,7 +129,8 @@ class BeliefConfig(PPOConfig):
             )
         if self.policy_activation not in ACTIVATIONS:
             raise UserError(
-                f"policy_activation is {self.policy_activation!r}: use one of {sorted(ACTIVATIONS)}."
+                f"policy_activation is {self.policy_activation!r}: use one of "
+                f"{sorted(ACTIVATIONS)}."
             )
         if self.belief_conditioning not in ("film", "concat"):
             raise UserError(
@@ -137,7 +138,7 @@ class BeliefConfig(PPOConfig):
             )
         for name in ("latent_size", "encoder_hidden", "held_out_episodes"):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
-                raise UserError(f"{name} is {getattr(self, name)!r}: use a whole number of at least 1.")
+                raise UserError(f"{name} is {getattr(self, name)!r}: use a whole number >= 1.")
 
     def _validate_batches(self) -> None:
         batch, mini = self.train_batch_size_per_learner, self.minibatch_size

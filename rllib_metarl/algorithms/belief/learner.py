@@ -31,9 +31,9 @@ from rllib_metarl.ops.returns import gae, standardise
 class BeliefLearner(PPOTorchLearner):
     """PPO on stored beliefs, or through the encoder where `policy_gradient_to_encoder` is on.
 
-    One update: episodes -> `Rollout` -> advantages -> PPO epochs -> `learn_belief` (a hook, the ELBO
-    in VariBAD). Policy and value have an optimiser each, so that neither's gradient norm starves
-    the other at the clip.
+    One update: episodes -> `Rollout` -> advantages -> PPO epochs -> `learn_belief` (a hook; the
+    ELBO in VariBAD). Policy and value have an optimiser each, so that neither's gradient norm
+    starves the other at the clip.
 
     Differs from RLlib's PPO learner: no learner connectors (one pass from episodes to tensors),
     advantages standardised over valid steps only, no value clipping (values are standardised).
@@ -63,13 +63,17 @@ class BeliefLearner(PPOTorchLearner):
         """The (schedule of the) learning rate of an optimiser."""
         return self.config.lr
 
+    def adam_epsilon(self, group: str) -> float:
+        """Adam's epsilon of an optimiser."""
+        return 1e-5
+
     @override(Learner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         for name, parameters in self.parameter_groups().items():
             self.register_optimizer(
                 module_id=module_id,
                 optimizer_name=name,
-                optimizer=torch.optim.Adam(parameters, eps=1e-5, fused=True),
+                optimizer=torch.optim.Adam(parameters, eps=self.adam_epsilon(name), fused=True),
                 params=parameters,
                 lr_or_lr_schedule=self.learning_rate(name),
             )
@@ -136,7 +140,10 @@ class BeliefLearner(PPOTorchLearner):
         valid = rollout.trajectories.valid
         if self.config.policy_gradient_to_encoder:
             columns |= self.sequence_columns(rollout)
-            count, size = valid.shape[0], max(1, (minibatch_size or valid.numel()) // valid.shape[1])
+            count, size = (
+                valid.shape[0],
+                max(1, (minibatch_size or valid.numel()) // valid.shape[1]),
+            )
         else:
             columns = flatten_valid(columns, valid)
             count = len(columns[Columns.ACTIONS])
@@ -147,7 +154,8 @@ class BeliefLearner(PPOTorchLearner):
 
     def ppo_step(self, batch: dict[str, Tensor]) -> None:
         """One gradient step on one minibatch."""
-        outputs = self.module[DEFAULT_MODULE_ID].forward_train(batch)
+        # Not forward_train: it walks all submodules to switch modes, at each of many small steps.
+        outputs = self.agent._forward_train(batch)
         loss = self.compute_loss_for_module(
             module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=outputs
         )
@@ -164,7 +172,13 @@ class BeliefLearner(PPOTorchLearner):
         terminated = torch.zeros_like(data.valid)
         terminated[torch.arange(len(data.length)), data.length - 1] = rollout.terminated
         advantage, target = gae(
-            data.reward, value, bootstrap, terminated, self.config.gamma, self.config.lambda_, data.valid
+            data.reward,
+            value,
+            bootstrap,
+            terminated,
+            self.config.gamma,
+            self.config.lambda_,
+            data.valid,
         )
         self.agent.value.follow(target[data.valid])
         self.record({"vf_explained_var": explained_variance(value[data.valid], target[data.valid])})
@@ -236,7 +250,9 @@ class BeliefLearner(PPOTorchLearner):
             )
 
     @override(Learner)
-    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> Any:
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> Any:
         state = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component("learner_extras", components, not_components):
             state["learner_extras"] = self.extra_state()

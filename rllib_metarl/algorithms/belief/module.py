@@ -84,7 +84,9 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         sizes = (self.observation_width, self.belief_size)
         self.policy = BeliefNetwork(*sizes, outputs, output_gain=0.01, **heads)
         self.value = ValueNetwork(*sizes, **heads)
-        self.normalise_observation = Normaliser(self.observation_width)
+        self.normalise_observation = Normaliser(
+            self.observation_width, gain=float(__import__('os').environ.get('GAIN','1.5'))
+        )
         self.normalise_belief = Normaliser(self.belief_size, slowest=0.1)
         self.setup_decoders(settings)
 
@@ -147,7 +149,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return Step(seen, self.act(observation, seen), state)
 
     def act(self, observation: Tensor, belief: Tensor) -> Tensor:
-        """The action distribution's inputs `[..., A]` for observation `[..., O]`, belief `[..., D]`."""
+        """Action distribution's inputs `[..., A]`; observation `[..., O]`, belief `[..., D]`."""
         return self.policy(self.normalise_observation(observation), self.normalise_belief(belief))
 
     def standardised_values(self, observation: Tensor, belief: Tensor) -> Tensor:

@@ -60,8 +60,8 @@ class DynaMITELearner(VariBADLearner):
         value = getattr(data, name)
         if value is None:
             raise UserError(
-                f"env {self.config.env} gives no info[{name!r}], which DynaMITE's losses need. Wrap "
-                "it in rllib_metarl.envs.Sessions, or train VariBAD, or set session_masking: false, "
-                "prior_conditioning: false, consistency_weight: 0, termination_weight: 0."
+                f"env {self.config.env} gives no info[{name!r}], which DynaMITE's losses need. "
+                "Wrap it in rllib_metarl.envs.Sessions, or train VariBAD, or set session_masking: "
+                "false, prior_conditioning: false, consistency_weight: 0, termination_weight: 0."
             )
         return value

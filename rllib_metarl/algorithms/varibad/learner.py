@@ -26,7 +26,7 @@ Terms = dict[str, Tensor]
 
 
 class VariBADLearner(BeliefLearner):
-    """Per iteration: PPO on the newest data, then `vae_updates` ELBO steps on the trajectory buffer.
+    """Per iteration: PPO on the newest data, then `vae_updates` ELBO steps on the buffer.
 
     ELBO (eq. 8 of the paper), for every t: decode all transitions of the trial from a sample of
     q_t, and keep q_t near q_{t-1}, q_{-1} = N(0, I).
@@ -49,6 +49,11 @@ class VariBADLearner(BeliefLearner):
     @override(BeliefLearner)
     def learning_rate(self, group: str) -> Any:
         return self.config.vae_lr if group == "vae" else super().learning_rate(group)
+
+    @override(BeliefLearner)
+    def adam_epsilon(self, group: str) -> float:
+        # Gradients through rarely rewarded transitions are tiny; a large epsilon would mute them.
+        return 1e-8 if group == "vae" else super().adam_epsilon(group)
 
     @override(BeliefLearner)
     def gradient_clip(self, group: str) -> float:

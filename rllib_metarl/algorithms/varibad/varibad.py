@@ -107,5 +107,3 @@ class VariBAD(BeliefPPO):
     @override(BeliefPPO)
     def get_default_config(cls) -> VariBADConfig:
         return VariBADConfig(algo_class=cls)
-
-
