@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 from rllib_metarl.cli import catalogue
 from rllib_metarl.cli.names import nearest, suggestion
 from rllib_metarl.cli.source import KeyPath
-from rllib_metarl.cli.values import convert, convert_like, setter_annotations
+from rllib_metarl.cli.values import convert, convert_like, fits, setter_annotations
 from rllib_metarl.errors import UserError
 from rllib_metarl.report.metrics import is_reported, reported_keys
 
@@ -26,6 +28,8 @@ _SPECIAL = {
 }
 # Setters that RLlib reaches through a method or a property rather than an attribute.
 _EXTRA = {"train_batch_size_per_learner", "multiagent"}
+# Learning rates and entropy coefficients may be schedules, whatever their setters declare.
+_SCHEDULED = re.compile(r"(^|_)(lr|entropy_coeff)$")
 _MAX_CHECKED_VARIANTS = 64
 
 
@@ -76,12 +80,22 @@ class ConfigChecker:
         if target == "_model_config":
             self._check_model(value, path, fail)
             return value
+        default = self._attributes.get(target)
+        if self._beyond_annotation(target, value, default):
+            return value
         try:
             if target in self._annotations:
                 return convert(value, self._annotations[target])
-            return convert_like(value, self._attributes.get(target))
+            return convert_like(value, default)
         except ValueError as error:
             raise fail(path, f"'{key}': {error}") from None
+
+    @staticmethod
+    def _beyond_annotation(target: str, value: Any, default: Any) -> bool:
+        """RLlib declares some types too narrowly: what it really takes besides."""
+        if _SCHEDULED.search(target) and is_schedule(value):
+            return True
+        return isinstance(value, str) and isinstance(default, str)
 
     def _check_model(self, value: Any, path: KeyPath, fail: Fail) -> None:
         if not isinstance(value, dict):
@@ -93,7 +107,9 @@ class ConfigChecker:
         known = list(DefaultModelConfig.__dataclass_fields__)
         for key in value:
             if key not in known:
-                raise fail((*path, key), f"unknown model_config key '{key}'{suggestion(key, known)}")
+                raise fail(
+                    (*path, key), f"unknown model_config key '{key}'{suggestion(key, known)}"
+                )
 
     def _dead(self, key: str) -> bool:
         """RLlib keeps removed keys as attributes with the value -1 and without a setter."""
@@ -147,7 +163,9 @@ def check_stop(stop: dict[str, Any], origin: str, config: Any, fail: Fail) -> li
         if is_reported(key, own):
             continue
         if custom:
-            notes.append(f"stop key '{key}' is not a known metric; something of yours must report it")
+            notes.append(
+                f"stop key '{key}' is not a known metric; something of yours must report it"
+            )
             continue
         known = reported_keys(own)
         best = nearest(key, known)
@@ -198,7 +216,7 @@ def build_configs(checker: ConfigChecker, config: dict[str, Any], fail: Fail) ->
     from ray.tune.search.variant_generator import generate_variants
 
     built = []
-    for _, (_, variant) in zip(range(_MAX_CHECKED_VARIANTS), generate_variants(config)):
+    for _, variant in itertools.islice(generate_variants(config), _MAX_CHECKED_VARIANTS):
         algorithm_config = checker.default.copy(copy_frozen=False)
         try:
             algorithm_config.update_from_dict(copy.deepcopy(variant))
@@ -215,7 +233,11 @@ def build_configs(checker: ConfigChecker, config: dict[str, Any], fail: Fail) ->
 def requested_resources(config: Any) -> dict[str, float]:
     """What Tune must find free to start one trial: ``{"CPU": 3.0, ...}``."""
     request = config.algo_class.default_resource_request(config)
-    return {name: float(amount) for name, amount in request.required_resources.items() if amount}
+    needed = {name: float(amount) for name, amount in request.required_resources.items() if amount}
+    for name, amount in needed.items():
+        if amount < 0:
+            raise ValueError(f"a trial cannot ask for {amount:g} {name}")
+    return needed
 
 
 def check_resources(configs: list[Any], available: dict[str, float], name: str) -> None:
@@ -237,6 +259,11 @@ def check_resources(configs: list[Any], available: dict[str, float], name: str) 
                     f"{available.get(resource, 0.0):g}; lower num_env_runners, num_learners or "
                     "their num_cpus_per_.../num_gpus_per_..., or say --ray-num-cpus"
                 )
+
+
+def is_schedule(value: Any) -> bool:
+    """Whether a value is RLlib's ``[[0, v0], [steps, v1], ...]``."""
+    return fits(value, list[list[float]]) and all(len(pair) == 2 for pair in value) and bool(value)
 
 
 def is_grid(value: Any) -> bool:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from rllib_metarl.cli.legacy import Translation
 from rllib_metarl.cli.names import suggestion
 from rllib_metarl.cli.schema import Experiment, first_problem
-from rllib_metarl.cli.source import KeyPath, Source, read_json, read_yaml
+from rllib_metarl.cli.source import KeyPath, Source, read_yaml
 from rllib_metarl.errors import UserError
 
 Override = Callable[[dict[str, Any]], dict[KeyPath, str]]
@@ -66,19 +66,6 @@ def prepare(source: Source, override: Override = lambda spec: {}) -> list[Prepar
 def from_file(path: Path, override: Override) -> list[Prepared]:
     """The experiments of a YAML file."""
     return prepare(read_yaml(path), override)
-
-
-def from_options(
-    name: str, run: str, env: str, config: str | None, stop: str | None, override: Override
-) -> list[Prepared]:
-    """The one experiment that ``--run``, ``--env``, ``--config`` and ``--stop`` describe."""
-    written = {
-        "run": run,
-        "env": env,
-        "config": read_json("--config", config).data,
-        "stop": read_json("--stop", stop).data,
-    }
-    return prepare(Source("command line", {name: written}), override)
 
 
 def _split(source: Source) -> tuple[list[str], dict[str, dict[str, Any]]]:

@@ -58,7 +58,8 @@ Plugins = Annotated[
     typer.Option("--plugin", help="Module to import first; may be given several times."),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue the last run with the same name and storage path.")
+    bool,
+    typer.Option("--resume", help="Continue the last run with the same name and storage path."),
 ]
 Address = Annotated[
     str | None, typer.Option("--ray-address", help="Join this Ray cluster.  [default: a local one]")
@@ -137,7 +138,9 @@ def train_file(
 @app.command()
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or a run's directory.")],
-    episodes: Annotated[int, typer.Option("--episodes", min=1, help="Held-out meta-episodes.")] = 512,
+    episodes: Annotated[
+        int, typer.Option("--episodes", min=1, help="Held-out meta-episodes.")
+    ] = 512,
     seed: Annotated[int | None, typer.Option("--seed", help="Other held-out tasks.")] = None,
     plugin: Plugins = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,

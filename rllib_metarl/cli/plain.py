@@ -22,7 +22,7 @@ def evaluate_rllib(checkpoint: Path, episodes: int, seed: int | None) -> dict[st
     Raises:
         UserError: the checkpoint cannot be restored.
     """
-    config = _stored(checkpoint)["ctor_args_and_kwargs"][0][0].copy(copy_frozen=False)
+    config = _stored_config(checkpoint)
     config.env_runners(num_env_runners=0)
     config.learners(num_learners=0)
     config.evaluation(
@@ -52,6 +52,15 @@ def evaluate_rllib(checkpoint: Path, episodes: int, seed: int | None) -> dict[st
         "env_steps": int(result["num_env_steps_sampled"]),
         "checkpoint": str(checkpoint),
     }
+
+
+def _stored_config(checkpoint: Path) -> Any:
+    """The AlgorithmConfig of a run; Tune hands an algorithm its config as a dict."""
+    stored = _stored(checkpoint)
+    config = stored["ctor_args_and_kwargs"][0][0]
+    if isinstance(config, dict):
+        return stored["class"].get_default_config().update_from_dict(config)
+    return config.copy(copy_frozen=False)
 
 
 def _origin(checkpoint: Path) -> str:

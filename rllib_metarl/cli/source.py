@@ -63,7 +63,9 @@ def read_yaml(path: Path) -> Source:
     try:
         node = loader.get_single_node()
         if node is None:
-            raise UserError(f"{path}: the file is empty; see docs/experiment-file.md for an example")
+            raise UserError(
+                f"{path}: the file is empty; see docs/experiment-file.md for an example"
+            )
         lines: dict[KeyPath, int] = {}
         _collect_lines(node, (), lines, str(path))
         data = loader.construct_document(node)

@@ -178,7 +178,8 @@ def _note(text: str) -> None:
 def _report(outcomes: list[Outcome], options: Options, argv: list[str]) -> int:
     summaries = [outcome.summary for outcome in outcomes]
     if options.json is not None:
-        write_json(options.json, summaries[0] if len(summaries) == 1 else {"experiments": summaries})
+        several = {"experiments": summaries}
+        write_json(options.json, summaries[0] if len(summaries) == 1 else several)
     failures = [failure for outcome in outcomes for failure in outcome.failures]
     interrupted = any(outcome.interrupted for outcome in outcomes)
     for failure in failures:
@@ -207,5 +208,3 @@ def _closing(summary: dict[str, Any]) -> str:
 def resume_command(argv: list[str]) -> str:
     """The command that continues the one with these arguments."""
     return shlex.join(["rllib", *argv, *([] if "--resume" in argv else ["--resume"])])
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import importlib
 import inspect
+import sys
 import types
 import typing
 from typing import Any, Literal, Union, get_args, get_origin
@@ -13,9 +14,10 @@ from rllib_metarl.errors import UserError
 
 
 def setter_annotations(config_class: type) -> dict[str, Any]:
-    """Parameter name -> annotation, from all public setters of an AlgorithmConfig class.
+    """Setting -> annotation, from an AlgorithmConfig class and its public setters.
 
-    A subclass's setter wins. Annotations that cannot be evaluated are left out.
+    A subclass wins, and what it declares in its body wins over its setters. Annotations that
+    cannot be evaluated are left out.
     """
     found: dict[str, Any] = {}
     for cls in reversed(config_class.__mro__):
@@ -23,9 +25,13 @@ def setter_annotations(config_class: type) -> dict[str, Any]:
             if name.startswith("_") or not inspect.isfunction(function):
                 continue
             for parameter in inspect.signature(function).parameters.values():
-                annotation = _evaluated(parameter.annotation, function)
+                annotation = _evaluated(parameter.annotation, function.__globals__)
                 if annotation is not inspect.Parameter.empty:
                     found[parameter.name] = annotation
+        for name, declared in vars(cls).get("__annotations__", {}).items():
+            annotation = _evaluated(declared, vars(sys.modules[cls.__module__]))
+            if annotation is not inspect.Parameter.empty:
+                found[name] = annotation
     return found
 
 
@@ -125,11 +131,11 @@ def import_plugin(name: str) -> None:
         raise UserError(f"plugin module '{name}' cannot be imported: {kind}: {error}") from None
 
 
-def _evaluated(annotation: Any, function: Any) -> Any:
+def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
     if not isinstance(annotation, str):
         return annotation
     try:
-        return eval(annotation, vars(typing) | function.__globals__)
+        return eval(annotation, vars(typing) | names)
     except Exception:
         # Names imported for type checkers alone; such a key is then checked by its default.
         return inspect.Parameter.empty

@@ -171,7 +171,12 @@ METRICS: tuple[Metric, ...] = (
         True,
     ),
     _learner(
-        "vae_learning_rate", "vae/learning_rate", "Step size of the ELBO's Adam.", "1", "as set", True
+        "vae_learning_rate",
+        "vae/learning_rate",
+        "Step size of the ELBO's Adam.",
+        "1",
+        "as set",
+        True,
     ),
     _learner(
         "vae_buffer_episodes",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import ray
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
 
 from rllib_metarl.algorithms import ALGORITHMS
+from rllib_metarl.learning.batch import Trajectories
+from rllib_metarl.sampling.runner import MetaEpisodeRunner
 
 GRID = "DLCMDP/GridWorld-v0"
 SMALL_GRID: dict[str, Any] = {"size": 3, "horizon": 6, "p_switch": 0.3}
@@ -45,6 +50,47 @@ def small_config(name: str = "DynaMITE", *, env: Any = GRID, runners: int = 0, *
     config.evaluate_every_steps = 0
     vae = {} if name == "OraclePPO" else SMALL_VAE
     return config.training(**(SMALL | vae | settings))
+
+
+def small_runner(config: Any, worker_index: int = 1) -> MetaEpisodeRunner:
+    torch.manual_seed(0)
+    return MetaEpisodeRunner(config=config, worker_index=worker_index, num_workers=2)
+
+
+def small_learner(config: Any) -> Any:
+    """The config's learner alone, its weights drawn with one seed whatever the algorithm."""
+    runner = small_runner(config)
+    spaces = (runner.env.single_observation_space, runner.env.single_action_space)
+    torch.manual_seed(0)
+    learner = config.build_learner(env=None, spaces={DEFAULT_MODULE_ID: spaces})
+    learner.build()
+    return learner
+
+
+def small_batch(
+    lengths: tuple[int, ...] = (6, 4, 1, 6), *, seed: int = 0, switches: float = 0.4
+) -> Trajectories:
+    """Meta-episodes of random numbers with sessions; zeros (and session 0) on the padding."""
+    rng = np.random.default_rng(seed)
+    rows, steps = len(lengths), max(lengths)
+    valid = np.arange(steps) < np.array(lengths)[:, None]
+    switched = (rng.random((rows, steps)) < switches) & valid
+    switched[:, 0] = False
+    observed = np.arange(steps + 1) <= np.array(lengths)[:, None]
+    action = np.eye(5)[rng.integers(5, size=(rows, steps))] * valid[..., None]
+    return Trajectories(
+        observation=_float(rng.random((rows, steps + 1, 6)) * observed[..., None]),
+        action=_float(action),
+        reward=_float(rng.normal(size=(rows, steps)) * valid),
+        valid=torch.as_tensor(valid),
+        length=torch.as_tensor(lengths),
+        session=torch.as_tensor(switched.cumsum(1) * valid),
+        switched=torch.as_tensor(switched).long(),
+    )
+
+
+def _float(array: np.ndarray) -> torch.Tensor:
+    return torch.as_tensor(array, dtype=torch.float32)
 
 
 def start_ray() -> None:

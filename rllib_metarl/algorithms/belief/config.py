@@ -13,6 +13,9 @@ from rllib_metarl.errors import UserError
 from rllib_metarl.models.mlp import ACTIVATIONS
 from rllib_metarl.sampling.runner import MetaEpisodeRunner
 
+# A constant, or a schedule [[env steps, value], ...] that is interpolated linearly.
+Schedule = float | list[list[float]]
+
 # Names that reach the RLModule through its model_config.
 MODULE_SETTINGS = (
     "latent_size",
@@ -41,6 +44,9 @@ class BeliefConfig(PPOConfig):
         held_out_episodes: held-out meta-episodes per evaluation during training.
         evaluate_every_steps: env steps between evaluations; 0 for none.
     """
+
+    lr: Schedule
+    entropy_coeff: Schedule
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class)

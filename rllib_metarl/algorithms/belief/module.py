@@ -84,15 +84,14 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         sizes = (self.observation_width, self.belief_size)
         self.policy = BeliefNetwork(*sizes, outputs, output_gain=0.01, **heads)
         self.value = ValueNetwork(*sizes, **heads)
-        self.normalise_observation = Normaliser(
-            self.observation_width, gain=float(__import__('os').environ.get('GAIN','1.5'))
-        )
+        # Coordinates spread to +-2 rather than +-1: what depends on their equality is learnt sooner.
+        self.normalise_observation = Normaliser(self.observation_width, gain=1.5)
         self.normalise_belief = Normaliser(self.belief_size, slowest=0.1)
         self.setup_decoders(settings)
 
     def setup_encoder(self, settings: dict[str, Any]) -> None:
         """Builds `self.encoder` and sets `self.belief_size`, the width of what the policy sees."""
-        self.encoder = BeliefEncoder(
+        self.encoder: torch.nn.Module = BeliefEncoder(
             self.observation_width,
             self.action_width,
             settings["latent_size"],

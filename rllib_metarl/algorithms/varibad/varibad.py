@@ -8,7 +8,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
-from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
 from rllib_metarl.errors import UserError
 
 DECODER_SETTINGS = ("decoder_hidden", "reward_decoder_inputs", "decode_state")
@@ -42,6 +42,8 @@ class VariBADConfig(BeliefConfig):
             meta-episode, next_observation is the one after the reset.
         decoder_hidden: widths of the decoders' hidden layers.
     """
+
+    vae_lr: Schedule
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class or VariBAD)

@@ -1,0 +1,128 @@
+"""What a user can get wrong is told in one message that names the thing and the mend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from ray.tune.registry import register_env
+
+from rllib_metarl.errors import UserError
+from tests.algorithms.small import numbers, small_config, small_runner
+
+
+class Spaces(gym.Env):
+    """An env of given spaces that ends after two steps."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.observation_space = config.get("observation") or gym.spaces.Box(0, 1, (3,), np.float32)
+        self.action_space = config.get("action") or gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        return self.observation_space.sample(), 0.0, self.t == 2, False, {}
+
+
+UNSUPPORTED = {
+    "actions in several parts": ("action", gym.spaces.MultiDiscrete([2, 3]), "MultiDiscrete"),
+    "actions as a matrix": ("action", gym.spaces.Box(-1, 1, (2, 2)), "one-dimensional Box"),
+    "observations in parts": (
+        "observation",
+        gym.spaces.Dict(a=gym.spaces.Box(0, 1, (2,)), b=gym.spaces.Discrete(2)),
+        "FlattenObservation",
+    ),
+    "pictures": ("observation", gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), "FlattenObservation"),
+}
+
+
+@pytest.mark.parametrize(("which", "space", "mend"), UNSUPPORTED.values(), ids=UNSUPPORTED.keys())
+def test_spaces_that_are_not_supported_are_named(which: str, space: Any, mend: str) -> None:
+    config = small_config("VariBAD", env=Spaces, env_config={which: space})
+    with pytest.raises(UserError, match=rf"{which} space .* is not supported.*{mend}"):
+        small_runner(config)
+
+
+SETTINGS = {
+    "a minibatch larger than the batch": ({"minibatch_size": 49}, "minibatch_size is 49.*48"),
+    "an empty minibatch": ({"minibatch_size": 0}, "minibatch_size is 0"),
+    "an activation that is not": ({"policy_activation": "rellu"}, "policy_activation is 'rellu'.*relu"),
+    "a conditioning that is not": ({"belief_conditioning": "flim"}, "'flim': use film or concat"),
+    "a likelihood that is not": ({"reward_likelihood": "normal"}, "'normal': use gaussian or ber"),
+    "no latent": ({"latent_size": 0}, "latent_size is 0.*at least 1"),
+    "an empty buffer": ({"vae_buffer_size": 0}, "vae_buffer_size is 0"),
+    "a weight below zero": ({"consistency_weight": -0.1}, "consistency_weight is -0.1: use 0 or more"),
+    "an unknown decoder input": ({"reward_decoder_inputs": ["state"]}, "reward_decoder_inputs"),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), SETTINGS.values(), ids=SETTINGS.keys())
+def test_settings_out_of_range_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        small_config("DynaMITE", **settings).validate()
+
+
+def test_a_name_that_is_no_setting_is_refused() -> None:
+    with pytest.raises(UserError, match="vae_learning_rate"):
+        small_config("DynaMITE", vae_learning_rate=1e-3)
+    with pytest.raises(UserError, match="session_masking"):  # DynaMITE's alone
+        small_config("VariBAD", session_masking=True)
+
+
+def test_what_would_break_meta_episodes_or_their_seeds_is_refused() -> None:
+    config = small_config()
+    config.env_runners(batch_mode="complete_episodes")
+    with pytest.raises(UserError, match="complete_episodes.*truncate_episodes"):
+        config.validate()
+    config = small_config()
+    config.learners(num_learners=2)
+    with pytest.raises(UserError, match="num_learners is 2.*num_learners: 0"):
+        config.validate()
+
+
+def test_settings_survive_the_way_through_tune() -> None:
+    config = small_config("DynaMITE", latent_size=3, kl_weight=0.7, consistency_weight=0.2)
+    again = type(config)().update_from_dict(config.to_dict())
+    again.validate()
+    for name in ("latent_size", "kl_weight", "consistency_weight", "env", "seed", "vae_batch_size"):
+        assert getattr(again, name) == getattr(config, name), name
+
+
+def test_an_oracle_with_a_context_of_another_width_is_told(shared_ray: None) -> None:
+    algorithm = small_config("OraclePPO", context_size=3).build_algo()
+    with pytest.raises(UserError, match="context_size 3 and got width 1"):
+        algorithm.train()
+    algorithm.stop()
+
+
+@pytest.fixture(scope="module")
+def plain_env() -> str:
+    """A plain gymnasium env: no labels, a Box of actions, shortened to 6 steps."""
+    register_env("ShortPendulum", lambda _: gym.make("Pendulum-v1", max_episode_steps=6))
+    return "ShortPendulum"
+
+
+def test_varibad_trains_on_a_plain_gymnasium_env(shared_ray: None, plain_env: str) -> None:
+    algorithm = small_config("VariBAD", env=plain_env, decode_state=True).build_algo()
+    for _ in range(2):
+        result = algorithm.train()
+    algorithm.stop()
+    assert result["num_env_steps_sampled_lifetime"] == 96
+    values = numbers(result)
+    assert np.isfinite(list(values.values())).all() and values["policy_grad_norm"] > 0
+    assert result["env_runners"]["episode_len_mean"] == 6
+
+
+def test_dynamite_on_an_env_without_labels_says_what_it_needs(
+    shared_ray: None, plain_env: str
+) -> None:
+    algorithm = small_config("DynaMITE", env=plain_env).build_algo()
+    with pytest.raises(UserError, match=r"env ShortPendulum gives no info\['session'\].*Sessions"):
+        algorithm.train()
+    algorithm.stop()

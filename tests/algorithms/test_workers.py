@@ -1,0 +1,107 @@
+"""Training with EnvRunners in processes of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from tests.algorithms.small import numbers, small_config
+
+# A batch on 2 workers of 4 sub-envs is one meta-episode of each sub-env.
+
+
+def _tasks(episodes: list[Any]) -> list[tuple[float, ...]]:
+    contexts = [e.get_extra_model_outputs("context")[:, 0] for e in episodes]
+    starts = [e.get_observations(0) for e in episodes]
+    pairs = zip(starts, contexts, strict=True)
+    return [tuple(np.append(start, context).tolist()) for start, context in pairs]
+
+
+def _sampled(algorithm: Any) -> dict[int, list[tuple[float, ...]]]:
+    """Tasks of the next 24 meta-episodes of each worker."""
+    results = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: (runner.worker_index, runner.sample(num_timesteps=144, explore=True)),
+        local_env_runner=False,
+    )
+    return {index: _tasks(episodes) for index, episodes in results}
+
+
+def _config() -> Any:
+    config = small_config(runners=2)
+    config.fault_tolerance(
+        restart_failed_env_runners=True,
+        env_runner_health_probe_timeout_s=5,
+        env_runner_restore_timeout_s=20,
+        delay_between_env_runner_restarts_s=0,
+    )
+    return config
+
+
+@pytest.fixture(scope="module")
+def algorithm(shared_ray: None) -> Iterator[Any]:
+    built = _config().build_algo()
+    yield built
+    built.stop()
+
+
+def test_two_workers_train_and_share_no_task(algorithm: Any) -> None:
+    result = algorithm.train()
+    assert result["num_env_steps_sampled_lifetime"] == 48
+    assert result["timing"]["env_steps_per_s"] > 0
+    assert np.isfinite(list(numbers(result).values())).all()
+    assert result["env_runners"]["num_episodes"] == 8
+    tasks = _sampled(algorithm)
+    assert set(tasks) == {1, 2} and tasks[1] != tasks[2]
+    assert len(set(tasks[1]) & set(tasks[2])) < 4  # small grid: a few by chance, no stream
+
+
+def test_workers_and_the_evaluation_act_with_the_newest_weights(algorithm: Any) -> None:
+    algorithm.train()
+    learnt = algorithm.learner_group._learner.agent
+    expected = learnt.policy.output.weight, learnt.normalise_observation.mean
+    modules = algorithm.env_runner_group.foreach_env_runner(
+        lambda r: (r.module.policy.output.weight.detach(), r.module.normalise_observation.mean),
+        local_env_runner=True,
+    )
+    assert len(modules) == 3
+    for weight, mean in modules:
+        assert torch.equal(weight, expected[0]) and torch.equal(mean, expected[1])
+
+
+def test_a_killed_worker_comes_back_with_tasks_of_its_own(algorithm: Any) -> None:
+    """Runs last: it leaves the algorithm with a worker restarted."""
+    fresh = _config().build_algo()
+    first = _sampled(fresh)
+    fresh.stop()
+    victim = algorithm.env_runner_group._worker_manager.actors()[1]
+    ray.kill(victim, no_restart=False)
+    deadline = time.time() + 60
+    steps = algorithm.env_steps()
+    while time.time() < deadline:
+        result = algorithm.train()
+        if algorithm.env_runner_group.num_healthy_remote_workers() == 2:
+            break
+    assert result["num_env_steps_sampled_lifetime"] > steps
+    assert np.isfinite(list(numbers(result).values())).all()
+    tasks = _sampled(algorithm)
+    assert set(tasks) == {1, 2}
+    assert len(set(tasks[1]) & set(first[1])) < 4 and tasks[1] != tasks[2]
+
+
+def test_a_resumed_run_goes_on_with_tasks_not_seen_before(shared_ray: None, tmp_path: Any) -> None:
+    first = _config().build_algo()
+    seen = _sampled(first)
+    first.train()
+    path = first.save_to_path(str(tmp_path / "checkpoint"))
+    first.stop()
+    resumed = type(first).from_checkpoint(path)
+    tasks = _sampled(resumed)
+    resumed.stop()
+    for worker in (1, 2):
+        assert len(set(tasks[worker]) & set(seen[worker])) < 4
