@@ -1,6 +1,6 @@
 """Trains and evaluates the GridWorld tuned examples over seeds, and tells what came out.
 
-    python benchmarks/gridworld.py run --jobs 2        # all seeds of all three, resumable
+    python benchmarks/gridworld.py run --jobs 2        # all seeds of all agents, resumable
     python benchmarks/gridworld.py report              # table, curves and picture from the raw JSON
 
 Every run is the two commands that the results page shows: `rllib train file` and `rllib evaluate`.
@@ -17,16 +17,31 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "gridworld"
-AGENTS = ("dynamite", "varibad", "oracle")
-LABELS = {"dynamite": "DynaMITE-RL", "varibad": "VariBAD", "oracle": "oracle (sees m)"}
-COLOURS = {"dynamite": "#0072B2", "varibad": "#D55E00", "oracle": "#009E73"}
+END_TO_END = {"policy_gradient_to_encoder": True}
+
+
+class Agent(NamedTuple):
+    """A tuned example, what is changed in it, and how it is shown."""
+
+    label: str
+    colour: str
+    example: str
+    config: dict[str, Any]
+
+
+AGENTS = {
+    "dynamite": Agent("DynaMITE-RL", "#0072B2", "dynamite/gridworld.yaml", {}),
+    "varibad": Agent("VariBAD", "#D55E00", "varibad/gridworld.yaml", {}),
+    "oracle": Agent("oracle (sees m)", "#009E73", "oracle/gridworld.yaml", {}),
+    "endtoend": Agent("DynaMITE-RL, end to end", "#CC79A7", "dynamite/gridworld.yaml", END_TO_END),
+}
 
 
 def main() -> None:
@@ -164,7 +179,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
         low, high = row["return_interval"]
         score_low, score_high = row["score_interval"]
         lines.append(
-            f"| {LABELS[agent]} | {row['seeds']} | {row['env_steps']:,.0f} "
+            f"| {AGENTS[agent].label} | {row['seeds']} | {row['env_steps']:,.0f} "
             f"| {row['return_iqm']:.2f} [{low:.2f}, {high:.2f}] | **{row['score_median']:.3f}** "
             f"| {row['score_iqm']:.3f} [{score_low:.3f}, {score_high:.3f}] "
             f"| {min(row['scores']):.3f} | {row['wall_s_median']:.0f} |"
@@ -185,8 +200,8 @@ def picture(agents: list[str]) -> None:
         steps = np.array(curves[0]["env_steps"]) / 1e6
         returns = np.array([curve["return_mean"] for curve in curves])
         middle = stats.trim_mean(returns, 0.25, axis=0)
-        axes.plot(steps, returns.T, color=COLOURS[agent], alpha=0.25, linewidth=0.8)
-        axes.plot(steps, middle, color=COLOURS[agent], linewidth=2, label=LABELS[agent])
+        axes.plot(steps, returns.T, color=AGENTS[agent].colour, alpha=0.25, linewidth=0.8)
+        axes.plot(steps, middle, color=AGENTS[agent].colour, linewidth=2, label=AGENTS[agent].label)
     references = load("evaluate", agents[0])[0]["references"]
     for name, label in (("oracle", "oracle"), ("bayes", "Bayes-optimal"), ("blind", "blind")):
         axes.axhline(references[name], color="0.45", linewidth=1, linestyle="--")

@@ -40,6 +40,12 @@ class ConfigChecker:
         self.default = algorithm.get_default_config()  # type: ignore[attr-defined]
         self._attributes = vars(self.default)
         self._annotations = setter_annotations(type(self.default))
+        # The setter's `on_train_result` is stored as `callbacks_on_train_result`, and so on.
+        self._annotations |= {
+            f"callbacks_{name}": annotation
+            for name, annotation in self._annotations.items()
+            if name.startswith("on_")
+        }
         self._own = not type(self.default).__module__.startswith("ray.")
 
     def names(self) -> list[str]:

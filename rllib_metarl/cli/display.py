@@ -10,6 +10,7 @@ from typing import Any
 from ray.tune import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from rllib_metarl.report.metrics import ENV_STEPS, flatten, tagged
 
@@ -23,6 +24,7 @@ _SHOWN = (
     ("ppo/entropy", "entropy", ".3f"),
 )
 _LINE_EVERY_S = 5.0
+_UNBROKEN = Column(no_wrap=True)
 
 
 @dataclass
@@ -92,7 +94,7 @@ class Display(Callback):
         seen.line = f"{name}{fraction:4.0%} {text}{eta}" if self._stop else f"{name}{text}"
         seen.printed = False
         if self._progress is not None:
-            self._draw(str(trial) if self._named else "", trial.trial_id, fraction, text + eta)
+            self._draw(str(trial) if self._named else "", trial.trial_id, fraction, text, eta)
         elif now - self._last_line >= _LINE_EVERY_S:
             self._print_line(seen, now)
 
@@ -115,24 +117,26 @@ class Display(Callback):
     def _make_progress(self) -> Progress:
         return Progress(
             TextColumn("{task.fields[name]}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:3.0f}%"),
-            TextColumn("{task.fields[text]}"),
+            BarColumn(bar_width=16, table_column=Column(min_width=16)),
+            TextColumn("{task.percentage:3.0f}%{task.fields[eta]}", table_column=_UNBROKEN),
+            # What does not fit beside the bar goes on below, so that nothing is cut off.
+            TextColumn("{task.fields[text]}", table_column=Column(ratio=1, overflow="fold")),
             console=self._console,
+            expand=True,
             refresh_per_second=4,
         )
 
     def _bar(self, key: str, name: str = "") -> Any:
         if key not in self._bars:
             assert self._progress is not None
-            self._bars[key] = self._progress.add_task("", total=1.0, name=name, text="")
+            self._bars[key] = self._progress.add_task("", total=1.0, name=name, text="", eta="")
         return self._bars[key]
 
-    def _draw(self, name: str, key: str, fraction: float, text: str) -> None:
+    def _draw(self, name: str, key: str, fraction: float, text: str, eta: str) -> None:
         assert self._progress is not None
         if "starting" in self._bars:
             self._progress.remove_task(self._bars.pop("starting"))
-        self._progress.update(self._bar(key, name), completed=fraction, text=text)
+        self._progress.update(self._bar(key, name), completed=fraction, text=text, eta=eta)
 
     def _print_line(self, seen: _Seen, now: float) -> None:
         self._console.print(seen.line, markup=False, soft_wrap=True)

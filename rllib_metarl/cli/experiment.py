@@ -196,7 +196,7 @@ def _with_environment(spec: Experiment, config: dict[str, Any], fail: Any) -> di
 
     if spec.env is not None and "env" in config:
         raise fail(("config", "env"), "the environment is given twice: 'env' and 'config.env'")
-    env = spec.env if spec.env is not None else config.get("env")
+    env: Any = spec.env if spec.env is not None else config.get("env")
     place: KeyPath = ("env",) if spec.env is not None else ("config", "env")
     if env is None and config.get("input_", config.get("input")) is None:
         raise fail((), "no environment: set `env`, for example `env: DLCMDP/GridWorld-v0`")

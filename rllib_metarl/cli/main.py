@@ -177,7 +177,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _refuse_early_options(context: typer.Context) -> None:
-    given = [n for n in context.params if context.get_parameter_source(n).name == "COMMANDLINE"]
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if given:
         option = "--" + given[0].replace("_", "-")
         raise UserError(f"{option} stands before `file`; write it after the file name")

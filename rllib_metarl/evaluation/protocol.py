@@ -95,7 +95,7 @@ def load_module(checkpoint: Path) -> Any:
     path = checkpoint / MODULE_PATH
     try:
         module = RLModule.from_checkpoint(str(path.resolve()))
-    except (FileNotFoundError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{path}: the policy cannot be restored ({error}). The checkpoint is incomplete or of "
             "another version; use an older one."

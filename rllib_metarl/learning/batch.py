@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -100,7 +100,7 @@ def rollout_from_episodes(
         return column(lambda e: e.get_extra_model_outputs(key))
 
     action = column(lambda e: e.get_actions())
-    labels = {key: output(key) for key in LABELS if key in episodes[0].extra_model_outputs}
+    labels = {key: column(of) for key in LABELS if (of := _label(episodes[0], key))}
     trajectories = Trajectories(
         observation=column(lambda e: np.asarray(e.get_observations(), np.float32), 1),
         action=module.encode_action(action),
@@ -116,12 +116,29 @@ def rollout_from_episodes(
         log_prob=output(Columns.ACTION_LOGP),
         logits=output(Columns.ACTION_DIST_INPUTS),
         belief=output("belief"),
-        final_belief=torch.as_tensor(
-            np.stack([e.custom_data["final_belief"] for e in episodes]), device=device
-        ),
+        final_belief=_final_belief(episodes, trajectories, module),
         terminated=torch.as_tensor([e.is_terminated for e in episodes], device=device),
         context=labels.get("context"),
     )
+
+
+def _label(episode: Any, key: str) -> Callable[[Any], np.ndarray] | None:
+    """How to read a label `[T, ...]`: from columns, else (RLlib's own runner) from infos."""
+    if key in episode.extra_model_outputs:
+        return lambda e: e.get_extra_model_outputs(key)
+    if key in (episode.get_infos(0) or {}):
+        return lambda e: np.stack([info[key] for info in e.get_infos()[:-1]])
+    return None
+
+
+@torch.no_grad()
+def _final_belief(episodes: Sequence[Any], data: Trajectories, module: Any) -> Tensor:
+    """Beliefs `[B, D]` after the last observation, encoded here where the runner did not."""
+    if all("final_belief" in episode.custom_data for episode in episodes):
+        stored = np.stack([episode.custom_data["final_belief"] for episode in episodes])
+        return torch.as_tensor(stored, device=data.reward.device)
+    posterior = module.encode(data.observation, data.previous_action, data.previous_reward)
+    return module.policy_belief(posterior)[torch.arange(len(data.length)), data.length]
 
 
 def _pad(arrays: list[np.ndarray], length: int) -> np.ndarray:

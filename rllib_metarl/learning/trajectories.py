@@ -103,7 +103,7 @@ class TrajectoryBuffer:
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores `get_state()`; a buffer of another capacity takes the newest that it can hold."""
+        """Restores `get_state()`; a smaller buffer takes the newest that it can hold."""
         rows = {key: torch.as_tensor(v).clone() for key, v in state["storage"].items()}
         begin, resized = int(state["next"]), state.get("capacity", self.capacity) != self.capacity
         if resized:  # oldest first, so that the newest stay and new ones follow them

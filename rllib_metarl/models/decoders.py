@@ -8,6 +8,20 @@ from torch import Tensor, nn
 from rllib_metarl.models.mlp import activation as build_activation
 from rllib_metarl.models.mlp import mlp
 
+Pairs = tuple[Tensor, Tensor, Tensor]
+
+
+def decoded_side(x: Tensor, encode_steps: int, pairs: Pairs | None) -> Tensor:
+    """`[B, T_decode, ...]` of the transitions, as `[K, ...]` in the order that pairs are decoded in.
+
+    Args:
+        encode_steps: T_encode.
+        pairs: as in `PairDecoder.forward`.
+    """
+    if pairs is None:
+        return x.unsqueeze(1).expand(-1, encode_steps, *x.shape[1:]).flatten(0, 2)
+    return x[pairs[0], pairs[2]]
+
 
 class PairDecoder(nn.Module):
     """Decodes transition j from the latent at t, for many pairs (t, j) at once.
@@ -37,25 +51,27 @@ class PairDecoder(nn.Module):
             raise ValueError("a decoder needs at least one hidden layer, e.g. decoder_hidden: [64]")
         self.latent = nn.Linear(latent_size, hidden[0])
         self.transition = mlp([transition_size, hidden[0], hidden[0]], activation, last=False)
-        self.first = build_activation(activation)
-        self.rest = mlp([*hidden, output_size], activation, last=False)
+        self.first = build_activation(activation, inplace=True)
+        self.rest = mlp([*hidden, output_size], activation, last=False, inplace=True)
 
-    def forward(
-        self, latent: Tensor, transition: Tensor, pairs: tuple[Tensor, Tensor, Tensor]
-    ) -> Tensor:
+    def forward(self, latent: Tensor, transition: Tensor, pairs: Pairs | None) -> Tensor:
         """Decodes the K pairs.
 
         Args:
             latent: `[B, T_encode, L]` posterior samples.
             transition: `[B, T_decode, F]` features of the transitions.
-            pairs: index tensors (b, t, j), each `[K]`.
+            pairs: index tensors (b, t, j), each `[K]`; None for every pair, in row order, which
+                takes no gathering.
 
         Returns:
             `[K, output_size]`.
         """
+        from_latent, from_transition = self.latent(latent), self.transition(transition)
+        if pairs is None:
+            every = from_latent.unsqueeze(2) + from_transition.unsqueeze(1)
+            return self.rest(self.first(every).flatten(0, 2))
         b, t, j = pairs
-        from_latent = self.latent(latent).flatten(0, 1)
-        from_transition = self.transition(transition).flatten(0, 1)
+        from_latent, from_transition = from_latent.flatten(0, 1), from_transition.flatten(0, 1)
         rows = torch.index_select(from_latent, 0, b * latent.shape[1] + t)
         columns = torch.index_select(from_transition, 0, b * transition.shape[1] + j)
         return self.rest(self.first(rows + columns))

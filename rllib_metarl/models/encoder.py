@@ -101,14 +101,26 @@ class BeliefEncoder(nn.Module):
             the beliefs `[B, T, ...]` and the state after the last step.
         """
         inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
-        features, hidden = self.gru(self.embedding(inputs), state["hidden"].unsqueeze(0))
+        features, hidden = self._recur(self.embedding(inputs), state["hidden"])
         raw = self.posterior(features)
         termination_logit = self.termination(features).squeeze(-1)
         held = self._previous_session_belief(raw, termination_logit, state)
-        mean, log_var = (raw + self.conditioning(held)).chunk(2, dim=-1)
+        conditioned = raw + self.conditioning(held) if self.prior_conditioning else raw
+        mean, log_var = conditioned.chunk(2, dim=-1)
         belief = Belief(mean, log_var.clamp(*self.log_var_range), termination_logit)
-        new_state = {"hidden": hidden[0], "held_belief": held[:, -1], "last_belief": raw[:, -1]}
+        new_state = {"hidden": hidden, "held_belief": held[:, -1], "last_belief": raw[:, -1]}
         return belief, new_state
+
+    def _recur(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """GRU features `[B, T, H]` of `[B, T, E]` inputs, and the last of them `[B, H]`."""
+        if inputs.shape[1] == 1 and not torch.is_grad_enabled():
+            # Acting: the cell alone gives the same numbers without what nn.GRU does per sequence.
+            gru = self.gru
+            weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
+            hidden = torch.gru_cell(inputs.squeeze(1), hidden, *weights)
+            return hidden.unsqueeze(1), hidden
+        features, last = self.gru(inputs, hidden.unsqueeze(0))
+        return features, last[0]
 
     def _previous_session_belief(self, raw: Tensor, logit: Tensor, state: State) -> Tensor:
         """`[B, T, 2L]`: at each step the belief that the session before it ended with."""

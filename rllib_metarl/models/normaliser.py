@@ -43,7 +43,8 @@ class Normaliser(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., size]` -> `[..., size]`."""
-        return ((x - self.mean) * (self.gain / self.std)).clamp(-self.limit, self.limit)
+        scale = self.std.reciprocal() * self.gain
+        return ((x - self.mean) * scale).clamp(-self.limit, self.limit)
 
     @torch.no_grad()
     def follow(self, x: Tensor) -> None:

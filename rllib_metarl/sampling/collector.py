@@ -134,8 +134,8 @@ class Collector:
         result = self.env.step(self._to_env(action_array))
         self._observation, reward, terminated, truncated, self._infos = result
         self._check_finite(reward, "a reward")
-        # Where a meta-episode ended, the env has begun the next: its last observation is apart.
-        self._check_finite(self._infos.get("final_obs", self._observation), "an observation")
+        if "final_obs" in self._infos:  # the env has begun the next: the last one is apart
+            self._check_finite(self._infos["final_obs"], "an observation")
         self._check_finite(self._observation, "an observation")
         record.update(reward=reward, terminated=terminated, truncated=truncated)
         self._steps.append(record)
@@ -280,7 +280,7 @@ class Collector:
 
 
 def _name(env: gym.vector.VectorEnv) -> str:
-    """The env's id, or its class where it has none; of single envs that are batched, the first's."""
+    """The env's id, or its class where it has none; of batched single envs, the first's."""
     inner = getattr(env.unwrapped, "envs", [env])[0].unwrapped
     spec = getattr(inner, "spec", None)
     return str(spec.id) if spec is not None else type(inner).__name__

@@ -33,7 +33,9 @@ SMALL_VAE: dict[str, Any] = {
 }
 
 
-def small_config(name: str = "DynaMITE", *, env: Any = GRID, runners: int = 0, **settings: Any) -> Any:
+def small_config(
+    name: str = "DynaMITE", *, env: Any = GRID, runners: int = 0, **settings: Any
+) -> Any:
     """A config with 8 sub-envs of 6 steps in all, so that a batch is 8 meta-episodes.
 
     `env_config` and `seed` may be among the settings; the others go to ``training()``.
@@ -100,5 +102,6 @@ def start_ray() -> None:
 
 
 def numbers(result: dict[str, Any]) -> dict[str, Any]:
-    """What the learner reported in an iteration."""
-    return result["learners"]["default_policy"]
+    """What the learner reported; RLlib counts parameters in the first iteration only."""
+    reported = result["learners"]["default_policy"].items()
+    return {key: value for key, value in reported if not key.endswith("trainable_parameters")}

@@ -121,7 +121,9 @@ def _looped_beliefs(learner: Any, data: Any, posterior: Any) -> dict[str, Any]:
         else:
             prior = learner.agent.session_prior(mean[b, t - 1], log_var[b, t - 1])
         kl = kl + kl_divergence(*q, *prior)
-        last = max(s for s in range(int(data.length[b])) if data.session[b, s] == data.session[b, t])
+        last = max(
+            s for s in range(int(data.length[b])) if data.session[b, s] == data.session[b, t]
+        )
         end = mean[b, last].detach(), log_var[b, last].detach()
         if t < last:
             away = kl_divergence(mean[b, t + 1], log_var[b, t + 1], *end) - kl_divergence(*q, *end)

@@ -83,6 +83,21 @@ def test_with_switches_session_masking_matters() -> None:
     assert results[0]["vae_kl"] == results[1]["vae_kl"]  # no learnt prior: the chain goes on
 
 
+def test_each_switch_acts_without_the_others() -> None:
+    data = small_batch()
+    base = small_learner(small_config("DynaMITE", **OFF)).elbo(data)[1]
+    for switch, term in (
+        ({"prior_conditioning": True}, "vae_kl"),
+        ({"consistency_weight": 0.5}, "vae_consistency"),
+        ({"termination_weight": 0.5}, "vae_termination_loss"),
+    ):
+        alone = small_learner(small_config("DynaMITE", **OFF | switch)).elbo(data)[1]
+        masked = OFF | switch | {"session_masking": True}
+        together = small_learner(small_config("DynaMITE", **masked)).elbo(data)[1]
+        assert alone[term] == together[term] != base.get(term, 0.0), term
+        assert alone["vae_reward_loss"] != together["vae_reward_loss"]
+
+
 @pytest.mark.parametrize("name", ["VariBAD", "DynaMITE"])
 def test_what_stands_on_the_padding_changes_no_loss_and_no_gradient(name: str) -> None:
     data = small_batch()
@@ -99,8 +114,11 @@ def test_what_stands_on_the_padding_changes_no_loss_and_no_gradient(name: str) -
     )
     results, gradients = [], []
     for batch in (data, perturbed):
-        learner = small_learner(small_config(name, decode_state=True, session_masking=True) if
-                                name == "DynaMITE" else small_config(name, decode_state=True))
+        learner = small_learner(
+            small_config(name, decode_state=True, session_masking=True)
+            if name == "DynaMITE"
+            else small_config(name, decode_state=True)
+        )
         loss, terms = learner.elbo(batch)
         loss.backward()
         results.append({"loss": loss} | terms)
@@ -117,7 +135,9 @@ def _latent_gradient(learner: Any, data: Any, reward: torch.Tensor) -> torch.Ten
     pairs = masked_pairs(same_session_mask(session, session, data.valid, data.valid))
     generator = torch.Generator().manual_seed(4)
     latent = torch.randn(*data.valid.shape, 2, generator=generator).requires_grad_()
-    learner.reconstruction(replace(data, reward=reward), latent, pairs)["vae_reward_loss"].backward()
+    learner.reconstruction(replace(data, reward=reward), latent, pairs)[
+        "vae_reward_loss"
+    ].backward()
     assert latent.grad is not None
     return latent.grad
 

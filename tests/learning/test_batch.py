@@ -102,7 +102,9 @@ def test_an_episode_that_begins_in_the_middle_is_refused() -> None:
         rollout_from_episodes([later], module)
 
 
-@pytest.mark.parametrize(("count", "size", "parts"), [(10, 4, 2), (100, 33, 3), (7, 50, 1), (9, 1, 9)])
+@pytest.mark.parametrize(
+    ("count", "size", "parts"), [(10, 4, 2), (100, 33, 3), (7, 50, 1), (9, 1, 9)]
+)
 def test_minibatches_cover_everything_once_an_epoch_in_equal_parts(
     count: int, size: int, parts: int
 ) -> None:

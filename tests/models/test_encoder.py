@@ -6,14 +6,14 @@ from torch import Tensor
 
 from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
 
-B, T, O, A, L = 5, 12, 4, 3, 2
+B, T, WIDTH, A, L = 5, 12, 4, 3, 2
 
 
 def _encoder(prior_conditioning: bool) -> BeliefEncoder:
     """Random weights everywhere, so that conditioning matters and some switches are predicted."""
     torch.manual_seed(1)
     encoder = BeliefEncoder(
-        O, A, L, hidden_size=8, embedding=(8,), prior_conditioning=prior_conditioning
+        WIDTH, A, L, hidden_size=8, embedding=(8,), prior_conditioning=prior_conditioning
     ).double()
     with torch.no_grad():
         encoder.conditioning.weight.normal_()
@@ -25,7 +25,7 @@ def _encoder(prior_conditioning: bool) -> BeliefEncoder:
 
 def _inputs() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
-    shapes = [(B, T, O), (B, T, A), (B, T)]
+    shapes = [(B, T, WIDTH), (B, T, A), (B, T)]
     return tuple(torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)  # type: ignore[return-value]
 
 
@@ -70,9 +70,9 @@ def test_the_belief_held_is_the_one_before_the_last_predicted_switch() -> None:
 
 
 def test_without_conditioning_the_layer_for_it_is_not_trained() -> None:
-    encoder = BeliefEncoder(O, A, L)
+    encoder = BeliefEncoder(WIDTH, A, L)
     assert not encoder.conditioning.weight.requires_grad
-    assert BeliefEncoder(O, A, L, prior_conditioning=True).conditioning.weight.requires_grad
+    assert BeliefEncoder(WIDTH, A, L, prior_conditioning=True).conditioning.weight.requires_grad
 
 
 def test_log_variance_stays_in_its_range() -> None:

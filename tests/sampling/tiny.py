@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class Corridor(gym.Env):
-    """Counts: o_t = (episode number, t, last action, noise), r_t random; ends after `length` steps."""
+    """Counts: o_t = (episode number, t, last action, noise); ends after `length` steps."""
 
     def __init__(
         self,

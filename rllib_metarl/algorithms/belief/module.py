@@ -145,7 +145,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         sequence = (scaled.unsqueeze(1), previous_action.unsqueeze(1))
         belief, state = self.encoder(*sequence, previous_reward.unsqueeze(1), state)
         seen = self.policy_belief(belief).squeeze(1)
-        return Step(seen, self.act(observation, seen), state)
+        return Step(seen, self.policy(scaled, self.normalise_belief(seen)), state)
 
     def act(self, observation: Tensor, belief: Tensor) -> Tensor:
         """Action distribution's inputs `[..., A]`; observation `[..., O]`, belief `[..., D]`."""

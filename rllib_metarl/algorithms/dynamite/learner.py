@@ -23,6 +23,12 @@ class DynaMITELearner(VariBADLearner):
     """
 
     @override(VariBADLearner)
+    def sessions(self, data: Trajectories) -> Tensor:
+        if not (self.config.prior_conditioning or self.config.consistency_weight):
+            return super().sessions(data)
+        return self._label(data, "session")
+
+    @override(VariBADLearner)
     def decoded_sessions(self, data: Trajectories) -> Tensor:
         if not self.config.session_masking:
             return super().decoded_sessions(data)

@@ -12,6 +12,7 @@ from torch import Tensor
 from rllib_metarl.algorithms.belief.learner import BeliefLearner
 from rllib_metarl.learning.batch import Rollout, Trajectories
 from rllib_metarl.learning.trajectories import TrajectoryBuffer
+from rllib_metarl.models.decoders import Pairs, decoded_side
 from rllib_metarl.models.encoder import Belief
 from rllib_metarl.ops import gaussian
 from rllib_metarl.ops.elbo import (
@@ -84,10 +85,10 @@ class VariBADLearner(BeliefLearner):
         agent = self.agent
         posterior = agent.encode(data.observation, data.previous_action, data.previous_reward)
         belief = Belief(*(x[:, :-1] for x in posterior))  # belief t precedes transition t
-        session = self.decoded_sessions(data)
+        session, decoded = self.sessions(data), self.decoded_sessions(data)
         beliefs = data.valid.sum()
 
-        pairs = masked_pairs(same_session_mask(session, session, data.valid, data.valid))
+        pairs = self.pairs(same_session_mask(decoded, decoded, data.valid, data.valid))
         noise = torch.empty_like(belief.mean).normal_(generator=self._noise)
         latent = gaussian.sample(belief.mean, belief.log_var, noise)
         terms = self.reconstruction(data, latent, pairs)
@@ -104,11 +105,15 @@ class VariBADLearner(BeliefLearner):
         extra, extra_terms = self.extra_loss(data, posterior, session)
         return loss + extra, terms | extra_terms
 
-    def decoded_sessions(self, data: Trajectories) -> Tensor:
-        """Which transitions a belief must explain: those of its own session `[B, T]`.
+    def sessions(self, data: Trajectories) -> Tensor:
+        """Which session each step is in `[B, T]`, for the chain of beliefs and for `extra_loss`.
 
         VariBAD knows of no sessions: the whole trial is one.
         """
+        return torch.zeros_like(data.valid, dtype=torch.long)
+
+    def decoded_sessions(self, data: Trajectories) -> Tensor:
+        """Which transitions a belief must explain: those of its own session `[B, T]`."""
         return torch.zeros_like(data.valid, dtype=torch.long)
 
     def session_prior(self, belief: Belief, session: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -121,23 +126,29 @@ class VariBADLearner(BeliefLearner):
         """Hook: terms beside the ELBO."""
         return 0.0, {}
 
-    def reconstruction(
-        self, data: Trajectories, latent: Tensor, pairs: tuple[Tensor, Tensor, Tensor]
-    ) -> Terms:
-        """Negative log-likelihoods of decoded rewards and states, summed over pairs, per belief."""
-        agent, count = self.agent, len(pairs[0])
+    def pairs(self, mask: Tensor) -> Pairs | None:
+        """Indices (b, t, j) of the true entries of a mask `[B, T, T]`; None for all of them."""
         limit = self.config.vae_max_pairs
-        if limit and count > limit:
+        if bool(mask.all()) and not (limit and mask.numel() > limit):
+            return None  # decoding all of them takes no gathering, which is faster
+        return masked_pairs(mask)
+
+    def reconstruction(self, data: Trajectories, latent: Tensor, pairs: Pairs | None) -> Terms:
+        """Negative log-likelihoods of decoded rewards and states, summed over pairs, per belief."""
+        agent, steps = self.agent, latent.shape[1]
+        count = data.valid.numel() * steps if pairs is None else len(pairs[0])
+        limit = self.config.vae_max_pairs
+        if pairs is not None and limit and count > limit:
             rows = torch.randint(count, (limit,), generator=self._noise, device=self._device)
             pairs = (pairs[0][rows], pairs[1][rows], pairs[2][rows])
-        b, _, j = pairs
         weight = count / data.valid.sum()
         decoded = agent.reward_decoder(latent, agent.reward_features(data), pairs).squeeze(-1)
-        loss, error = self.reward_loss(decoded, data.reward[b, j])
+        loss, error = self.reward_loss(decoded, decoded_side(data.reward, steps, pairs))
         terms = {"vae_reward_loss": weight * loss.mean(), "vae_reward_error": error.mean()}
         if agent.state_decoder is not None:
             decoded = agent.state_decoder(latent, agent.state_features(data), pairs)
-            target = agent.normalise_observation(data.observation)[b, j + 1]
+            following = agent.normalise_observation(data.observation)[:, 1:]
+            target = decoded_side(following, steps, pairs)
             terms["vae_state_loss"] = weight * 0.5 * squared_error(decoded, target).mean()
         return terms
 
@@ -145,7 +156,7 @@ class VariBADLearner(BeliefLearner):
         """Negative log-likelihood and, to look at, the squared error of decoded rewards, `[K]`."""
         if self.config.reward_likelihood == "bernoulli":
             positive = (reward > 0).float()
-            error = (torch.sigmoid(decoded) - positive).square()
+            error = (torch.sigmoid(decoded.detach()) - positive).square()
             return -bernoulli_log_prob(decoded, positive), error
         error = (decoded - reward).square()
         return error / (2 * self.config.vae_reward_scale**2), error

@@ -1,0 +1,203 @@
+"""A mistake is told in one message, with file, line and the nearest name, before Ray starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+GOOD = """\
+mine:
+  run: {run}
+  env: {env}
+  stop:
+    {stop}: 1
+  config:
+    {key}: {value}
+"""
+VALUES = {
+    "run": "DynaMITE",
+    "env": "DLCMDP/GridWorld-v0",
+    "stop": "training_iteration",
+    "key": "num_epochs",
+    "value": "2",
+}
+
+
+def experiment(**changed: str) -> str:
+    return GOOD.format(**(VALUES | changed))
+
+
+@pytest.fixture
+def refused(rllib, write, tmp_path):
+    """Runs a file that must be refused; returns the message without the file's name."""
+
+    def run(text: str, *options: object) -> str:
+        import ray
+
+        path = write(text)
+        ended = rllib("train", "file", path, "--storage-path", tmp_path / "results", *options)
+        assert ended.code == 2
+        assert not ray.is_initialized()
+        assert len(ended.err.strip().splitlines()) == 1, ended.err
+        assert ended.err.startswith("error: ")
+        return ended.err.strip().removeprefix("error: ").replace(str(path), "FILE")
+
+    return run
+
+
+CASES = {
+    "unknown config key": (experiment(key="num_epoch"), "FILE:7", "did you mean 'num_epochs'?"),
+    "own config key": (experiment(key="kl_wieght"), "FILE:7", "did you mean 'kl_weight'?"),
+    "wrong type": (experiment(value="two"), "FILE:7", "expected int or None, got 'two'"),
+    "wrong type of own key": (experiment(key="kl_weight", value="x"), "FILE:7", "expected float"),
+    "bool for a number": (experiment(key="lr", value="true"), "FILE:7", "got True"),
+    "unknown algorithm": (experiment(run="Dynamite"), "FILE:2", "did you mean 'DynaMITE'?"),
+    "unknown env": (experiment(env="DLCMDP/GridWrld-v0"), "FILE:3", "'DLCMDP/GridWorld-v0'"),
+    "unknown env module": (experiment(env="nowhere:A-v0"), "FILE:3", "module 'nowhere'"),
+    "stop key": (experiment(stop="training_iterations"), "FILE:5", "'training_iteration'?"),
+    "stop key by its end": (
+        experiment(stop="normalized_score"),
+        "FILE:5",
+        "did you mean 'evaluation/normalised_score'?",
+    ),
+    "stop on RLlib with ours": (
+        experiment(run="PPO", env="CartPole-v1", stop="evaluation/normalised_score"),
+        "FILE:5",
+        "never reported",
+    ),
+    "stop without evaluation": (
+        experiment(stop="evaluation/return_mean", key="evaluate_every_steps", value="0"),
+        "FILE:5",
+        "evaluate_every_steps",
+    ),
+    "unknown experiment key": (
+        experiment().replace("  stop:", "  stopp:"),
+        "FILE:4",
+        "did you mean 'stop'?",
+    ),
+    "wrong type of experiment key": (
+        experiment() + "  num_samples: many\n",
+        "FILE:8",
+        "num_samples",
+    ),
+    "unknown checkpoint key": (
+        experiment() + "  checkpoint_config:\n    num_to_kep: 3\n",
+        "FILE:9",
+        "did you mean 'num_to_keep'?",
+    ),
+    "resources": (experiment() + "  resources_per_trial: {cpu: 3}\n", "FILE:8", "num_env_runners"),
+    "env argument": (
+        experiment(key="env_config", value="{sise: 4}"),
+        "FILE:7",
+        "did you mean 'size'?",
+    ),
+    "empty grid": (experiment(key="lr", value="{grid_search: []}"), "FILE:7", "at least one"),
+    "wrong type in a grid": (
+        experiment(key="lr", value="{grid_search: [1e-3, fast]}"),
+        "FILE:7",
+        "got 'fast'",
+    ),
+    "model key": (
+        experiment(run="PPO", env="CartPole-v1", key="model", value="{fcnet_hidens: [3]}"),
+        "FILE:7",
+        "did you mean 'fcnet_hiddens'?",
+    ),
+    "removed key": (experiment(key="learning_starts"), "FILE:7", "no longer exists"),
+    "constraint of RLlib": (
+        experiment(run="PPO", env="CartPole-v1", key="minibatch_size", value="100000"),
+        "FILE:7",
+        "must be <=",
+    ),
+    "constraint of ours": (
+        experiment(key="reward_likelihood", value="poisson"),
+        "FILE:7",
+        "use gaussian or bernoulli",
+    ),
+    "negative resources": (experiment(key="num_gpus_per_learner", value="-1"), "FILE:6", "-1 GPU"),
+    "missing plugin": ("plugins: [nowhere]\n" + experiment(), "FILE:", "'nowhere' does not exist"),
+    "no name": ("run: PPO\nenv: CartPole-v1\n", "FILE:1", "top level"),
+    "no run": ("mine:\n  env: CartPole-v1\n", "FILE:1", "'run' is missing"),
+    "no env": ("mine:\n  run: PPO\n", "FILE:1", "no environment"),
+    "not a mapping": ("- a\n- b\n", "FILE:1", "expected experiments"),
+    "syntax": (experiment() + "  foo: [1, 2\n", "FILE:9", "not valid YAML"),
+    "empty": ("", "FILE: ", "empty"),
+    "twice": (experiment() + "  run: PPO\n", "FILE:8", "written twice"),
+    "tag": ("mine: !!python/object:os.system x\n", "FILE:1", "not valid YAML"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_file(case, refused):
+    text, place, part = CASES[case]
+    message = refused(text)
+    assert message.startswith(place)
+    assert part in message
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--config", "{lr}"), ("--config", "not valid JSON")),
+        (("--config", "[1]"), ("--config", "JSON object")),
+        (("--config", '{"lrr": 1}'), ("--config: unknown config key 'lrr'", "'lr'?")),
+        (("--stop", '{"return": 1}'), ("--stop", "never reported")),
+        (("--restore", "nothing"), ("--restore", "no checkpoint directory")),
+        (("--num-samples", "0"), ("--num-samples", "num_samples")),
+        (("--resume",), ("--resume", "no earlier run")),
+        (("--json", "/"), ("--json", "directory")),
+        (("--storage-path", "/proc/none"), ("--storage-path", "cannot be written")),
+    ],
+)
+def test_option(options, parts, refused):
+    message = refused(experiment(), *options)
+    assert all(part in message for part in parts), message
+
+
+def test_missing_file_is_told_with_the_nearest_one(rllib, write):
+    path = write(experiment())
+    ended = rllib("train", "file", path.with_name("experimnt.yaml"))
+    assert ended.code == 2
+    assert "no such file" in ended.err and str(path) in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("train",), "nothing to train"),
+        (("train", "--run", "PPO"), "no environment"),
+        (("train", "--run", "PPO", "--env", "CartPol-v1"), "did you mean 'CartPole-v1'?"),
+        (("train", "--stop", "{}", "file", "x.yaml"), "after the file name"),
+        (("train", "--wrong"), "--wrong"),
+        (("evaluate", "nowhere"), "no such checkpoint"),
+        (("evaluate", "/proc/self/fd"), "no checkpoint here"),
+    ],
+)
+def test_command(arguments, part, rllib):
+    ended = rllib(*arguments)
+    assert ended.code == 2
+    assert part in ended.err
+
+
+def test_a_plugin_that_fails_is_named(refused, tmp_path):
+    (tmp_path / "broken_plugin_of_a_test.py").write_text("1 / 0\n")
+    message = refused("plugins: [broken_plugin_of_a_test]\n" + experiment())
+    assert "'broken_plugin_of_a_test'" in message and "ZeroDivisionError" in message
+
+
+def test_help_and_unreadable_files_need_no_heavy_import(tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\n"
+        "from rllib_metarl.cli.main import main\n"
+        f"assert main(['train', 'file', {str(tmp_path / 'none.yaml')!r}]) == 2\n"
+        "assert main(['--help']) == 0\n"
+        "print({'ray', 'torch', 'gymnasium'} & set(sys.modules))\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_metarl.errors import UserError
+from rllib_metarl.evaluation.protocol import evaluate_checkpoint
+from tests.algorithms.small import small_config
+
+
+@pytest.fixture(scope="module")
+def checkpoint(shared_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    algorithm = small_config("DynaMITE", held_out_seed=11).build_algo()
+    algorithm.train()
+    path = tmp_path_factory.mktemp("trial") / "checkpoint_000000"
+    algorithm.save_to_path(str(path))
+    algorithm.stop()
+    return path
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint to damage."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "checkpoint_000000"))
+
+
+def test_an_evaluation_says_what_was_played_and_how_well(checkpoint: Path) -> None:
+    result = evaluate_checkpoint(checkpoint, episodes=8)
+    assert set(result) >= {"return_mean", "return_std", "normalised_score", "references"}
+    assert (result["run"], result["env"]) == ("DynaMITE", "DLCMDP/GridWorld-v0")
+    assert (result["episodes"], result["env_steps"]) == (8, 48)
+    assert result["held_out_seed"] == 11 and result["checkpoint"] == str(checkpoint)
+    references = result["references"]
+    assert references["random"] < references["blind"] < references["bayes"] < references["oracle"]
+    span = references["bayes"] - references["blind"]
+    score = (result["return_mean"] - references["blind"]) / span
+    assert result["normalised_score"] == pytest.approx(score)
+    json.dumps(result)  # plain numbers
+
+
+def test_an_evaluation_is_reproducible_and_its_seed_chooses_the_tasks(checkpoint: Path) -> None:
+    first = evaluate_checkpoint(checkpoint, episodes=64)
+    assert evaluate_checkpoint(checkpoint, episodes=64) == first
+    other = evaluate_checkpoint(checkpoint, episodes=64, seed=12)
+    assert other["held_out_seed"] == 12 and other["return_mean"] != first["return_mean"]
+
+
+def test_evaluation_during_training_plays_the_same_tasks(shared_ray: None, tmp_path: Path) -> None:
+    config = small_config("VariBAD")
+    config.evaluate_every_steps, config.held_out_episodes = 48, 16
+    algorithm = config.build_algo()
+    reported = algorithm.train()["evaluation"]
+    path = algorithm.save_to_path(str(tmp_path / "checkpoint_000000"))
+    algorithm.stop()
+    result = evaluate_checkpoint(Path(path), episodes=16)
+    for key in ("return_mean", "return_std", "normalised_score", "episodes", "env_steps"):
+        assert reported[key] == pytest.approx(result[key]), key
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no checkpoint at .*nowhere.*no such folder"):
+        evaluate_checkpoint(tmp_path / "nowhere")
+
+
+def test_a_folder_around_the_checkpoint_names_the_one_inside(copy: Path) -> None:
+    with pytest.raises(UserError, match=r"is not a checkpoint.*Did you mean .*checkpoint_000000\?"):
+        evaluate_checkpoint(copy.parent)
+
+
+def test_an_empty_folder_is_not_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a checkpoint.*checkpoint_XXXXXX"):
+        evaluate_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x05garbage", b"not a pickle\n", pickle.dumps({})])
+def test_a_damaged_description_is_told(copy: Path, content: bytes) -> None:
+    (copy / "class_and_ctor_args.pkl").write_bytes(content)
+    with pytest.raises(UserError, match="class_and_ctor_args.pkl.*damaged"):
+        evaluate_checkpoint(copy, episodes=2)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short"])
+def test_damaged_weights_are_told(copy: Path, damage: str) -> None:
+    weights = copy / "learner_group/learner/rl_module/default_policy/module_state.pkl"
+    if damage == "gone":
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(UserError, match="policy cannot be restored"):
+        evaluate_checkpoint(copy, episodes=2)
+
+
+def test_a_checkpoint_of_another_ray_is_told(copy: Path) -> None:
+    file = copy / "rllib_checkpoint.json"
+    metadata = json.loads(file.read_text()) | {"ray_version": "2.40.0"}
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(UserError, match="written with Ray 2.40.0.*ray==2.40.0"):
+        evaluate_checkpoint(copy, episodes=2)
+
+
+def test_a_checkpoint_of_rllibs_own_ppo_is_told(shared_ray: None, tmp_path: Path) -> None:
+    config = PPOConfig().environment("CartPole-v1").env_runners(num_env_runners=0)
+    algorithm = config.build_algo()
+    path = algorithm.save_to_path(str(tmp_path / "checkpoint_000000"))
+    algorithm.stop()
+    with pytest.raises(UserError, match="has no belief.*Algorithm.from_checkpoint"):
+        evaluate_checkpoint(Path(path), episodes=2)
+
+
+def test_at_least_one_meta_episode_is_played(checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="episodes is 0"):
+        evaluate_checkpoint(checkpoint, episodes=0)
