@@ -93,9 +93,10 @@ def rllib(*arguments: str) -> None:
 
 
 def forget_paths(file: Path) -> None:
-    """Keeps of a checkpoint's path only what does not depend on the machine."""
+    """Keeps of the paths only what does not depend on the machine."""
     content = json.loads(file.read_text())
     content["checkpoint"] = "/".join(Path(content["checkpoint"]).parts[-3:])
+    content.pop("directory", None)
     file.write_text(json.dumps(content, indent=2) + "\n")
 
 

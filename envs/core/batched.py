@@ -48,15 +48,19 @@ class BatchedEnvs(VectorEnv):
         self.observation_space = batch_space(first.observation_space, self.num_envs)
         self.action_space = batch_space(first.action_space, self.num_envs)
         self._seeds: list[int | None] = [None] * self.num_envs
+        self._held_out: list[np.random.Generator] | None = None
         self._observations: list[Any] = []
 
     def set_stream(self, stream: Stream) -> None:
         """Let sub-env i draw from ``stream.generator(i)`` from its next meta-episode on.
 
-        Each environment is seeded from its stream once, in its next reset, in gymnasium's way, with
-        a number below 2**32, since some environments take no larger ones.
+        Each environment is seeded from its stream in gymnasium's way, with a number below 2**32,
+        since some environments take no larger ones: once, in its next reset, in training; in every
+        reset in evaluation, so that its k-th task does not depend on what was done in the others.
         """
-        self._seeds = [int(stream.generator(i).integers(2**32)) for i in range(self.num_envs)]
+        streams = [stream.generator(i) for i in range(self.num_envs)]
+        self._seeds = [int(rng.integers(2**32)) for rng in streams]
+        self._held_out = streams if stream.evaluation else None
 
     def rng_state(self) -> list[Any]:
         """Return the states of each sub-env's generators, picklable."""
@@ -82,6 +86,7 @@ class BatchedEnvs(VectorEnv):
         """Begin an episode in every sub-env; `seed` as in `DLCMDPVectorEnv.reset`."""
         if seed is not None:
             self._seeds = list(seeds_of(seed, self.num_envs))
+            self._held_out = None
         results = [self._reset_one(i, options) for i in range(self.num_envs)]
         self._observations = [observation for observation, _ in results]
         return self._stack(self._observations), _stack_infos([info for _, info in results])
@@ -128,6 +133,8 @@ class BatchedEnvs(VectorEnv):
 
     def _reset_one(self, i: int, options: dict[str, Any] | None) -> tuple[Any, Infos]:
         seed, self._seeds[i] = self._seeds[i], None
+        if self._held_out is not None:
+            self._seeds[i] = int(self._held_out[i].integers(2**32))
         return self.envs[i].reset(seed=seed, options=options)
 
     def _stack(self, observations: list[Any]) -> Any:

@@ -11,9 +11,8 @@ import torch
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
+from rllib_metarl.columns import BELIEF, FINAL_BELIEF, LABELS
 from rllib_metarl.errors import UserError
-
-LABELS = ("context", "session", "switched")
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,9 @@ class Rollout:
     trajectories: Trajectories
     action: Tensor
     log_prob: Tensor
-    logits: Tensor
     belief: Tensor
     final_belief: Tensor
     terminated: Tensor
-    context: Tensor | None = None
 
 
 def rollout_from_episodes(
@@ -114,11 +111,9 @@ def rollout_from_episodes(
         trajectories=trajectories,
         action=action,
         log_prob=output(Columns.ACTION_LOGP),
-        logits=output(Columns.ACTION_DIST_INPUTS),
-        belief=output("belief"),
+        belief=output(BELIEF),
         final_belief=_final_belief(episodes, trajectories, module),
         terminated=torch.as_tensor([e.is_terminated for e in episodes], device=device),
-        context=labels.get("context"),
     )
 
 
@@ -134,8 +129,8 @@ def _label(episode: Any, key: str) -> Callable[[Any], np.ndarray] | None:
 @torch.no_grad()
 def _final_belief(episodes: Sequence[Any], data: Trajectories, module: Any) -> Tensor:
     """Beliefs `[B, D]` after the last observation, encoded here where the runner did not."""
-    if all("final_belief" in episode.custom_data for episode in episodes):
-        stored = np.stack([episode.custom_data["final_belief"] for episode in episodes])
+    if all(FINAL_BELIEF in episode.custom_data for episode in episodes):
+        stored = np.stack([episode.custom_data[FINAL_BELIEF] for episode in episodes])
         return torch.as_tensor(stored, device=data.reward.device)
     posterior = module.encode(data.observation, data.previous_action, data.previous_reward)
     return module.policy_belief(posterior)[torch.arange(len(data.length)), data.length]

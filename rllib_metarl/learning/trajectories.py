@@ -11,7 +11,7 @@ from torch import Tensor
 from rllib_metarl.learning.batch import Trajectories
 
 # Integer labels are small; storing them small keeps a checkpoint with a full buffer light.
-_COMPACT = {"session": torch.int16, "switched": torch.int8, "action": torch.float32}
+_COMPACT = {"session": torch.int16, "switched": torch.int8}
 
 
 class TrajectoryBuffer:

@@ -12,7 +12,7 @@ Pairs = tuple[Tensor, Tensor, Tensor]
 
 
 def decoded_side(x: Tensor, encode_steps: int, pairs: Pairs | None) -> Tensor:
-    """`[B, T_decode, ...]` of the transitions, as `[K, ...]` in the order that pairs are decoded in.
+    """What belongs to transitions, `[B, T_decode, ...]`, as `[K, ...]`: one entry a pair.
 
     Args:
         encode_steps: T_encode.

@@ -52,22 +52,6 @@ def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square().sum(-1)
 
 
-def gaussian_log_prob(mean: Tensor, target: Tensor) -> Tensor:
-    """log N(target; mean, I) up to its constant: -1/2 sum_d (mean_d - target_d)^2.
-
-    Args:
-        mean, target: ``[..., D]``.
-
-    Returns:
-        ``[...]``, <= 0; the constant -D/2 log(2 pi) is left out.
-
-    Raises:
-        ValueError: where shapes differ.
-    """
-    check_shapes({"mean": (mean, "... D"), "target": (target, "... D")}, where="gaussian_log_prob")
-    return -0.5 * squared_error(mean, target)
-
-
 def pairwise_reconstruction(pair_loss: Tensor, mask: Tensor) -> Tensor:
     """Sum over the pairs of a mask: out_b = sum_{t, j: M[b, t, j]} pair_loss[b, t, j].
 
@@ -89,29 +73,6 @@ def pairwise_reconstruction(pair_loss: Tensor, mask: Tensor) -> Tensor:
     )
     check_bool({"mask": mask}, where="pairwise_reconstruction")
     return pair_loss.masked_fill(~mask, 0.0).sum((1, 2))
-
-
-def sum_pairs_by_episode(pair_loss: Tensor, episode_index: Tensor, batch_size: int) -> Tensor:
-    """Sum losses of listed pairs per meta-episode: out_b = sum_{k: episode_k = b} pair_loss_k.
-
-    Equals `pairwise_reconstruction` where the pairs come from `sessions.masked_pairs`.
-
-    Args:
-        pair_loss: ``[K]``.
-        episode_index: ``[K]`` int64 in 0..batch_size-1.
-        batch_size: B.
-
-    Returns:
-        ``[B]``; 0 for an episode without pairs.
-
-    Raises:
-        ValueError: where shapes differ.
-    """
-    check_shapes(
-        {"pair_loss": (pair_loss, "K"), "episode_index": (episode_index, "K")},
-        where="sum_pairs_by_episode",
-    )
-    return pair_loss.new_zeros(batch_size).index_add(0, episode_index, pair_loss)
 
 
 def session_chain_kl(
@@ -196,18 +157,15 @@ def consistency_hinge(mean: Tensor, log_var: Tensor, session: Tensor, valid: Ten
     return F.pad(hinge, (0, 1))
 
 
-def termination_bce(
-    logits: Tensor, labels: Tensor, valid: Tensor, pos_weight: float | None = None
-) -> Tensor:
+def termination_bce(logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
     """Mean binary cross-entropy of the predicted session switches.
 
-    mean_{b, t valid} of -[w d log s(x) + (1 - d) log(1 - s(x))], s the sigmoid.
+    mean_{b, t valid} of -[d log s(x) + (1 - d) log(1 - s(x))], s the sigmoid.
 
     Args:
         logits: ``[B, T]`` x, of P(d_t = 1).
         labels: ``[B, T]`` d_t in {0, 1}, bool or numbers.
         valid: ``[B, T]`` bool.
-        pos_weight: weight w of the switches, 1 where None: they are rare.
 
     Returns:
         Scalar in nats; 0 where nothing is valid.
@@ -222,12 +180,8 @@ def termination_bce(
         where="termination_bce",
     )
     check_bool({"valid": valid}, where="termination_bce")
-    weight = None if pos_weight is None else logits.new_tensor(pos_weight)
     loss = F.binary_cross_entropy_with_logits(
-        logits.masked_fill(~valid, 0.0),
-        labels.to(logits.dtype),
-        pos_weight=weight,
-        reduction="none",
+        logits.masked_fill(~valid, 0.0), labels.to(logits.dtype), reduction="none"
     )
     return masked_mean(loss, valid)
 

@@ -64,27 +64,6 @@ def gae(
     return advantage, advantage + value
 
 
-def discounted_return(reward: Tensor, gamma: float, valid: Tensor | None = None) -> Tensor:
-    """Discounted return from each step on: G_t = r_t + gamma G_{t+1}, 0 after the row.
-
-    Args:
-        reward: ``[B, T]``.
-        gamma: discount per step in [0, 1].
-        valid: ``[B, T]`` bool; all steps where None.
-
-    Returns:
-        ``[B, T]``, 0 on padding; column 0 is the return of the row.
-
-    Raises:
-        ValueError: where shapes differ. TypeError: where `valid` is not boolean.
-    """
-    valid = torch.ones_like(reward, dtype=torch.bool) if valid is None else valid
-    check_shapes({"reward": (reward, "B T"), "valid": (valid, "B T")}, where="discounted_return")
-    check_bool({"valid": valid}, where="discounted_return")
-    reward = reward.masked_fill(~valid, 0.0)
-    return _reverse_sum(reward, torch.full_like(reward, gamma))
-
-
 def standardise(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
     """Zero mean and unit variance over the entries of a mask: (x - mean) / (std + eps).
 

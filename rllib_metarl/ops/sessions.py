@@ -13,22 +13,6 @@ from torch import Tensor
 from rllib_metarl.ops.shapes import check_bool, check_shapes
 
 
-def session_index(switched: Tensor) -> Tensor:
-    """Number the sessions: session_t = sum_{k <= t} switched_k.
-
-    Args:
-        switched: ``[B, T]`` bool or 0/1; column 0 is 0 by convention, and counted if it is not.
-
-    Returns:
-        ``[B, T]`` int64.
-
-    Raises:
-        ValueError: where `switched` is not ``[B, T]``.
-    """
-    check_shapes({"switched": (switched, "B T")}, where="session_index")
-    return switched.to(torch.int64).cumsum(1)
-
-
 def same_session_mask(
     session_encode: Tensor, session_decode: Tensor, valid_encode: Tensor, valid_decode: Tensor
 ) -> Tensor:

@@ -12,10 +12,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from rllib_metarl.columns import LABELS
 from rllib_metarl.errors import UserError
-
-# Privileged labels delivered in `info`, each belonging to the transition that starts at o_t.
-LABELS = ("context", "session", "switched")
 
 
 @dataclass
@@ -181,7 +179,7 @@ class Collector:
         """Cuts the meta-episodes that ended at the newest step out of the stored steps."""
         indices = np.flatnonzero(done)
         begin = int(self._start[indices].min())
-        stacked = _stack(self._steps[begin:])
+        stacked = _stack(self._steps[begin:], indices)
         stacked["log_prob"] = self._log_prob(stacked["logits"], stacked["action"])
         arrays = {key: _to_numpy(value) for key, value in stacked.items()}
         final = self._infos["final_obs"]
@@ -189,20 +187,20 @@ class Collector:
         last = self._steps[-1]
         episodes = []
         for row, i in enumerate(indices):
-            rows = slice(int(self._start[i]) - begin, None)
+            cut = (slice(int(self._start[i]) - begin, None), row)
             episodes.append(
                 MetaEpisode(
-                    np.concatenate([arrays["observation"][rows, i], final[i : i + 1]]),
-                    arrays["action"][rows, i],
-                    arrays["reward"][rows, i],
-                    arrays["belief"][rows, i],
-                    arrays["logits"][rows, i],
-                    arrays["log_prob"][rows, i],
+                    np.concatenate([arrays["observation"][cut], final[i : i + 1]]),
+                    arrays["action"][cut],
+                    arrays["reward"][cut],
+                    arrays["belief"][cut],
+                    arrays["logits"][cut],
+                    arrays["log_prob"][cut],
                     final_belief[row],
                     bool(last["terminated"][i]),
                     bool(last["truncated"][i]),
                     int(i),
-                    {key: arrays[key][rows, i] for key in LABELS if key in arrays},
+                    {key: arrays[key][cut] for key in LABELS if key in arrays},
                 )
             )
         self._begin_anew(done)
@@ -233,8 +231,7 @@ class Collector:
             self._state[key] = value
         self._previous_action = self._previous_action.masked_fill(mask.unsqueeze(-1), 0.0)
         self._previous_reward = self._previous_reward.masked_fill(mask, 0.0)
-        if done.all():
-            self._forget()
+        self._forget()
 
     def _forget(self) -> None:
         """Drops the stored steps that no unfinished meta-episode needs."""
@@ -286,14 +283,17 @@ def _name(env: gym.vector.VectorEnv) -> str:
     return str(spec.id) if spec is not None else type(inner).__name__
 
 
-def _stack(steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Steps as `[T, N, ...]` arrays or tensors, labels lifted to the top."""
+def _stack(steps: list[dict[str, Any]], rows: np.ndarray) -> dict[str, Any]:
+    """Steps of some sub-envs as `[T, len(rows), ...]`, labels lifted to the top."""
     stacked: dict[str, Any] = {
-        key: np.stack([step[key] for step in steps]) for key in ("observation", "action", "reward")
+        key: np.stack([step[key][rows] for step in steps])
+        for key in ("observation", "action", "reward")
     }
-    stacked |= {key: torch.stack([step[key] for step in steps]) for key in ("belief", "logits")}
+    stacked |= {
+        key: torch.stack([step[key][rows] for step in steps]) for key in ("belief", "logits")
+    }
     for key in steps[0]["labels"]:
-        stacked[key] = np.stack([step["labels"][key] for step in steps])
+        stacked[key] = np.stack([step["labels"][key][rows] for step in steps])
     return stacked
 
 

@@ -9,9 +9,7 @@ import torch
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.utils.annotations import override
 
-# The columns that BeliefModule's forward reads beside the observation.
-PREVIOUS_ACTION = "previous_action"
-PREVIOUS_REWARD = "previous_reward"
+from rllib_metarl.columns import PREVIOUS_ACTION, PREVIOUS_REWARD
 
 
 class AddPreviousTransition(ConnectorV2):

@@ -20,15 +20,16 @@ class HeldOut:
     Args:
         env: an env id, the name of a registered env, or a class.
         env_config: arguments of the env.
-        episodes: how many meta-episodes; rounded up to a multiple of the sub-envs (<= 256).
+        episodes: how many meta-episodes.
         seed: chooses the held-out tasks; they differ from every training task.
     """
 
     def __init__(
         self, env: Any, env_config: dict[str, Any] | None, episodes: int, seed: int = 0
     ) -> None:
-        envs = min(episodes, MAX_ENVS)
-        self.per_env = math.ceil(episodes / envs)
+        self.episodes = episodes
+        self.per_env = math.ceil(episodes / MAX_ENVS)
+        envs = math.ceil(episodes / self.per_env)
         self.stream = Stream(seed, evaluation=True)
         self.env = build_vector(env, envs, env_config, self.stream)
 
@@ -44,7 +45,7 @@ class HeldOut:
         while min(map(len, by_env.values())) < self.per_env:
             for episode in collector.collect(min_episodes=1, explore=explore):
                 by_env[episode.env_index].append(episode)
-        return [by_env[i][k] for k in range(self.per_env) for i in by_env]
+        return [by_env[i][k] for k in range(self.per_env) for i in by_env][: self.episodes]
 
     def references(self) -> dict[str, float] | None:
         """The env's exact reference returns, or None where it has none."""
@@ -73,8 +74,10 @@ class HeldOut:
 def normalised_score(value: float, references: dict[str, float] | None) -> float | None:
     """(return - blind) / (Bayes - blind): 0 does not use the latent, 1 uses it perfectly.
 
-    None where the env does not give both references.
+    None where the env does not give both references, or where the evidence is worth nothing
+    (Bayes = blind), so that there is nothing to normalise by.
     """
     if not references or "blind" not in references or "bayes" not in references:
         return None
-    return (value - references["blind"]) / (references["bayes"] - references["blind"])
+    gap = references["bayes"] - references["blind"]
+    return (value - references["blind"]) / gap if gap > 1e-6 else None

@@ -14,12 +14,14 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from rllib_metarl.columns import BELIEF, FINAL_BELIEF
 from rllib_metarl.envs import Stream
+from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from rllib_metarl.sampling.envs import build_vector
+from rllib_metarl.sampling.faults import report_fault
 
 STREAMS = "random_streams"
-FINAL_BELIEF = "final_belief"
 
 
 class MetaEpisodeRunner(SingleAgentEnvRunner):
@@ -84,18 +86,27 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         random_actions: bool = False,
         force_reset: bool = False,
     ) -> list[SingleAgentEpisode]:
+        if self.config.in_evaluation and num_episodes is not None:
+            self.env.unwrapped.set_stream(self.stream)  # the same held-out tasks each time
+            force_reset = True
         if force_reset or self._needs_initial_reset:
             self.collector.reset()
             self._needs_initial_reset = False
-        finished = self.collector.collect(
-            num_timesteps or 0, min_episodes=num_episodes or 0, explore=explore
-        )
+        finished = self._collect(num_timesteps or 0, num_episodes or 0, explore)
         episodes = [self._to_episode(meta_episode) for meta_episode in finished]
         steps = sum(map(len, finished))
         self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=steps)
         self._increase_sampled_metrics(steps, len(episodes))
         self._log_returns(finished)
         return episodes
+
+    def _collect(self, steps: int, episodes: int, explore: bool) -> list[MetaEpisode]:
+        try:
+            return self.collector.collect(steps, min_episodes=episodes, explore=explore)
+        except UserError as error:
+            if self.worker_index:
+                report_fault(self.tune_trial_id, str(error))
+            raise
 
     def _log_returns(self, finished: list[MetaEpisode]) -> None:
         """Means over this sample, logged once instead of once an episode."""
@@ -114,7 +125,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         extra = {
             Columns.ACTION_DIST_INPUTS: meta.logits,
             Columns.ACTION_LOGP: meta.log_prob,
-            "belief": meta.belief,
+            BELIEF: meta.belief,
             **meta.labels,
         }
         episode = SingleAgentEpisode(

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import register_env
 
 from rllib_metarl.errors import UserError
@@ -62,8 +63,17 @@ SETTINGS = {
     "an empty buffer": ({"vae_buffer_size": 0}, "vae_buffer_size is 0"),
     "a weight below zero": (
         {"consistency_weight": -0.1},
-        "consistency_weight is -0.1: use 0 or more",
+        "consistency_weight is -0.1: use a number of at least 0",
     ),
+    "a head that conditioning needs": (
+        {"termination_weight": 0},
+        "prior_conditioning needs the termination head",
+    ),
+    "a threshold that is no probability": ({"termination_threshold": 1.5}, "between 0 and 1"),
+    "a sigma of zero": ({"vae_reward_scale": 0.0}, "vae_reward_scale is 0.0"),
+    "a decoder without layers": ({"decoder_hidden": []}, "decoder_hidden is empty"),
+    "a term of PPO that is not here": ({"use_kl_loss": True}, "use_kl_loss is set.*leave it out"),
+    "a clip of PPO that is not here": ({"vf_clip_param": 1.0}, "vf_clip_param is set"),
     "an unknown decoder input": ({"reward_decoder_inputs": ["state"]}, "reward_decoder_inputs"),
 }
 
@@ -90,6 +100,41 @@ def test_what_would_break_meta_episodes_or_their_seeds_is_refused() -> None:
     config.learners(num_learners=2)
     with pytest.raises(UserError, match="num_learners is 2.*num_learners: 0"):
         config.validate()
+
+
+def test_what_the_vectorised_runner_does_not_call_is_refused() -> None:
+    config = small_config()
+    config.callbacks(on_episode_end=lambda **kwargs: None)
+    with pytest.raises(UserError, match="on_episode_end.*AddPreviousTransition"):
+        config.validate()
+    config.env_runners(env_runner_cls=SingleAgentEnvRunner)
+    config.validate()
+
+
+def test_an_oracle_has_no_encoder_to_train() -> None:
+    with pytest.raises(UserError, match="no encoder"):
+        small_config("OraclePPO", policy_gradient_to_encoder=True).validate()
+
+
+class NotANumber(Spaces):
+    """Its third reward is NaN."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.rewarded = getattr(self, "rewarded", 0) + 1
+        observation, _, ended, cut, info = super().step(action)
+        return observation, np.nan if self.rewarded == 3 else 0.0, ended, cut, info
+
+
+@pytest.mark.parametrize("runners", [0, 1])
+def test_a_reward_that_is_not_a_number_ends_training_with_its_message(
+    shared_ray: None, runners: int
+) -> None:
+    config = small_config("VariBAD", env=NotANumber, env_config={}, runners=runners)
+    algorithm = config.build_algo()
+    with pytest.raises(UserError, match="env NotANumber: sub-env 0 gave a reward that is NaN"):
+        for _ in range(3):
+            algorithm.train()
+    algorithm.stop()
 
 
 def test_settings_survive_the_way_through_tune() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
 
 from tests.algorithms.small import numbers, small_config
 
@@ -37,7 +38,7 @@ def _episodes(algorithm: Any) -> list[Any]:
 def saved(
     request: pytest.FixtureRequest, shared_ray: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Any, Path, dict[str, np.ndarray], list[Any]]]:
-    """An algorithm after 2 iterations, its checkpoint, its learner's state, a new run's episodes."""
+    """A trained algorithm, its checkpoint, its learner's state, a new run's episodes."""
     algorithm = small_config(request.param).build_algo()
     first = small_config(request.param).build_algo()
     episodes = _episodes(first)
@@ -115,13 +116,21 @@ def test_schedules_go_on_where_they_were(shared_ray: None, tmp_path: Path) -> No
     config = small_config(
         lr=[[0, 0.1], [480, 0.0]], vae_lr=[[0, 0.2], [480, 0.0]], entropy_coeff=[[0, 0.1], [480, 0]]
     )
+    config.evaluate_every_steps, config.held_out_episodes = 96, 4
     algorithm = config.build_algo()
     for _ in range(2):
         algorithm.train()
     path = algorithm.save_to_path(str(tmp_path / "checkpoint"))
+    in_force = _learner(algorithm).entropy_coeff_schedulers_per_module
+    in_force = float(in_force[DEFAULT_MODULE_ID].get_current_value())
+    evaluation = algorithm._newest_evaluation
     uninterrupted = numbers(algorithm.train())
     algorithm.stop()
     resumed = type(algorithm).from_checkpoint(path)
+    schedules = _learner(resumed).entropy_coeff_schedulers_per_module
+    assert float(schedules[DEFAULT_MODULE_ID].get_current_value()) == pytest.approx(in_force)
+    assert in_force == pytest.approx(0.08)
+    assert resumed._newest_evaluation == evaluation and evaluation["at_env_steps"] == 96
     values = numbers(resumed.train())
     resumed.stop()
     for key in ("policy_learning_rate", "vae_learning_rate", "curr_entropy_coeff"):

@@ -10,6 +10,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from rllib_metarl.algorithms.belief.learner import MAX_SKIPPED_STEPS
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.ops.gaussian import kl_divergence, sample
@@ -214,6 +215,9 @@ def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
     loss = learner.elbo(small_batch())[0]
     learner.gradient_step(loss * float("nan"), "vae")
     assert all(torch.equal(start[n], p) for n, p in learner.agent.named_parameters())
+    with pytest.raises(UserError, match="gradient of the vae parameters was NaN.*resumed"):
+        for _ in range(MAX_SKIPPED_STEPS):
+            learner.gradient_step(learner.elbo(small_batch())[0] * float("nan"), "vae")
 
 
 def test_labels_that_are_missing_are_named_with_the_mend() -> None:

@@ -61,10 +61,8 @@ def test_meta_episodes_are_padded_on_the_right(sampled: tuple[list[MetaEpisode],
             (data.reward[b, :n], meta.rewards.astype(np.float32)),
             (data.session[b, :n], meta.labels["session"]),
             (data.switched[b, :n], meta.labels["switched"]),
-            (rollout.context[b, :n], meta.labels["context"]),
             (rollout.action[b, :n], meta.actions),
             (rollout.log_prob[b, :n], meta.log_prob),
-            (rollout.logits[b, :n], meta.logits),
             (rollout.belief[b, :n], meta.belief),
             (rollout.final_belief[b], meta.final_belief),
         ):
@@ -89,7 +87,7 @@ def test_the_transition_that_led_to_an_observation(
 def test_without_labels_there_are_none(sampled: tuple[list[MetaEpisode], Any]) -> None:
     metas, module = sampled
     rollout = rollout_from_episodes([_episode(m, labels=False) for m in metas], module)
-    assert rollout.trajectories.session is None and rollout.context is None
+    assert rollout.trajectories.session is None
 
 
 def test_an_episode_that_begins_in_the_middle_is_refused() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rllib_metarl.models.decoders import PairDecoder
+from rllib_metarl.models.decoders import PairDecoder, decoded_side
 
 
 def _pairs(count: int, b: int, t: int, j: int) -> tuple[torch.Tensor, ...]:
@@ -24,6 +24,16 @@ def test_decoding_pairs_equals_decoding_one_after_the_other(hidden: tuple[int, .
     triples = zip(b.tolist(), t.tolist(), j.tolist(), strict=True)
     expected = torch.stack([decode(latent[x, y], transition[x, z]) for x, y, z in triples])
     torch.testing.assert_close(decoder(latent, transition, (b, t, j)), expected)
+
+
+def test_decoding_every_pair_at_once_equals_listing_them() -> None:
+    torch.manual_seed(0)
+    decoder = PairDecoder(3, 5, 2, hidden=(8, 8))
+    latent, transition, reward = torch.randn(4, 6, 3), torch.randn(4, 7, 5), torch.randn(4, 7)
+    pairs = torch.ones(4, 6, 7).nonzero(as_tuple=True)
+    every = decoder(latent, transition, None)
+    torch.testing.assert_close(every, decoder(latent, transition, pairs))
+    assert torch.equal(decoded_side(reward, 6, None), decoded_side(reward, 6, pairs))
 
 
 def test_every_layer_of_the_decoder_learns() -> None:

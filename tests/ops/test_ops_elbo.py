@@ -47,14 +47,10 @@ def test_bernoulli_log_prob() -> None:
     )
 
 
-def test_squared_error_and_gaussian_log_prob() -> None:
+def test_squared_error_by_hand() -> None:
     # (1 - 0)^2 + (2 - 4)^2 = 5.
     prediction, target = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]])
     assert elbo.squared_error(prediction, target).tolist() == [5.0]
-    value = elbo.gaussian_log_prob(prediction, target)
-    constant = -math.log(2 * math.pi)  # -D/2 log(2 pi), D = 2
-    full = Independent(Normal(prediction, 1.0), 1).log_prob(target)
-    torch.testing.assert_close(value + constant, full)
 
 
 def test_pairwise_reconstruction_equals_the_double_loop(batch: Batch) -> None:
@@ -69,11 +65,10 @@ def test_pairwise_reconstruction_equals_the_double_loop(batch: Batch) -> None:
                     expected[b] += loss[b, t, j].item()
                     pairs += 1
     torch.testing.assert_close(elbo.pairwise_reconstruction(loss, mask), torch.tensor(expected))
-    # Decoding the listed pairs alone gives the same sums.
+    # Decoding the listed pairs alone gives the same sum.
     b, t, j = sessions.masked_pairs(mask)
     assert len(b) == pairs
-    summed = elbo.sum_pairs_by_episode(loss[b, t, j], b, batch_size=4)
-    torch.testing.assert_close(summed, torch.tensor(expected))
+    assert loss[b, t, j].sum().item() == pytest.approx(sum(expected), rel=1e-5)
 
 
 def test_steps_of_other_sessions_and_padding_change_no_reconstruction(batch: Batch) -> None:
@@ -94,11 +89,6 @@ def test_steps_of_other_sessions_and_padding_change_no_reconstruction(batch: Bat
     first = batch.session == 0
     assert torch.equal(before[first], after[first])
     assert (batch.session[batch.valid] == 0).all() or not torch.equal(before, after)
-
-
-def test_episodes_without_pairs_sum_to_zero() -> None:
-    summed = elbo.sum_pairs_by_episode(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([2, 0, 2]), 4)
-    assert summed.tolist() == [2.0, 0.0, 5.0, 0.0]
 
 
 def test_session_chain_kl_by_hand() -> None:
@@ -245,8 +235,6 @@ def test_termination_bce_by_hand() -> None:
     labels, valid = torch.tensor([[1, 0, 1]]), torch.tensor([[True, True, False]])
     loss = elbo.termination_bce(logits, labels, valid)
     assert loss.item() == pytest.approx((-math.log(0.75) - math.log(0.25)) / 2)
-    weighted = elbo.termination_bce(logits, labels, valid, pos_weight=3.0)
-    assert weighted.item() == pytest.approx((-3 * math.log(0.75) - math.log(0.25)) / 2)
 
 
 def test_termination_bce_ignores_what_stands_in_the_padding() -> None:
@@ -276,8 +264,6 @@ def test_misfits_are_refused_by_name() -> None:
         elbo.squared_error(belief, belief[0, 0])
     with pytest.raises(ValueError, match=r"pairwise_reconstruction: mask has shape \(2, 5\)"):
         elbo.pairwise_reconstruction(belief, valid)
-    with pytest.raises(ValueError, match=r"sum_pairs_by_episode: episode_index has shape \(2,\)"):
-        elbo.sum_pairs_by_episode(torch.zeros(3), torch.zeros(2).long(), 4)
     with pytest.raises(ValueError, match=r"session_chain_kl: session has shape \(2, 4\)"):
         elbo.session_chain_kl(belief, belief, ids[:, :4], valid)
     with pytest.raises(ValueError, match=r"session_chain_kl: prior_mean has shape \(5, 3\)"):

@@ -80,17 +80,10 @@ def test_gae_equals_its_definition_as_a_double_sum() -> None:
 
 def test_lambda_one_gives_the_return_and_lambda_zero_the_one_step_error() -> None:
     _, target = returns.gae(REWARD, VALUE, torch.zeros(1), _never(REWARD), 0.5, 1.0)
-    torch.testing.assert_close(target, returns.discounted_return(REWARD, 0.5))
+    # G_2 = 3;  G_1 = 2 + 3/2 = 3.5;  G_0 = 1 + 3.5/2 = 2.75
+    assert target.tolist() == [[2.75, 3.5, 3.0]]
     advantage, _ = returns.gae(REWARD, VALUE, BOOTSTRAP, _never(REWARD), 0.5, 0.0)
     assert advantage.tolist() == [[-0.5, 0.0, 1.0]]
-
-
-def test_discounted_return_by_hand() -> None:
-    # G_2 = 3;  G_1 = 2 + 3/2 = 3.5;  G_0 = 1 + 3.5/2 = 2.75
-    assert returns.discounted_return(REWARD, 0.5).tolist() == [[2.75, 3.5, 3.0]]
-    # The last step padded: G_1 = 2;  G_0 = 1 + 2/2 = 2
-    valid = torch.tensor([[True, True, False]])
-    assert returns.discounted_return(REWARD, 0.5, valid).tolist() == [[2.0, 2.0, 0.0]]
 
 
 def test_standardise_looks_at_valid_entries_only() -> None:
@@ -114,7 +107,5 @@ def test_misfits_are_refused_by_name() -> None:
         returns.gae(reward, reward, reward[0], mask, 0.9, 0.9)
     with pytest.raises(TypeError, match=r"gae: terminated has dtype torch\.float32"):
         returns.gae(reward, reward, reward[:, 0], reward, 0.9, 0.9, mask)
-    with pytest.raises(ValueError, match=r"discounted_return: valid has shape \(2, 4\)"):
-        returns.discounted_return(reward, 0.9, mask[:, :4])
     with pytest.raises(ValueError, match=r"standardise: mask has shape \(5,\)"):
         returns.standardise(reward, mask[0])

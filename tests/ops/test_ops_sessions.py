@@ -15,14 +15,6 @@ SESSION = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 1, 1, 2]])
 VALID = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]).bool()
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.int64, torch.float32])
-def test_session_index_counts_switches(dtype: torch.dtype) -> None:
-    switched = torch.tensor([[0, 0, 1, 0, 0], [0, 1, 0, 0, 1]]).to(dtype)
-    index = sessions.session_index(switched)
-    assert index.dtype == torch.int64
-    assert torch.equal(index, SESSION)
-
-
 def test_same_session_mask_by_hand() -> None:
     mask = sessions.same_session_mask(SESSION[1:], SESSION[1:], VALID[1:], VALID[1:])
     expected = [
@@ -129,8 +121,6 @@ def test_masked_pairs_lists_the_true_entries_in_row_order() -> None:
 
 def test_misfits_are_refused_by_name() -> None:
     row = SESSION[:1]
-    with pytest.raises(ValueError, match=r"session_index: switched has shape \(5,\), expected B T"):
-        sessions.session_index(row[0])
     with pytest.raises(ValueError, match=r"same_session_mask: session_decode has shape \(1, 5\)"):
         sessions.same_session_mask(SESSION, row, VALID, VALID)
     with pytest.raises(ValueError, match=r"session_starts: valid has shape \(2, 4\)"):

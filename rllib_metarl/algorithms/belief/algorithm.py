@@ -11,7 +11,11 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.errors import UserError
+from rllib_metarl.sampling.faults import reported_fault
 from rllib_metarl.sampling.held_out import HeldOut
+
+MAX_IDLE_ITERATIONS = 5
 
 
 class BeliefPPO(PPO):
@@ -24,25 +28,40 @@ class BeliefPPO(PPO):
 
     @override(PPO)
     def setup(self, config: Any) -> None:
-        super().setup(config)
         self._held_out: HeldOut | None = None
-        self._evaluated_at = 0
         self._newest_evaluation: dict[str, float] = {}
+        self._idle = 0
+        super().setup(config)
 
     @override(PPO)
     def training_step(self) -> None:
         before, start = self.env_steps(), time.perf_counter()
         super().training_step()
+        self._check_faults(sampled=self.env_steps() > before)
         elapsed = time.perf_counter() - start
         rate = (self.env_steps() - before) / elapsed
         self.metrics.log_value(("timing", "env_steps_per_s"), rate, window=1)
         every = self.config.evaluate_every_steps
-        if every and self.env_steps() - self._evaluated_at >= every:
-            self._evaluated_at = self.env_steps()
+        evaluated_at = self._newest_evaluation.get("at_env_steps", 0)
+        if every and self.env_steps() - evaluated_at >= every:
             self.evaluate_held_out()
         # Reported in every iteration (stop criteria and checkpoint scores need that);
         # at_env_steps says how old it is.
         self.metrics.log_dict(self._newest_evaluation, key="evaluation", window=1)
+
+    def _check_faults(self, sampled: bool) -> None:
+        """Raises what RLlib's fault tolerance would hide: an env that fails again and again."""
+        if not self.config.num_env_runners:
+            return
+        message = reported_fault(self.trial_id)
+        self._idle = 0 if sampled else self._idle + 1  # a runner that is restarted may idle once
+        if message is None and self._idle >= MAX_IDLE_ITERATIONS:
+            message = (
+                f"no EnvRunner sampled a step in {self._idle} iterations. Run once with "
+                "num_env_runners: 0 to see why; where a step is just slow, raise sample_timeout_s."
+            )
+        if message is not None:
+            raise UserError(message)
 
     def env_steps(self) -> int:
         """Env steps sampled so far, over restarts."""
@@ -60,6 +79,20 @@ class BeliefPPO(PPO):
         numbers = {key: value for key, value in result.items() if isinstance(value, (int, float))}
         self._newest_evaluation = numbers | {"at_env_steps": self.env_steps()}
         return result
+
+    @override(PPO)
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> Any:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component("newest_evaluation", components, not_components):
+            state["newest_evaluation"] = dict(self._newest_evaluation)
+        return state
+
+    @override(PPO)
+    def set_state(self, state: Any) -> None:
+        super().set_state(state)
+        self._newest_evaluation = dict(state.get("newest_evaluation", self._newest_evaluation))
 
     @override(PPO)
     def cleanup(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 
@@ -52,7 +53,7 @@ class BeliefConfig(PPOConfig):
         super().__init__(algo_class=algo_class)
         self.num_env_runners = 0
         self.num_envs_per_env_runner = 64
-        self.rollout_fragment_length = 60
+        self.rollout_fragment_length = "auto"
         self.train_batch_size_per_learner = 3840
         self.minibatch_size = 480
         self.num_epochs = 4
@@ -77,6 +78,8 @@ class BeliefConfig(PPOConfig):
         self.held_out_episodes = 128
         self.evaluate_every_steps = 500_000
         self.env_runner_cls = MetaEpisodeRunner
+        # RLlib's minute is long to wait for the message of an env that fails.
+        self.delay_between_env_runner_restarts_s = 2.0
 
     @override(PPOConfig)
     def training(self, **settings: Any) -> BeliefConfig:
@@ -128,6 +131,8 @@ class BeliefConfig(PPOConfig):
         """
         self._validate_batches()
         super().validate()
+        self._validate_unused()
+        self._validate_callbacks()
         if self.num_learners > 1:
             raise UserError(
                 f"num_learners is {self.num_learners}: RLlib would split meta-episodes between "
@@ -143,8 +148,58 @@ class BeliefConfig(PPOConfig):
                 f"belief_conditioning is {self.belief_conditioning!r}: use film or concat."
             )
         for name in ("latent_size", "encoder_hidden", "held_out_episodes"):
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
-                raise UserError(f"{name} is {getattr(self, name)!r}: use a whole number >= 1.")
+            self.check_range(name, 1)
+        self.check_range("evaluate_every_steps", 0)
+        if not 0.0 < self.termination_threshold < 1.0:
+            raise UserError(
+                f"termination_threshold is {self.termination_threshold}: use a probability "
+                "between 0 and 1."
+            )
+
+    def check_range(self, name: str, smallest: float) -> None:
+        """Raises UserError unless a setting is a number of at least `smallest`."""
+        value = getattr(self, name)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or value < smallest:
+            raise UserError(f"{name} is {value!r}: use a number of at least {smallest}.")
+
+    def _validate_unused(self) -> None:
+        """Settings of RLlib's PPO that this learner does not have must not seem to work."""
+        defaults = PPOConfig()
+        for name in ("kl_coeff", "kl_target", "vf_clip_param", "use_critic", "use_gae"):
+            if getattr(self, name) != getattr(defaults, name):
+                raise UserError(
+                    f"{name} is set, but belief agents have no such term (values are standardised "
+                    "and not clipped, the policy is held by clip_param alone): leave it out."
+                )
+        if self.use_kl_loss:
+            raise UserError("use_kl_loss is set, but belief agents have no KL loss: leave it out.")
+        if self.grad_clip_by != "global_norm":
+            raise UserError(
+                f"grad_clip_by is {self.grad_clip_by!r}: belief agents clip by global_norm, each "
+                "optimiser apart."
+            )
+
+    def _validate_callbacks(self) -> None:
+        """The vectorised runner has no per-step Python: what needs it must say so."""
+        if self.env_runner_cls is not MetaEpisodeRunner:
+            return
+        mend = (
+            "Use RLlib's runner for it: env_runner_cls=SingleAgentEnvRunner with the env-to-module "
+            "connector rllib_metarl.sampling.connectors.AddPreviousTransition."
+        )
+        for name in ("_env_to_module_connector", "_module_to_env_connector"):
+            if getattr(self, name, None) is not None:
+                raise UserError(f"MetaEpisodeRunner runs no {name.strip('_')}. {mend}")
+        for name in ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end"):
+            if self._has_callback(name):
+                raise UserError(f"MetaEpisodeRunner does not call {name}. {mend}")
+
+    def _has_callback(self, name: str) -> bool:
+        classes = self.callbacks_class
+        classes = classes if isinstance(classes, (list, tuple)) else [classes]
+        base = getattr(RLlibCallback, name)
+        overridden = any(getattr(cls, name, base) is not base for cls in classes)
+        return overridden or getattr(self, f"callbacks_{name}", None) is not None
 
     def _validate_batches(self) -> None:
         batch, mini = self.train_batch_size_per_learner, self.minibatch_size

@@ -21,11 +21,14 @@ from ray.rllib.utils.metrics import (
 )
 from torch import Tensor
 
-from rllib_metarl.algorithms.belief.module import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
+from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
+from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches, rollout_from_episodes
 from rllib_metarl.ops.elbo import masked_mean
 from rllib_metarl.ops.ppo import approximate_kl, clipped_surrogate, explained_variance
 from rllib_metarl.ops.returns import gae, standardise
+
+MAX_SKIPPED_STEPS = 20
 
 
 class BeliefLearner(PPOTorchLearner):
@@ -44,6 +47,9 @@ class BeliefLearner(PPOTorchLearner):
         super().build()
         self._generator = torch.Generator().manual_seed(int(self.config.seed or 0) + 1)
         self._log: dict[str, list[Tensor]] = defaultdict(list)
+        self._skipped: dict[str, int] = defaultdict(int)
+        self._schedule_steps = 0
+        _ = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]  # made on first access
 
     @property
     def agent(self) -> Any:
@@ -91,9 +97,20 @@ class BeliefLearner(PPOTorchLearner):
         for group, optimiser in zip(groups, optimisers, strict=True):
             parameters = optimiser.param_groups[0]["params"]
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip(group))
-            if torch.isfinite(norm):
+            self._count_skips(group, bool(torch.isfinite(norm)))
+            if not self._skipped[group]:
                 optimiser.step()
             self.record({f"{group}_grad_norm": norm})
+
+    def _count_skips(self, group: str, finite: bool) -> None:
+        """A step with a non-finite gradient is left out; many in a row are a fault to tell of."""
+        self._skipped[group] = 0 if finite else self._skipped[group] + 1
+        if self._skipped[group] >= MAX_SKIPPED_STEPS:
+            raise UserError(
+                f"the gradient of the {group} parameters was NaN or infinite in "
+                f"{MAX_SKIPPED_STEPS} steps in a row. Lower lr or vae_lr, or bound the env's "
+                "rewards and observations; training can be resumed from the last checkpoint."
+            )
 
     # --- one update -----------------------------------------------------------------------------
 
@@ -124,6 +141,7 @@ class BeliefLearner(PPOTorchLearner):
         valid = rollout.trajectories.valid
         self.agent.follow(rollout.trajectories.observation[:, :-1][valid], rollout.belief[valid])
         self._report(int(rollout.trajectories.length.sum()))
+        self._schedule_steps = steps
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
 
@@ -266,8 +284,16 @@ class BeliefLearner(PPOTorchLearner):
 
     def extra_state(self) -> dict[str, Any]:
         """What RLlib's learner state leaves out."""
-        return {"generator": self._generator.get_state().numpy()}
+        return {
+            "generator": self._generator.get_state().numpy(),
+            "schedule_steps": self._schedule_steps,
+        }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restores `extra_state()`."""
         self._generator.set_state(torch.as_tensor(np.asarray(state["generator"])))
+        # RLlib keeps no schedules in its checkpoints: without this the first update after a
+        # restoration would run with the coefficient of step 0.
+        self._schedule_steps = int(state["schedule_steps"])
+        for schedule in self.entropy_coeff_schedulers_per_module.values():
+            schedule.update(timestep=self._schedule_steps)

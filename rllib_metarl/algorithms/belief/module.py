@@ -12,15 +12,14 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
+from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
 from rllib_metarl.models.heads import BeliefNetwork, ValueNetwork
 from rllib_metarl.models.normaliser import Normaliser
 
-# Columns that travel with an episode beside RLlib's own.
-BELIEF = "belief"
-PREVIOUS_ACTION = "previous_action"
-PREVIOUS_REWARD = "previous_reward"
+# A Gaussian policy's log standard deviation is kept here: the entropy bonus alone would push it on.
+LOG_STD_RANGE = (-5.0, 2.0)
 
 
 class Step(NamedTuple):
@@ -51,13 +50,14 @@ def action_size(space: gym.Space) -> int:
     Raises:
         UserError: for any other space.
     """
-    if isinstance(space, gym.spaces.Discrete):
+    if isinstance(space, gym.spaces.Discrete) and space.start == 0:
         return int(space.n)
     if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
         return int(space.shape[0])
     raise UserError(
-        f"action space {space} is not supported: use Discrete or a one-dimensional Box "
-        "(flatten MultiDiscrete into Discrete with a wrapper)."
+        f"action space {space} is not supported: use Discrete from 0 on or a one-dimensional Box "
+        "(flatten a MultiDiscrete, or shift one that begins elsewhere, with "
+        "gymnasium.wrappers.TransformAction)."
     )
 
 
@@ -73,6 +73,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         self.observation_width = observation_size(self.observation_space)
         self.action_width = action_size(self.action_space)
         self.discrete = isinstance(self.action_space, gym.spaces.Discrete)
+        self.bounded = not self.discrete and bool(self.action_space.is_bounded())
         self.end_to_end = bool(settings["policy_gradient_to_encoder"])
         self.setup_encoder(settings)
         heads = {
@@ -84,7 +85,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         sizes = (self.observation_width, self.belief_size)
         self.policy = BeliefNetwork(*sizes, outputs, output_gain=0.01, **heads)
         self.value = ValueNetwork(*sizes, **heads)
-        # Coordinates spread to +-2 rather than +-1: what depends on their equality is learnt sooner.
+        # Coordinates spread to +-2 rather than +-1: their equality is learnt sooner.
         self.normalise_observation = Normaliser(self.observation_width, gain=1.5)
         self.normalise_belief = Normaliser(self.belief_size, slowest=0.1)
         self.setup_decoders(settings)
@@ -124,7 +125,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """Actions `[...]` or `[..., A]` as encoder inputs `[..., A]`."""
         if self.discrete:
             return torch.nn.functional.one_hot(action.long(), self.action_width).float()
-        return action.float()
+        # The env executes bounded actions clipped to [-1, 1]; what was not done is not encoded.
+        return action.float().clamp(-1.0, 1.0) if self.bounded else action.float()
 
     def step(
         self,
@@ -145,11 +147,18 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         sequence = (scaled.unsqueeze(1), previous_action.unsqueeze(1))
         belief, state = self.encoder(*sequence, previous_reward.unsqueeze(1), state)
         seen = self.policy_belief(belief).squeeze(1)
-        return Step(seen, self.policy(scaled, self.normalise_belief(seen)), state)
+        return Step(seen, self._to_distribution(scaled, seen), state)
 
     def act(self, observation: Tensor, belief: Tensor) -> Tensor:
         """Action distribution's inputs `[..., A]`; observation `[..., O]`, belief `[..., D]`."""
-        return self.policy(self.normalise_observation(observation), self.normalise_belief(belief))
+        return self._to_distribution(self.normalise_observation(observation), belief)
+
+    def _to_distribution(self, scaled: Tensor, belief: Tensor) -> Tensor:
+        output = self.policy(scaled, self.normalise_belief(belief))
+        if self.discrete:
+            return output
+        mean, log_std = output.chunk(2, dim=-1)
+        return torch.cat([mean, log_std.clamp(*LOG_STD_RANGE)], dim=-1)
 
     def standardised_values(self, observation: Tensor, belief: Tensor) -> Tensor:
         """Values `[...]` in the units that the critic learns in."""

@@ -28,8 +28,8 @@ class DynaMITEConfig(VariBADConfig):
         super().__init__(algo_class=algo_class or DynaMITE)
         self.session_masking = True
         self.prior_conditioning = True
-        self.consistency_weight = 0.5
-        self.termination_weight = 1.0
+        self.consistency_weight = 0.1
+        self.termination_weight = 0.1
 
     @property
     @override(AlgorithmConfig)
@@ -52,8 +52,12 @@ class DynaMITEConfig(VariBADConfig):
     def validate(self) -> None:
         super().validate()
         for name in ("consistency_weight", "termination_weight"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}: use 0 or more.")
+            self.check_range(name, 0)
+        if self.prior_conditioning and not self.termination_weight:
+            raise UserError(
+                "prior_conditioning needs the termination head, which decides when a session "
+                "ended: set termination_weight above 0, or prior_conditioning: false."
+            )
 
 
 class DynaMITE(VariBAD):

@@ -8,6 +8,7 @@ from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.errors import UserError
 
 
 class OracleConfig(BeliefConfig):
@@ -20,6 +21,13 @@ class OracleConfig(BeliefConfig):
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class or OraclePPO)
         self.context_size = 1
+
+    @override(BeliefConfig)
+    def validate(self) -> None:
+        super().validate()
+        self.check_range("context_size", 1)
+        if self.policy_gradient_to_encoder:
+            raise UserError("the oracle has no encoder: set policy_gradient_to_encoder: false.")
 
     @property
     @override(BeliefConfig)

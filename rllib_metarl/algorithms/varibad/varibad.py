@@ -95,11 +95,14 @@ class VariBADConfig(BeliefConfig):
                 f"reward_likelihood is {self.reward_likelihood!r}: use gaussian or bernoulli."
             )
         for name in ("vae_batch_size", "vae_buffer_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: use at least 1.")
-        for name in ("kl_weight", "state_loss_weight", "vae_updates", "vae_warmup_steps"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}: use 0 or more.")
+            self.check_range(name, 1)
+        for name in ("kl_weight", "state_loss_weight", "vae_updates", "vae_max_pairs"):
+            self.check_range(name, 0)
+        for name in ("vae_warmup_steps", "vae_warmup_updates"):
+            self.check_range(name, 0)
+        self.check_range("vae_reward_scale", 1e-6)
+        if not self.decoder_hidden:
+            raise UserError("decoder_hidden is empty: use at least one layer, e.g. [64].")
 
 
 class VariBAD(BeliefPPO):

@@ -1,0 +1,16 @@
+"""Names of what travels with an episode beside RLlib's own columns."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# What the policy saw of its belief, at every step and after the last observation.
+BELIEF: Final = "belief"
+FINAL_BELIEF: Final = "final_belief"
+
+# The transition that led to an observation, as the encoder takes it.
+PREVIOUS_ACTION: Final = "previous_action"
+PREVIOUS_REWARD: Final = "previous_reward"
+
+# Privileged labels delivered in `info`, each belonging to the transition that starts at o_t.
+LABELS: Final = ("context", "session", "switched")
