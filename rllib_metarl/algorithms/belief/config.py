@@ -40,7 +40,7 @@ class BeliefConfig(PPOConfig):
         encoder_hidden: width of the GRU.
         policy_hidden, policy_activation: layers of the policy and of the value network.
         belief_conditioning: ``film`` or ``concat``: how the belief enters those networks.
-        policy_gradient_to_encoder: train the encoder with the policy's gradient too.
+        policy_gradient_to_encoder: train the encoder with the gradient of policy and value too.
         held_out_seed: seed of the tasks that evaluations run on; the same tasks each time.
         held_out_episodes: held-out meta-episodes per evaluation during training.
         evaluate_every_steps: env steps between evaluations; 0 for none.
