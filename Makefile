@@ -13,6 +13,7 @@
 # PIP_FLAGS       options for every pip call, e.g. an index of your own
 # GPU             1 accepts a CUDA build of torch, 0 refuses it; by default 1 where an NVIDIA device is
 # TORCH_PIP_ARGS  options for installing torch alone, e.g. the index of the build you want
+# TORCH_CPU_INDEX where the CPU build is looked for when pip's default build is a CUDA one
 # TORCH           the torch to install; one that is already in .venv is kept as it is
 
 PYTHON ?= python3
@@ -25,6 +26,7 @@ TRAIN_ARGS ?=
 PYTEST_ARGS ?=
 PIP_FLAGS ?=
 TORCH_PIP_ARGS ?=
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 LOGDIR ?= $(HOME)/ray_results
 GPU ?= $(if $(wildcard /dev/nvidiactl /usr/lib/wsl/lib/nvidia-smi),1,0)
@@ -38,6 +40,12 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 # A CUDA build of torch needs these on Linux; asking for a version below 0 makes pip refuse it
 # before it has fetched the gigabytes that go with it.
 CUDA_PACKAGES := cuda-toolkit nvidia-cudnn-cu12 nvidia-cudnn-cu13 nvidia-nccl-cu12 nvidia-nccl-cu13
+
+# Where pip's default build is refused, PyTorch's own index has the CPU build of the same version.
+define CPU_TORCH
+{ test -z '$(filter 1,$(GPU))$(TORCH_PIP_ARGS)' && echo "Trying the CPU build at $(TORCH_CPU_INDEX)" && \
+  $(INSTALL) --no-deps --index-url $(TORCH_CPU_INDEX) '$(TORCH)'; }
+endef
 
 define NO_TORCH
 { echo "error: $(TORCH) was not installed; pip's words above say why." >&2; \
@@ -64,7 +72,7 @@ $(READY): setup.py pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV): this takes a few minutes, once."
 	@grep -v '^torch==' constraints.txt > $(PINS)
 	@printf '%s\n' $(if $(filter 1,$(GPU)),,$(patsubst %,'%<0',$(CUDA_PACKAGES))) >> $(PINS)
-	@$(PIP) show --quiet torch 2>/dev/null || $(INSTALL) $(if $(TORCH_PIP_ARGS),--no-deps $(TORCH_PIP_ARGS)) '$(TORCH)' || $(NO_TORCH)
+	@$(PIP) show --quiet torch 2>/dev/null || $(INSTALL) $(if $(TORCH_PIP_ARGS),--no-deps $(TORCH_PIP_ARGS)) '$(TORCH)' || $(CPU_TORCH) || $(NO_TORCH)
 	$(INSTALL) setuptools
 	$(INSTALL) --no-build-isolation -e '.[dev]'
 	@touch $@

@@ -151,8 +151,8 @@ class BareSampler:
             belief, logits, hidden = self.act(torch.from_numpy(observation), previous, hidden)
             noise = torch.empty_like(logits).exponential_(generator=self.generator)
             action = (logits - noise.log()).argmax(-1)
-            out["observation"][t], out["action"][t] = observation, action
-            out["belief"][t], out["logits"][t] = belief, logits
+            out["observation"][t], out["action"][t] = observation, action.numpy()
+            out["belief"][t], out["logits"][t] = belief.numpy(), logits.numpy()
             for label in LABELS:
                 out[label][t] = info[label]
             observation, out["reward"][t], _, _, info = self.env.step(action.numpy())
@@ -221,13 +221,9 @@ def sampling_bare(rounds: int) -> dict[str, Any]:
     runner = grid_runner(64)
     bare = BareSampler(runner)
     check_same_sample(runner, bare)
-
-    def bare_work() -> int:
-        return bare.sample()["reward"].size
-
     contestants = {
         "ours": Contestant(lambda: steps_of(runner.sample()), repeats=8),
-        "bare loop": Contestant(bare_work, repeats=8),
+        "bare loop": Contestant(lambda: bare.sample()["reward"].size, repeats=8),
     }
     work = "sampling, 64 GridWorld envs, GRU-64 belief: our runner / a bare numpy + torch loop"
     return compare(work, 0.75, race(contestants, rounds), "bare loop")
@@ -318,6 +314,26 @@ def training(rounds: int) -> dict[str, Any]:
         "Algorithm.train() / one plain PyTorch script"
     )
     return compare(work, 0.85, timed, "plain script")
+
+
+def learning(rounds: int) -> dict[str, Any]:
+    """Not in the default rows: that both contestants of `training` learn, and alike."""
+    config, plain = example(SCHEDULE), PlainVariBAD()
+    check_same_schedule(config, plain.settings)
+    algorithm, iterations = config.build_algo(), 60 * rounds
+    ours, theirs = [], []
+    for _ in range(iterations):
+        ours.append(algorithm.train()["env_runners"]["episode_return_mean"])
+        theirs.append(plain.iterate()["return_mean"])
+    algorithm.stop()
+    curves = {"ours": ours, "plain script": theirs}
+    means = {k: np.reshape(y, (-1, 60)).mean(1).tolist() for k, y in curves.items()}
+    return {
+        "work": f"learning: mean return of the newest 60 of {iterations} iterations",
+        "mark": "alike",
+        "env_steps": plain.steps,
+        "returns_per_60_iterations": means,
+    }
 
 
 # --- learner batch ------------------------------------------------------------------------------
@@ -450,8 +466,6 @@ def profile(iterations: int, rounds: int) -> dict[str, Any]:
     phases = {key: statistics.median(each[key] for each in laps) for key in laps[0]}
     peak, steps = peak_mib(), algorithm.config.train_batch_size_per_learner
     buffered = len(learner.buffer)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    started_ray = ray.is_initialized()
     algorithm.stop()
     return {
         "example": PROFILED,
@@ -460,8 +474,6 @@ def profile(iterations: int, rounds: int) -> dict[str, Any]:
         "ms": phases,
         "peak_mib": peak,
         "peak_mib_before_training": built,
-        "largest_child_mib": children,
-        "ray_started": started_ray,
         "buffered_meta_episodes": buffered,
     }
 
@@ -488,6 +500,10 @@ def lap(algorithm: Any, clocks: Clocks) -> dict[str, float]:
 
 def peak_mib() -> float:
     """Largest resident set of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux getrusage counts the parent's peak too
+        peak = [x for x in status.read_text().splitlines() if x.startswith("VmHWM")]
+        return int(peak[0].split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -506,7 +522,9 @@ ROWS = {
     "training": training,
     "batch": learner_batch,
     "growth": growth,
+    "learning": learning,
 }
+DEFAULT = [name for name in ROWS if name != "learning"] + ["profile"]
 
 
 def machine() -> dict[str, Any]:
@@ -528,6 +546,9 @@ def machine() -> dict[str, Any]:
 
 def line(row: dict[str, Any]) -> str:
     """A row of the Markdown table."""
+    if "returns_per_60_iterations" in row:
+        newest = {name: f"{x[-1]:.2f}" for name, x in row["returns_per_60_iterations"].items()}
+        return f"| {row['work']} | {newest} | | | {row['mark']} |"
     timed = row["timed"]
     speeds = ", ".join(f"{name} {timed[name]['wall_us_per_step']:.1f}" for name in sorted(timed))
     if "falls" in row:
@@ -556,7 +577,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--quick", action="store_true", help="3 rounds in place of 9")
-    parser.add_argument("--rows", nargs="+", choices=[*ROWS, "profile"], default=[*ROWS, "profile"])
+    parser.add_argument("--rows", nargs="+", choices=[*ROWS, "profile"], default=DEFAULT)
     parser.add_argument("--profile-only", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

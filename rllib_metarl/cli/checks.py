@@ -7,6 +7,7 @@ import itertools
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class ConfigChecker:
             for name, annotation in self._annotations.items()
             if name.startswith("on_")
         }
-        self._own = not type(self.default).__module__.startswith("ray.")
+        self._own = type(self.default).__module__.startswith("rllib_metarl.")
 
     def names(self) -> list[str]:
         """The keys a person may write, without private and dead ones."""
@@ -107,7 +108,11 @@ class ConfigChecker:
         if not isinstance(value, dict):
             raise fail(path, f"'model_config': expected a dict, got {value!r}")
         if self._own:
-            return
+            raise fail(
+                path,
+                "this algorithm takes its networks as config keys, not by model_config: "
+                "policy_hidden, policy_activation, encoder_hidden, encoder_embedding, latent_size",
+            )
         from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
         known = list(DefaultModelConfig.__dataclass_fields__)
@@ -160,12 +165,9 @@ def check_stop(stop: dict[str, Any], origin: str, config: Any, fail: Fail) -> li
     own = origin != "ray"
     custom = origin not in {"ray", "rllib_metarl"} or _has_custom_metrics(config)
     for key in stop:
-        switch = _evaluation_switch(key, config)
-        if switch is not None:
-            raise fail(
-                ("stop", key),
-                f"stop key '{key}' is never reported while evaluation is off; set {switch}",
-            )
+        missing = _missing(key, config)
+        if missing is not None:
+            raise fail(("stop", key), f"stop key '{key}' is never reported here: {missing}")
         if is_reported(key, own):
             continue
         if custom:
@@ -180,14 +182,68 @@ def check_stop(stop: dict[str, Any], origin: str, config: Any, fail: Fail) -> li
     return notes
 
 
-def _evaluation_switch(key: str, config: Any) -> str | None:
+def _missing(key: str, config: Any) -> str | None:
     """What must be set for ``key`` to be reported, or None if nothing is missing."""
-    held_out = getattr(config, "evaluate_every_steps", None)
     if not key.startswith("evaluation/"):
-        return None
-    if held_out is not None and not key.startswith("evaluation/env_runners/"):
-        return None if held_out else "`evaluate_every_steps: 100000` or alike"
-    return None if config.evaluation_interval else "`evaluation_interval: 10` or alike"
+        name = key.removeprefix("learners/default_policy/")
+        unreported = getattr(config, "unreported_metrics", dict)()
+        reasons = (why for pattern, why in unreported.items() if fnmatch(name, pattern))
+        return next(reasons, None)
+    held_out = getattr(config, "evaluate_every_steps", None)
+    if held_out is None or key.startswith("evaluation/env_runners/"):
+        return None if config.evaluation_interval else "set `evaluation_interval: 10` or alike"
+    if not held_out:
+        return "set `evaluate_every_steps: 100000` or alike"
+    if key == "evaluation/normalised_score" and not _has_references(config):
+        return f"environment '{config.env}' has no reference returns; use evaluation/return_mean"
+    return None
+
+
+def _has_references(config: Any) -> bool:
+    from rllib_metarl.sampling.held_out import HeldOut, normalised_score
+
+    held_out = HeldOut(config.env, config.env_config, 1)
+    try:
+        return normalised_score(0.0, held_out.references()) is not None
+    finally:
+        held_out.close()
+
+
+def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
+    """Make sure that a checkpoint is of the algorithm and the networks that it is restored into.
+
+    Raises:
+        UserError: it is not, or it cannot be read.
+    """
+    from rllib_metarl.evaluation.protocol import read_checkpoint
+
+    try:
+        name, stored = read_checkpoint(Path(checkpoint).expanduser())
+    except UserError as error:
+        raise fail(("restore",), str(error)) from None
+    wanted = config.algo_class.__name__
+    if name != wanted:
+        raise fail(
+            ("restore",),
+            f"'{checkpoint}' is a checkpoint of {name}, this experiment runs {wanted}; "
+            f"set run: {name}, or restore another",
+        )
+    for key in network_settings(config):
+        value = getattr(config, key)
+        if key in stored and stored[key] != value:
+            raise fail(
+                ("restore",),
+                f"'{checkpoint}' was trained with {key}: {stored[key]}, this experiment has "
+                f"{value}; set {key} as it was, or restore another",
+            )
+
+
+def network_settings(config: Any) -> list[str]:
+    """The config keys that a project's algorithm builds its networks from."""
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    theirs = PPOConfig()._model_config_auto_includes
+    return [key for key in config._model_config_auto_includes if key not in theirs]
 
 
 def check_storage(storage_path: str, fail: Fail) -> None:

@@ -152,6 +152,8 @@ def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepar
     config = _with_environment(spec, config, fail)
     built = checks.build_configs(checker, config, fail)
     origin = algorithm.__module__.partition(".")[0]
+    if spec.restore and origin == "rllib_metarl":
+        checks.check_restore(spec.restore, built[0], fail)
     notes = notes + checks.check_stop(spec.stop, origin, built[0], fail)
     _check_score(spec, origin, fail)
     checks.check_storage(storage_path(spec), fail)

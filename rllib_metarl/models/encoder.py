@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -101,26 +101,39 @@ class BeliefEncoder(nn.Module):
             the beliefs `[B, T, ...]` and the state after the last step.
         """
         inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
-        features, hidden = self._recur(self.embedding(inputs), state["hidden"])
+        features, hidden = self.gru(self.embedding(inputs), state["hidden"].unsqueeze(0))
         raw = self.posterior(features)
         termination_logit = self.termination(features).squeeze(-1)
         held = self._previous_session_belief(raw, termination_logit, state)
         conditioned = raw + self.conditioning(held) if self.prior_conditioning else raw
         mean, log_var = conditioned.chunk(2, dim=-1)
         belief = Belief(mean, log_var.clamp(*self.log_var_range), termination_logit)
-        new_state = {"hidden": hidden, "held_belief": held[:, -1], "last_belief": raw[:, -1]}
+        new_state = {"hidden": hidden[0], "held_belief": held[:, -1], "last_belief": raw[:, -1]}
         return belief, new_state
 
-    def _recur(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """GRU features `[B, T, H]` of `[B, T, E]` inputs, and the last of them `[B, H]`."""
-        if inputs.shape[1] == 1 and not torch.is_grad_enabled():
-            # Acting: the cell alone gives the same numbers without what nn.GRU does per sequence.
-            gru = self.gru
-            weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
-            hidden = torch.gru_cell(inputs.squeeze(1), hidden, *weights)
-            return hidden.unsqueeze(1), hidden
-        features, last = self.gru(inputs, hidden.unsqueeze(0))
-        return features, last[0]
+    def step(
+        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
+    ) -> tuple[Belief, State]:
+        """`forward` for one step, without the time dimension: the same numbers, sooner.
+
+        The termination logit is NaN without `prior_conditioning`: then nothing in acting reads it.
+        """
+        inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
+        gru: Any = self.gru
+        weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
+        hidden = torch.gru_cell(self.embedding(inputs), state["hidden"], *weights)
+        conditioned = raw = self.posterior(hidden)
+        held = state["held_belief"]
+        if self.prior_conditioning:
+            logit = self.termination(hidden)
+            ended = torch.sigmoid(logit) > self.termination_threshold
+            held = torch.where(ended, state["last_belief"], held)
+            conditioned = raw + self.conditioning(held)
+        else:
+            logit = hidden.new_full((len(hidden), 1), torch.nan)
+        mean, log_var = conditioned.chunk(2, dim=-1)
+        belief = Belief(mean, log_var.clamp(*self.log_var_range), logit.squeeze(-1))
+        return belief, {"hidden": hidden, "held_belief": held, "last_belief": raw}
 
     def _previous_session_belief(self, raw: Tensor, logit: Tensor, state: State) -> Tensor:
         """`[B, T, 2L]`: at each step the belief that the session before it ended with."""

@@ -48,8 +48,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "train/return_mean",
         (_RUNNERS + "episode_return_mean",),
-        "Undiscounted return of a meta-episode under the exploring policy, mean over the most "
-        "recent ones (`metrics_num_episodes_for_smoothing`).",
+        "Undiscounted return of a meta-episode under the exploring policy, mean over those of the "
+        "newest sample.",
         "reward",
         "rises; compare with the references of the environment",
     ),
@@ -382,6 +382,26 @@ _RLLIB_KEYS = (
     "learners/__all_modules__/num_env_steps_trained_lifetime",
 )
 
+# Those of them that this project's runner and learners report.
+_OWN_RLLIB_KEYS = (
+    ENV_STEPS,
+    "time_this_iter_s",
+    "time_since_restore",
+    "iterations_since_restore",
+    *(
+        _RUNNERS + name
+        for name in (
+            "episode_return_max",
+            "episode_return_min",
+            "num_episodes",
+            "num_episodes_lifetime",
+            "num_env_steps_sampled",
+            "num_env_steps_sampled_lifetime",
+        )
+    ),
+    _LEARNER + "num_module_steps_trained_lifetime",
+)
+
 # Numbers below these levels are RLlib's own bookkeeping, not a user's metric.
 _BOOKKEEPING = re.compile(
     r"(^|/)(timers?|connectors?|num_|weights_seq_no|diff_num|perf|actor_manager|"
@@ -400,9 +420,10 @@ def reported_keys(own: bool) -> list[str]:
         own: for this project's algorithms; False for RLlib's.
     """
     keys = {path for metric in METRICS if own or not metric.own for path in metric.paths}
-    if not own:
-        keys = {key for key in keys if not _OURS.match(key)}
-    return sorted(keys | set(_RLLIB_KEYS))
+    if own:
+        keys = {key for key in keys if not key.startswith("evaluation/env_runners/")}
+        return sorted(keys | set(_OWN_RLLIB_KEYS))
+    return sorted({key for key in keys if not _OURS.match(key)} | set(_RLLIB_KEYS))
 
 
 def is_reported(key: str, own: bool) -> bool:

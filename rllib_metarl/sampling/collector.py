@@ -70,7 +70,7 @@ class Collector:
         self.device = torch.device(device)
         self.generator = torch.Generator(device=self.device)
         self.generator.manual_seed(seed)
-        self._observation: np.ndarray | None = None
+        self._observation: Any = None  # not begun
 
     def reset(self) -> None:
         """Starts a new meta-episode in every sub-env; what was unfinished is dropped."""

@@ -34,6 +34,8 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
     `context`, `session`, `switched` and the belief travel as columns of the episode.
     """
 
+    env: Any
+
     @override(SingleAgentEnvRunner)
     def make_env(self) -> None:
         if self.env is not None:

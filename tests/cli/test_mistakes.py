@@ -71,6 +71,33 @@ CASES = {
         "FILE:5",
         "evaluate_every_steps",
     ),
+    "stop on a loss of others": (
+        experiment(stop="learners/default_policy/qf_loss"),
+        "FILE:5",
+        "never reported",
+    ),
+    "stop on a term that is off": (
+        experiment(
+            stop="learners/default_policy/vae_consistency", key="consistency_weight", value="0"
+        ),
+        "FILE:5",
+        "set the weight of its term above 0",
+    ),
+    "stop on a belief that is not learnt": (
+        experiment(run="OraclePPO", stop="learners/default_policy/vae_elbo"),
+        "FILE:5",
+        "run VariBAD or DynaMITE",
+    ),
+    "stop on a score without references": (
+        experiment(env="Pendulum-v1", run="VariBAD", stop="evaluation/normalised_score"),
+        "FILE:5",
+        "environment 'Pendulum-v1' has no reference returns",
+    ),
+    "networks by model_config": (
+        experiment(key="model_config", value="{fcnet_hiddens: [64]}"),
+        "FILE:7",
+        "policy_hidden",
+    ),
     "unknown experiment key": (
         experiment().replace("  stop:", "  stopp:"),
         "FILE:4",
@@ -201,3 +228,35 @@ def test_help_and_unreadable_files_need_no_heavy_import(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
     )
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.fixture(scope="module")
+def varibad_checkpoint(tmp_path_factory):
+    """What a checkpoint of VariBAD tells of itself before Ray starts: its class and its config."""
+    import pickle
+
+    from rllib_metarl.algorithms import ALGORITHMS
+
+    config = ALGORITHMS["VariBAD"].config()().environment("DLCMDP/GridWorld-v0").to_dict()
+    folder = tmp_path_factory.mktemp("checkpoint")
+    stored = {
+        "class": ALGORITHMS["VariBAD"].algorithm(),
+        "ctor_args_and_kwargs": ((config,), {}),
+    }
+    (folder / "class_and_ctor_args.pkl").write_bytes(pickle.dumps(stored))
+    return folder
+
+
+def test_a_checkpoint_of_another_algorithm_is_not_restored(refused, varibad_checkpoint):
+    message = refused(experiment(), "--restore", varibad_checkpoint)
+    assert "is a checkpoint of VariBAD, this experiment runs DynaMITE; set run: VariBAD" in message
+
+
+def test_a_checkpoint_of_other_networks_is_not_restored(refused, varibad_checkpoint):
+    text = experiment(run="VariBAD", key="latent_size", value="3")
+    message = refused(text, "--restore", varibad_checkpoint)
+    assert "trained with latent_size: 5, this experiment has 3" in message
+
+
+def test_a_folder_that_is_no_checkpoint_is_not_restored(refused, tmp_path):
+    assert "is not a checkpoint" in refused(experiment(), "--restore", tmp_path)

@@ -92,3 +92,16 @@ def test_a_later_observation_changes_no_earlier_belief() -> None:
     after, _ = encoder(observation, action, reward, _start(encoder))
     assert torch.equal(before.mean[:, :7], after.mean[:, :7])
     assert not torch.equal(before.mean[:, 7:], after.mean[:, 7:])
+
+
+@pytest.mark.parametrize("prior_conditioning", [False, True])
+def test_the_acting_step_gives_the_sequence_s_beliefs_and_state(prior_conditioning: bool) -> None:
+    encoder = _encoder(prior_conditioning)
+    observation, action, reward = _inputs()
+    whole, last = encoder(observation, action, reward, _start(encoder))
+    state = _start(encoder)
+    for t in range(T):
+        belief, state = encoder.step(observation[:, t], action[:, t], reward[:, t], state)
+        torch.testing.assert_close(belief.mean, whole.mean[:, t])
+        torch.testing.assert_close(belief.log_var, whole.log_var[:, t])
+    torch.testing.assert_close(state, last)

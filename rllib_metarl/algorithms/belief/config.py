@@ -156,6 +156,11 @@ class BeliefConfig(PPOConfig):
                 "between 0 and 1."
             )
 
+    def unreported_metrics(self) -> dict[str, str]:
+        """Patterns of the learner's metrics that these settings do not report, and why."""
+        why = "this algorithm learns no belief; run VariBAD or DynaMITE"
+        return {"vae_*": why, "belief_entropy": why}
+
     def check_range(self, name: str, smallest: float) -> None:
         """Raises UserError unless a setting is a number of at least `smallest`."""
         value = getattr(self, name)

@@ -92,7 +92,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def setup_encoder(self, settings: dict[str, Any]) -> None:
         """Builds `self.encoder` and sets `self.belief_size`, the width of what the policy sees."""
-        self.encoder: torch.nn.Module = BeliefEncoder(
+        self.encoder: Any = BeliefEncoder(
             self.observation_width,
             self.action_width,
             settings["latent_size"],
@@ -144,9 +144,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             privileged: the true context `[N, C]`; only an oracle looks at it.
         """
         scaled = self.normalise_observation(observation)
-        sequence = (scaled.unsqueeze(1), previous_action.unsqueeze(1))
-        belief, state = self.encoder(*sequence, previous_reward.unsqueeze(1), state)
-        seen = self.policy_belief(belief).squeeze(1)
+        belief, state = self.encoder.step(scaled, previous_action, previous_reward, state)
+        seen = self.policy_belief(belief)
         return Step(seen, self._to_distribution(scaled, seen), state)
 
     def act(self, observation: Tensor, belief: Tensor) -> Tensor:

@@ -59,6 +59,17 @@ class DynaMITEConfig(VariBADConfig):
                 "ended: set termination_weight above 0, or prior_conditioning: false."
             )
 
+    @override(VariBADConfig)
+    def unreported_metrics(self) -> dict[str, str]:
+        missing = super().unreported_metrics()
+        if self.consistency_weight:
+            del missing["vae_consistency"]
+        if self.termination_weight:
+            del missing["vae_termination_*"]
+        return missing | {
+            key: "set the weight of its term above 0" for key in missing if key != "vae_state_loss"
+        }
+
 
 class DynaMITE(VariBAD):
     """DynaMITE-RL on RLlib's PPO."""

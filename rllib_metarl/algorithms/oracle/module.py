@@ -23,7 +23,7 @@ class OracleModule(BeliefModule):
     """Observation ⊕ true context -> action. The only module that asks for privileged labels."""
 
     def setup_encoder(self, settings: dict[str, Any]) -> None:
-        self.encoder: torch.nn.Module = _NoEncoder()
+        self.encoder: Any = _NoEncoder()
         self.belief_size = settings["context_size"]
 
     @property

@@ -104,6 +104,14 @@ class VariBADConfig(BeliefConfig):
         if not self.decoder_hidden:
             raise UserError("decoder_hidden is empty: use at least one layer, e.g. [64].")
 
+    @override(BeliefConfig)
+    def unreported_metrics(self) -> dict[str, str]:
+        why = "VariBAD has no such term; run DynaMITE"
+        missing = {"vae_consistency": why, "vae_termination_*": why}
+        if not self.decode_state:
+            missing["vae_state_loss"] = "set decode_state: true"
+        return missing
+
 
 class VariBAD(BeliefPPO):
     """VariBAD on RLlib's PPO."""
