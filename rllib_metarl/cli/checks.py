@@ -186,7 +186,7 @@ def _missing(key: str, config: Any) -> str | None:
     """What must be set for ``key`` to be reported, or None if nothing is missing."""
     if not key.startswith("evaluation/"):
         name = key.removeprefix("learners/default_policy/")
-        unreported = getattr(config, "unreported_metrics", dict)()
+        unreported: dict[str, str] = getattr(config, "unreported_metrics", dict)()
         reasons = (why for pattern, why in unreported.items() if fnmatch(name, pattern))
         return next(reasons, None)
     held_out = getattr(config, "evaluate_every_steps", None)
