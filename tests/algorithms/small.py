@@ -1,11 +1,10 @@
-"""Small configs of the algorithms, and the one Ray that all tests with workers share."""
+"""Small configs of the algorithms."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
@@ -93,12 +92,6 @@ def small_batch(
 
 def _float(array: np.ndarray) -> torch.Tensor:
     return torch.as_tensor(array, dtype=torch.float32)
-
-
-def start_ray() -> None:
-    """Starts Ray once for the whole test session; it ends with the process."""
-    if not ray.is_initialized():
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
 
 
 def numbers(result: dict[str, Any]) -> dict[str, Any]:
