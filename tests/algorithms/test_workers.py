@@ -84,6 +84,7 @@ def test_workers_and_the_evaluation_act_with_the_newest_weights(algorithm: Any) 
 
 @pytest.mark.slow
 def test_a_resumed_run_goes_on_with_tasks_not_seen_before(algorithm: Any, tmp_path: Path) -> None:
+    algorithm.train()
     path = algorithm.save_to_path(str(tmp_path / "checkpoint"))
     resumed = type(algorithm).from_checkpoint(path)
     tasks = _sampled(resumed)
