@@ -1,6 +1,6 @@
 """Trains and evaluates the GridWorld tuned examples over seeds, and tells what came out.
 
-    python benchmarks/gridworld.py run --jobs 2        # all seeds of all agents, resumable
+    python benchmarks/gridworld.py run --jobs 2        # all that the page shows, resumable
     python benchmarks/gridworld.py report              # table, curves and picture from the raw JSON
 
 Every run is the two commands that the results page shows: `rllib train file` and `rllib evaluate`.
@@ -43,6 +43,8 @@ AGENTS = {
     "endtoend": Agent("DynaMITE-RL, end to end", "#CC79A7", "dynamite/gridworld.yaml", END_TO_END),
 }
 
+PUBLISHED = ["dynamite", "varibad", "oracle"]
+
 
 def main() -> None:
     """Parses the command line."""
@@ -52,7 +54,7 @@ def main() -> None:
     run.add_argument("--seeds", type=int, default=5)
     run.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     run.add_argument("--episodes", type=int, default=512)
-    run.add_argument("--agents", nargs="+", default=list(AGENTS))
+    run.add_argument("--agents", nargs="+", choices=AGENTS, default=PUBLISHED)
     run.add_argument("--storage", type=Path, default=Path("~/ray_results/gridworld").expanduser())
     commands.add_parser("report")
     arguments = parser.parse_args()
