@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc
 import importlib
 import inspect
-import sys
 import types
 import typing
 from typing import Any, Literal, Union, get_args, get_origin
@@ -14,10 +13,9 @@ from rllib_metarl.errors import UserError
 
 
 def setter_annotations(config_class: type) -> dict[str, Any]:
-    """Setting -> annotation, from an AlgorithmConfig class and its public setters.
+    """Parameter name -> annotation, from all public setters of an AlgorithmConfig class.
 
-    A subclass wins, and what it declares in its body wins over its setters. Annotations that
-    cannot be evaluated are left out.
+    A subclass's setter wins. Annotations that cannot be evaluated are left out.
     """
     found: dict[str, Any] = {}
     for cls in reversed(config_class.__mro__):
@@ -28,10 +26,6 @@ def setter_annotations(config_class: type) -> dict[str, Any]:
                 annotation = _evaluated(parameter.annotation, function.__globals__)
                 if annotation is not inspect.Parameter.empty:
                     found[parameter.name] = annotation
-        for name, declared in vars(cls).get("__annotations__", {}).items():
-            annotation = _evaluated(declared, vars(sys.modules[cls.__module__]))
-            if annotation is not inspect.Parameter.empty:
-                found[name] = annotation
     return found
 
 

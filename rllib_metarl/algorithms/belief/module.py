@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import gymnasium as gym
-import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
@@ -228,8 +227,3 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """Values `[...]` of (observation, belief)."""
         belief = batch[BELIEF] if embeddings is None else embeddings
         return self.values(batch[Columns.OBS], belief)
-
-
-def as_tensor(array: np.ndarray, device: torch.device | None = None) -> Tensor:
-    """A float32 tensor of a numpy array, without a copy where possible."""
-    return torch.as_tensor(np.asarray(array, dtype=np.float32), device=device)
