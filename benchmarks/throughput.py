@@ -14,14 +14,11 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
-import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -36,7 +33,9 @@ import numpy as np
 import ray
 import torch
 import yaml
+from phases import Clocks, lap, peak_mib
 from plain_varibad import PlainVariBAD, Settings
+from racing import Contestant, compare, race
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
@@ -58,55 +57,6 @@ HORIZON = 60
 GROWTH = (16, 64, 256, 1024)
 PROFILED = "tuned_examples/dynamite/gridworld.yaml"
 SCHEDULE = "tuned_examples/varibad/static-gridworld.yaml"
-
-
-@dataclass
-class Contestant:
-    """`work` is timed and returns the env steps it dealt with; `prepare` is not timed."""
-
-    work: Callable[[], int]
-    prepare: Callable[[], None] = lambda: None
-    repeats: int = 1
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-
-    def measure(self) -> None:
-        """One round: microseconds per env step, wall clock and CPU time of this process."""
-        wall = cpu = 0.0
-        steps = 0
-        for _ in range(self.repeats):
-            self.prepare()
-            wall_start, cpu_start = time.perf_counter(), time.process_time()
-            steps += self.work()
-            cpu += time.process_time() - cpu_start
-            wall += time.perf_counter() - wall_start
-        self.wall.append(1e6 * wall / steps)
-        self.cpu.append(1e6 * cpu / steps)
-
-
-def race(contestants: dict[str, Contestant], rounds: int) -> dict[str, dict[str, Any]]:
-    """Lets the contestants take turns, each going first in every other round; one to warm up."""
-    for number in range(rounds + 1):
-        for name in sorted(contestants, reverse=bool(number % 2)):
-            contestants[name].measure()
-    return {
-        name: {
-            "wall_us_per_step": statistics.median(contestant.wall[1:]),
-            "cpu_us_per_step": statistics.median(contestant.cpu[1:]),
-            "rounds_wall_us_per_step": contestant.wall[1:],
-            "rounds_cpu_us_per_step": contestant.cpu[1:],
-        }
-        for name, contestant in contestants.items()
-    }
-
-
-def compare(work: str, mark: float, timed: dict[str, dict[str, Any]], other: str) -> dict[str, Any]:
-    """A row of the table: how fast "ours" is, in units of the other's speed."""
-    row: dict[str, Any] = {"work": work, "other": other, "mark": mark, "timed": timed}
-    for clock in ("wall", "cpu"):
-        key = f"{clock}_us_per_step"
-        row[f"{clock}_ratio"] = timed[other][key] / timed["ours"][key]
-    return row
 
 
 # --- sampling -----------------------------------------------------------------------------------
@@ -316,6 +266,59 @@ def training(rounds: int) -> dict[str, Any]:
     return compare(work, 0.85, timed, "plain script")
 
 
+def rl2_config() -> Any:
+    """RL² with an LSTM: 64 envs x 60 steps, 4 epochs of 4 minibatches."""
+    config = ALGORITHMS["RL2"].config()().environment(GRID)
+    config.env_runners(num_envs_per_env_runner=64, rollout_fragment_length=HORIZON)
+    config.training(
+        recurrent_cell="lstm",
+        train_batch_size_per_learner=64 * HORIZON,
+        minibatch_size=16 * HORIZON,
+        num_epochs=4,
+        evaluate_every_steps=0,
+    )
+    return config
+
+
+def stock_rl2_config() -> Any:
+    """RLlib's PPO with its LSTM of the same widths; it sees observations only."""
+    config = PPOConfig().environment(GRID)
+    config.env_runners(
+        num_env_runners=0,
+        num_envs_per_env_runner=64,
+        rollout_fragment_length=HORIZON,
+        gym_env_vectorize_mode=gym.VectorizeMode.SYNC,
+    )
+    config.rl_module(
+        model_config=DefaultModelConfig(
+            fcnet_hiddens=[64], use_lstm=True, lstm_cell_size=64, max_seq_len=HORIZON
+        )
+    )
+    config.training(
+        train_batch_size_per_learner=64 * HORIZON, minibatch_size=16 * HORIZON, num_epochs=4
+    )
+    return config
+
+
+def rl2(rounds: int) -> dict[str, Any]:
+    """Row 4: RL2 and RLlib's PPO with an LSTM, as many gradient steps each."""
+    algorithms = {
+        "ours": rl2_config().build_algo(),
+        "stock PPO": stock_rl2_config().build_algo(),
+    }
+
+    def work_of(algorithm: Any) -> Callable[[], int]:
+        return lambda: 64 * HORIZON * bool(algorithm.train())
+
+    contestants = {name: Contestant(work_of(a)) for name, a in algorithms.items()}
+    contestants["ours"].repeats = 4
+    timed = race(contestants, rounds)
+    for algorithm in algorithms.values():
+        algorithm.stop()
+    work = "full RL2 training, 64 envs x 60 steps, 4 x 4 minibatches: ours / RLlib's PPO + LSTM"
+    return compare(work, 3.5, timed, "stock PPO")
+
+
 def learning(rounds: int) -> dict[str, Any]:
     """Not in the default rows: that both contestants of `training` learn, and alike."""
     config, plain = example(SCHEDULE), PlainVariBAD()
@@ -426,31 +429,6 @@ def learner_batch(rounds: int) -> dict[str, Any]:
 # --- where the time goes ------------------------------------------------------------------------
 
 
-class Clocks:
-    """Adds up the time that objects spend in some of their methods."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    def watch(self, owner: Any, name: str) -> None:
-        """Times `owner.name(...)` from now on; what it does stays as it is."""
-        method = getattr(owner, name)
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return method(*args, **kwargs)
-            finally:
-                self.seconds[name] += time.perf_counter() - start
-
-        setattr(owner, name, timed)
-
-    def take(self) -> dict[str, float]:
-        """The sums since the last call."""
-        seconds, self.seconds = dict(self.seconds), defaultdict(float)
-        return seconds
-
-
 def profile(iterations: int, rounds: int) -> dict[str, Any]:
     """Phases of an iteration of the DynaMITE example, in ms, and the process's peak memory."""
     algorithm = example(PROFILED).build_algo()
@@ -478,35 +456,6 @@ def profile(iterations: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def lap(algorithm: Any, clocks: Clocks) -> dict[str, float]:
-    """The phases of one iteration in ms."""
-    start = time.perf_counter()
-    algorithm.train()
-    total = time.perf_counter() - start
-    s = clocks.take()
-    ms = {
-        "iteration": total,
-        "sampling": s["sample"],
-        "PPO: 4 epochs of 16 minibatches": s["learn_policy"] - s["ppo_columns"],
-        "ELBO: 6 steps": s["learn_belief"],
-        "advantages and value targets": s["ppo_columns"],
-        "learner, rest (episodes to tensors, normalisers)": s["update"]
-        - s["learn_policy"]
-        - s["learn_belief"],
-        "RLlib, rest (weights to the runner, metrics)": total - s["sample"] - s["update"],
-    }
-    return {key: 1e3 * value for key, value in ms.items()}
-
-
-def peak_mib() -> float:
-    """Largest resident set of this process so far."""
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux getrusage counts the parent's peak too
-        peak = [x for x in status.read_text().splitlines() if x.startswith("VmHWM")]
-        return int(peak[0].split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def profile_apart(quick: bool) -> dict[str, Any]:
     """Runs `profile` in a process of its own, so that its peak memory is its own."""
     command = [sys.executable, __file__, "--profile-only", *(["--quick"] if quick else [])]
@@ -520,6 +469,7 @@ ROWS = {
     "sampling-bare": sampling_bare,
     "sampling-stock": sampling_stock,
     "training": training,
+    "rl2": rl2,
     "batch": learner_batch,
     "growth": growth,
     "learning": learning,

@@ -14,7 +14,7 @@ from .core.contexts import Markov
 from .core.dlcmdp import LatentPath, draw_latent
 from .core.sessions import SessionProcess
 from .core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
-from .gridworld_filter import exact_filter
+from .gridworld_filter import exact_filter, filter_step
 from .gridworld_parameters import (
     TRANSITION,
     Cell,
@@ -50,6 +50,10 @@ class GridWorldSimulator(Simulator):
         # indexed by (on the paying goal) + 2 * (on the other goal)
         self._rewards = np.array([p.step_reward, p.active_reward, p.inactive_reward])
         self._allocate(num_envs, p.horizon)
+        self._posterior: NDArray[np.float64] | None = None
+        if p.show_posterior:
+            self._posterior = np.full(num_envs, p.prior[1])
+            self._hazard = p.process.schedule(p.horizon)
 
     def _allocate(self, n: int, horizon: int) -> None:
         self._t = np.zeros(n, np.int64)
@@ -72,6 +76,8 @@ class GridWorldSimulator(Simulator):
         self._observation[rows, 2:4] = self._xy[goals[:, 0]]
         self._observation[rows, 4:6] = self._xy[goals[:, 1]]
         self._observation[rows, 0:2] = self._xy[self._cell[rows]]
+        if self._posterior is not None:
+            self._posterior[rows] = p.prior[1]
         path = draw_latent(p.process, self._dynamics, uniforms[:, 3:])
         self._store(rows, path, goals)
 
@@ -108,20 +114,32 @@ class GridWorldSimulator(Simulator):
         kind = (cell == self._paying[now]) + 2 * (cell == self._other[now])
         self._cell = cell
         self._observation[:, :2] = self._xy[cell]
+        if self._posterior is not None:
+            self._filter(kind)
         self._t += 1
         truncated = self._t >= self.parameters.horizon
         return self._rewards[kind], np.zeros(self.num_envs, np.bool_), truncated
+
+    def _filter(self, kind: NDArray[np.int64]) -> None:
+        """Update the exact posterior with what each row's reward told."""
+        on_second = self._cell == self._goals[:, 1]
+        evidence = np.where(kind == 0, np.nan, on_second == (kind == 1))
+        hazard = self._hazard[self._t]
+        self._posterior = filter_step(self.parameters, self._posterior, evidence, hazard)
 
     def observe(self) -> NDArray[np.float32]:
         return self._observation.copy()
 
     def labels(self) -> dict[str, NDArray[Any]]:
         now = self._row + self._t
-        return {
+        labels: dict[str, NDArray[Any]] = {
             "context": self._context[now],
             "session": self._session[now],
             "switched": self._switched[now],
         }
+        if self._posterior is not None:
+            labels["posterior"] = self._posterior[:, None].astype(np.float32)
+        return labels
 
     def draw(self, row: int, mode: str) -> NDArray[np.uint8] | str:
         active = int(self._context[self._row[row] + self._t[row], 0])
@@ -193,7 +211,9 @@ class GridWorldEnv(DLCMDPEnv):
     | returns of the default | random walk -3.12, blind 29.20, Bayes-optimal 46.15, oracle 50.79 |
 
     `info` carries `context` (float32 [1]), `session` (int64, switches so far) and `switched` (int8)
-    for the coming transition. `reference_returns()` gives the exact references for any parameters.
+    for the coming transition and, with `show_posterior`, `posterior` (float32 [1]): the exact
+    filter's P(m = 1) from what was seen so far. `reference_returns()` gives the exact references
+    for any parameters.
 
     ## Arguments
 
@@ -209,6 +229,7 @@ class GridWorldEnv(DLCMDPEnv):
     | `goals` | None | two distinct (x, y) cells, or None for random ones |
     | `start` | None | the agent's first (x, y) cell, or None for a random one |
     | `active_reward`, `inactive_reward`, `step_reward` | 1, 0, -0.1 | see Rewards |
+    | `show_posterior` | False | whether `info` carries the exact filter's posterior |
 
     ## Version history
 
@@ -231,6 +252,7 @@ class GridWorldEnv(DLCMDPEnv):
         active_reward: float = 1.0,
         inactive_reward: float = 0.0,
         step_reward: float = -0.1,
+        show_posterior: bool = False,
         render_mode: str | None = None,
     ):
         parameters = GridWorldParameters.make(
@@ -246,6 +268,7 @@ class GridWorldEnv(DLCMDPEnv):
             active_reward=active_reward,
             inactive_reward=inactive_reward,
             step_reward=step_reward,
+            show_posterior=show_posterior,
         )
         super().__init__(GridWorldSimulator(1, parameters), render_mode)
 

@@ -66,11 +66,30 @@ def _evidence(
 def _run(
     p: GridWorldParameters, evidence: NDArray[np.float64], schedule: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    to_second = [row[1] for row in p.transition]
     belief = np.empty((evidence.shape[0], evidence.shape[1] + 1))
     belief[:, 0] = p.prior[1]
     for t in range(evidence.shape[1]):
-        known = np.where(np.isnan(evidence[:, t]), belief[:, t], evidence[:, t])
-        changed = known * to_second[1] + (1 - known) * to_second[0]
-        belief[:, t + 1] = (1 - schedule[t]) * known + schedule[t] * changed
+        belief[:, t + 1] = filter_step(p, belief[:, t], evidence[:, t], schedule[t])
     return belief
+
+
+def filter_step(
+    p: GridWorldParameters,
+    belief: NDArray[np.float64],
+    evidence: NDArray[np.float64],
+    hazard: NDArray[np.float64] | float,
+) -> NDArray[np.float64]:
+    """One step of the recursion of `exact_filter` for B meta-episodes.
+
+    Args:
+        p: the grid world's parameters.
+        belief: b_t, [B].
+        evidence: what r_t says: 1 goal 1 is active, 0 goal 0 is, NaN nothing; [B].
+        hazard: p_t, the probability of a switch after transition t; [B] or one number.
+
+    Returns:
+        b_{t+1}, [B].
+    """
+    known = np.where(np.isnan(evidence), belief, evidence)
+    changed = known * p.transition[1][1] + (1 - known) * p.transition[0][1]
+    return (1 - hazard) * known + hazard * changed

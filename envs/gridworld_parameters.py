@@ -36,6 +36,7 @@ class GridWorldParameters:
     active_reward: float
     inactive_reward: float
     step_reward: float
+    show_posterior: bool = False
 
     @classmethod
     def make(
@@ -52,6 +53,7 @@ class GridWorldParameters:
         active_reward: float = 1.0,
         inactive_reward: float = 0.0,
         step_reward: float = -0.1,
+        show_posterior: bool = False,
     ) -> GridWorldParameters:
         """Check the arguments of `GridWorldEnv` and return them in one hashable form.
 
@@ -63,10 +65,16 @@ class GridWorldParameters:
         check_number("GridWorld", "p_switch", p_switch, low=0.0, high=1.0)
         rewards = _rewards(active_reward, inactive_reward, step_reward)
         matrix = _probabilities("transition", transition, (2, 2))
+        process = Bernoulli(float(p_switch)) if session is None else session_process(session)
+        if show_posterior and process.schedule(1) is None:
+            raise ValueError(
+                f"GridWorld: show_posterior is set, but {process} has a memory, so that no exact "
+                "filter is known; use p_switch, or a fixed session length."
+            )
         return cls(
             size=int(size),
             horizon=int(horizon),
-            process=Bernoulli(float(p_switch)) if session is None else session_process(session),
+            process=process,
             transition=(tuple(matrix[0].tolist()), tuple(matrix[1].tolist())),
             prior=tuple(_probabilities("prior", prior, (2,)).tolist()),
             stay=bool(stay),
@@ -75,6 +83,7 @@ class GridWorldParameters:
             active_reward=rewards[0],
             inactive_reward=rewards[1],
             step_reward=rewards[2],
+            show_posterior=bool(show_posterior),
         )
 
     @property

@@ -12,5 +12,8 @@ FINAL_BELIEF: Final = "final_belief"
 PREVIOUS_ACTION: Final = "previous_action"
 PREVIOUS_REWARD: Final = "previous_reward"
 
+# The label that an oracle acts on.
+PRIVILEGED: Final = "privileged"
+
 # Privileged labels delivered in `info`, each belonging to the transition that starts at o_t.
 LABELS: Final = ("context", "session", "switched")

@@ -41,10 +41,34 @@ ALGORITHMS: dict[str, Entry] = {
         "VariBADConfig",
         "a variational belief over a task that stays (Zintgraf et al. 2020)",
     ),
+    "RL2": Entry(
+        "rl2.rl2",
+        "RL2",
+        "RL2Config",
+        "PPO through the memory of a recurrent policy (Duan et al. 2016)",
+    ),
+    "LSTMA2C": Entry(
+        "lstm_a2c.lstm_a2c",
+        "LSTMA2C",
+        "LSTMA2CConfig",
+        "advantage actor-critic with an LSTM, synchronous (Wang et al. 2016)",
+    ),
+    "LSTMA3C": Entry(
+        "lstm_a3c.lstm_a3c",
+        "LSTMA3C",
+        "LSTMA3CConfig",
+        "the same with asynchronous actors (Wang et al. 2016)",
+    ),
+    "BlindPPO": Entry(
+        "blind.blind",
+        "BlindPPO",
+        "BlindConfig",
+        "reference: PPO on the present observation alone",
+    ),
     "OraclePPO": Entry(
         "oracle.oracle",
         "OraclePPO",
         "OracleConfig",
-        "reference: PPO that is given the true context",
+        "reference: PPO that is given the true context, or the exact posterior",
     ),
 }

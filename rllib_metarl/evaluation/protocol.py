@@ -37,7 +37,7 @@ def evaluate_checkpoint(
     name, config = read_checkpoint(checkpoint)
     module = load_module(checkpoint)
     seed = config.get("held_out_seed", 0) if seed is None else seed
-    held_out = _held_out(config, episodes, seed)
+    held_out = _held_out(checkpoint, config, episodes, seed)
     try:
         result = held_out.evaluate(module)
     finally:
@@ -69,9 +69,8 @@ def read_checkpoint(checkpoint: Path) -> tuple[str, dict[str, Any]]:
         )
     _check_version(checkpoint)
     try:
-        stored = pickle.loads(file.read_bytes())
-        config = stored["ctor_args_and_kwargs"][0][0]
-        name = stored["class"].__name__
+        algorithm, config = _stored(checkpoint)
+        name = algorithm.__name__
     except (pickle.UnpicklingError, EOFError, KeyError, IndexError) as error:
         raise UserError(
             f"{file} cannot be read ({error}): the checkpoint is damaged. Use an older one."
@@ -122,12 +121,25 @@ def _check_version(checkpoint: Path) -> None:
         )
 
 
-def _held_out(config: dict[str, Any], episodes: int, seed: int) -> Any:
+def _stored(checkpoint: Path) -> tuple[Any, Any]:
+    """The algorithm's class and its config, a dict where Tune has run it."""
+    stored = pickle.loads((checkpoint / "class_and_ctor_args.pkl").read_bytes())
+    return stored["class"], stored["ctor_args_and_kwargs"][0][0]
+
+
+def _held_out(checkpoint: Path, config: dict[str, Any], episodes: int, seed: int) -> Any:
     import gymnasium as gym
 
     from rllib_metarl.sampling.held_out import HeldOut
+    from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
+    algorithm, _ = _stored(checkpoint)
+    settings = algorithm.get_default_config().update_from_dict(config)
     try:
+        if settings.acts_through_connectors():
+            held_out = StepwiseHeldOut(settings, episodes, seed)
+            held_out.runner.restore_from_path(str((checkpoint / "env_runner").resolve()))
+            return held_out
         return HeldOut(config["env"], config.get("env_config"), episodes, seed)
     except (gym.error.Error, ModuleNotFoundError, ValueError) as error:
         raise UserError(

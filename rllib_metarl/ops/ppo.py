@@ -45,6 +45,20 @@ def clipped_surrogate(
     return ClippedSurrogate(loss, (ratio - 1.0).abs() > clip)
 
 
+def policy_gradient(log_prob: Tensor, advantage: Tensor) -> ClippedSurrogate:
+    """-log pi(a) A, `[...]`: the score-function estimator, which clips nothing.
+
+    Raises:
+        ValueError: where shapes differ.
+
+    Source: Mnih et al. 2016, arXiv:1602.01783, section 4.
+    """
+    check_shapes(
+        {"log_prob": (log_prob, "..."), "advantage": (advantage, "...")}, where="policy_gradient"
+    )
+    return ClippedSurrogate(-log_prob * advantage, torch.zeros_like(log_prob, dtype=torch.bool))
+
+
 def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
     """KL(pi_old || pi) from samples of pi_old, ``[...]``: (rho - 1) - log rho, never negative.
 

@@ -310,6 +310,31 @@ METRICS: tuple[Metric, ...] = (
         "steady",
     ),
     Metric(
+        "async/staleness_mean",
+        ("asynchrony/staleness_mean",),
+        "Gradient steps that the learner took between sending an actor the weights it sampled with "
+        "and learning from that sample, mean over an iteration's batches (LSTM-A3C).",
+        "gradient steps",
+        "about the number of actors; 0 would mean that they wait for each other",
+        True,
+    ),
+    Metric(
+        "async/staleness_max",
+        ("asynchrony/staleness_max",),
+        "The largest of them.",
+        "gradient steps",
+        "a small multiple of the mean",
+        True,
+    ),
+    Metric(
+        "async/updates",
+        ("asynchrony/updates",),
+        "Actors' batches learnt from in an iteration, one gradient step each.",
+        "gradient steps",
+        "`updates_per_iteration`, or a few more",
+        True,
+    ),
+    Metric(
         "speed/sample_s",
         ("timers/env_runner_sampling_timer",),
         "Time of one iteration spent in environments and policy inference, running mean.",

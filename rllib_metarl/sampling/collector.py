@@ -15,6 +15,11 @@ import torch
 from rllib_metarl.columns import LABELS
 from rllib_metarl.errors import UserError
 
+HOW_TO_LABEL = {
+    "context": "Wrap the env in rllib_metarl.envs.Sessions, or put the true context into info.",
+    "posterior": "Set its argument show_posterior where it has one, or use oracle_sees: context.",
+}
+
 
 @dataclass
 class MetaEpisode:
@@ -143,15 +148,15 @@ class Collector:
         return np.logical_or(terminated, truncated)
 
     def _privileged(self, infos: dict[str, Any]) -> torch.Tensor | None:
-        if not self.module.needs_privileged:
+        label = self.module.needs_privileged
+        if not label:
             return None
-        if "context" not in infos:
+        if label not in infos:
             raise UserError(
-                f"env {self.env} gives no info['context']: an oracle needs it. Wrap the env in "
-                "rllib_metarl.envs.Sessions, or put the true context into info."
+                f"env {_name(self.env)} gives no info[{label!r}]: an oracle needs it. "
+                + HOW_TO_LABEL[label]
             )
-        context = np.asarray(infos["context"], dtype=np.float32)
-        return torch.as_tensor(context, device=self.device)
+        return torch.as_tensor(np.asarray(infos[label], dtype=np.float32), device=self.device)
 
     def _act(self, logits: torch.Tensor, explore: bool) -> torch.Tensor:
         if self.module.discrete:

@@ -56,19 +56,25 @@ class HeldOut:
         """Return, normalised score and references over the held-out tasks, as a dict."""
         played = self.play(module)
         returns = np.array([episode.rewards.sum() for episode in played])
-        references = self.references()
-        return {
-            "return_mean": float(returns.mean()),
-            "return_std": float(returns.std()),
-            "normalised_score": normalised_score(float(returns.mean()), references),
-            "references": references,
-            "episodes": len(played),
-            "env_steps": int(sum(map(len, played))),
-        }
+        return summary(returns, sum(map(len, played)), self.references())
 
     def close(self) -> None:
         """Closes the env."""
         self.env.close()
+
+
+def summary(
+    returns: np.ndarray, env_steps: int, references: dict[str, float] | None
+) -> dict[str, Any]:
+    """What an evaluation reports of the returns `[E]` of its meta-episodes."""
+    return {
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "normalised_score": normalised_score(float(returns.mean()), references),
+        "references": references,
+        "episodes": len(returns),
+        "env_steps": int(env_steps),
+    }
 
 
 def normalised_score(value: float, references: dict[str, float] | None) -> float | None:

@@ -40,7 +40,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
     def make_env(self) -> None:
         if self.env is not None:
             self.env.close()
-        self.stream = self._stream()
+        self.stream = stream_of(self.config, self.worker_index)
         self.env = build_vector(
             self.config.env,
             self.config.num_envs_per_env_runner,
@@ -51,19 +51,6 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         self.num_envs = self.env.num_envs
         self._needs_initial_reset = True
         self._collector: Collector | None = None
-
-    def _stream(self) -> Stream:
-        seed = self.config.seed
-        # Without a seed, or after this actor was restarted, the stream must be a fresh one.
-        fresh = int.from_bytes(os.urandom(4), "little")
-        if self.config.in_evaluation:
-            seed = self.config.held_out_seed
-        return Stream(
-            seed=fresh if seed is None else int(seed),
-            worker_index=self.worker_index or 0,
-            evaluation=bool(self.config.in_evaluation),
-            incarnation=fresh if _reconstructed() else 0,
-        )
 
     @property
     def collector(self) -> Collector:
@@ -173,6 +160,19 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             self.stream = replace(self.stream, incarnation=steps % 2**32)
             self.env.unwrapped.set_stream(self.stream)
             self._collector = None
+
+
+def stream_of(config: Any, worker_index: int | None) -> Stream:
+    """The random streams of the sub-envs of one EnvRunner."""
+    # Without a seed, or after this actor was restarted, the stream must be a fresh one.
+    fresh = int.from_bytes(os.urandom(4), "little")
+    seed = config.held_out_seed if config.in_evaluation else config.seed
+    return Stream(
+        seed=fresh if seed is None else int(seed),
+        worker_index=worker_index or 0,
+        evaluation=bool(config.in_evaluation),
+        incarnation=fresh if _reconstructed() else 0,
+    )
 
 
 def _reconstructed() -> bool:

@@ -49,7 +49,7 @@ def small_config(
     )
     config.debugging(seed=settings.pop("seed", 3))
     config.evaluate_every_steps = 0
-    vae = {} if name == "OraclePPO" else SMALL_VAE
+    vae = SMALL_VAE if hasattr(config, "vae_updates") else {}
     return config.training(**(SMALL | vae | settings))
 
 

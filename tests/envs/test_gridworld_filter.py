@@ -80,3 +80,28 @@ def test_it_refuses_what_it_cannot_filter():
         exact_filter(np.zeros((2, 5, 6)), np.zeros((2, 5)))
     with pytest.raises(ValueError, match="has a memory"):
         exact_filter(np.zeros((2, 5, 6)), np.zeros((2, 4)), session=NormalLength(9, 2))
+
+
+@pytest.mark.parametrize("session", [None, {"kind": "fixed_length", "n": 4}])
+def test_the_posterior_in_info_is_the_filters(session):
+    config = {"size": 3, "horizon": 12, "p_switch": 0.2, "session": session}
+    env = make_vector("DLCMDP/GridWorld-v0", 6, config | {"show_posterior": True}, Stream(3))
+    observation, infos = env.reset()
+    rng, observed, rewards, given = np.random.default_rng(0), [observation], [], []
+    for _ in range(2 * 12):
+        given.append(infos["posterior"][:, 0])
+        observation, reward, _, done, infos = env.step(rng.integers(5, size=6))
+        rewards.append(reward)
+        observed.append(infos["final_obs"] if done.any() else observation)
+        if done.any():
+            given.append(infos["final_info"]["posterior"][:, 0])
+            filtered = exact_filter(np.stack(observed, 1), np.stack(rewards, 1), **config)
+            np.testing.assert_allclose(np.stack(given, 1), filtered, atol=1e-6)
+            assert filtered.std() > 0.1
+            observed, rewards, given = [observation], [], []
+
+
+def test_a_posterior_that_is_not_known_is_refused():
+    session = {"kind": "normal_length", "mean": 5, "std": 2}
+    with pytest.raises(ValueError, match="show_posterior is set, but .* has a memory"):
+        make_vector("DLCMDP/GridWorld-v0", 1, {"session": session, "show_posterior": True})

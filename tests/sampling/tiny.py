@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "reward_decoder_inputs": ["observation", "action", "next_observation"],
     "decode_state": True,
     "context_size": 1,
+    "oracle_sees": "context",
 }
 
 

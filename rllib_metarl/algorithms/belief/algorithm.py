@@ -14,6 +14,7 @@ from rllib_metarl.algorithms.belief.config import BeliefConfig
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.faults import reported_fault
 from rllib_metarl.sampling.held_out import HeldOut
+from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
 MAX_IDLE_ITERATIONS = 5
 
@@ -28,7 +29,7 @@ class BeliefPPO(PPO):
 
     @override(PPO)
     def setup(self, config: Any) -> None:
-        self._held_out: HeldOut | None = None
+        self._held_out: HeldOut | StepwiseHeldOut | None = None
         self._newest_evaluation: dict[str, float] = {}
         self._idle = 0
         super().setup(config)
@@ -36,7 +37,7 @@ class BeliefPPO(PPO):
     @override(PPO)
     def training_step(self) -> None:
         before, start = self.env_steps(), time.perf_counter()
-        super().training_step()
+        self.sample_and_learn()
         self._check_faults(sampled=self.env_steps() > before)
         elapsed = time.perf_counter() - start
         rate = (self.env_steps() - before) / elapsed
@@ -48,6 +49,10 @@ class BeliefPPO(PPO):
         # Reported in every iteration (stop criteria and checkpoint scores need that);
         # at_env_steps says how old it is.
         self.metrics.log_dict(self._newest_evaluation, key="evaluation", window=1)
+
+    def sample_and_learn(self) -> None:
+        """Hook: PPO's own step, that is one batch from all EnvRunners and one update on it."""
+        super().training_step()
 
     def _check_faults(self, sampled: bool) -> None:
         """Raises what RLlib's fault tolerance would hide: an env that fails again and again."""
@@ -70,15 +75,21 @@ class BeliefPPO(PPO):
 
     def evaluate_held_out(self) -> dict[str, Any]:
         """Greedy evaluation on the held-out tasks; reported under ``evaluation/``."""
-        config = self.config
         if self._held_out is None:
-            self._held_out = HeldOut(
-                config.env, config.env_config, config.held_out_episodes, config.held_out_seed
-            )
+            self._held_out = self._make_held_out()
+        if isinstance(self._held_out, StepwiseHeldOut):
+            self._held_out.follow(self.env_runner)
         result = self._held_out.evaluate(self.env_runner.module)
         numbers = {key: value for key, value in result.items() if isinstance(value, (int, float))}
         self._newest_evaluation = numbers | {"at_env_steps": self.env_steps()}
         return result
+
+    def _make_held_out(self) -> HeldOut | StepwiseHeldOut:
+        config = self.config
+        episodes, seed = config.held_out_episodes, config.held_out_seed
+        if config.acts_through_connectors():
+            return StepwiseHeldOut(config, episodes, seed)
+        return HeldOut(config.env, config.env_config, episodes, seed)
 
     @override(PPO)
     def get_state(

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.connectors.env_to_module import AddObservationsFromEpisodesToBatch
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.mlp import ACTIVATIONS
+from rllib_metarl.sampling.connectors import AddPreviousTransition
 from rllib_metarl.sampling.runner import MetaEpisodeRunner
+from rllib_metarl.sampling.stepwise import StepwiseRunner
 
 # A constant, or a schedule [[env steps, value], ...] that is interpolated linearly.
 Schedule = float | list[list[float]]
+
+PER_STEP_CALLBACKS = (
+    "on_episode_created",
+    "on_episode_start",
+    "on_episode_step",
+    "on_episode_end",
+)
 
 # Names that reach the RLModule through its model_config.
 MODULE_SETTINGS = (
@@ -30,6 +41,9 @@ MODULE_SETTINGS = (
     "termination_threshold",
 )
 
+# Metrics that only asynchronous actors have.
+SYNCHRONOUS = {"asynchrony/*": "this algorithm's actors wait for each other; run LSTMA3C"}
+
 
 class BeliefConfig(PPOConfig):
     """PPO on observation and belief.
@@ -40,6 +54,8 @@ class BeliefConfig(PPOConfig):
         encoder_hidden: width of the GRU.
         policy_hidden, policy_activation: layers of the policy and of the value network.
         belief_conditioning: ``film`` or ``concat``: how the belief enters those networks.
+        standardise_advantages: over the steps of each batch; else they are only brought into the
+            units of the critic, divided by the returns' running standard deviation.
         policy_gradient_to_encoder: train the encoder with the gradient of policy and value too.
         held_out_seed: seed of the tasks that evaluations run on; the same tasks each time.
         held_out_episodes: held-out meta-episodes per evaluation during training.
@@ -65,6 +81,7 @@ class BeliefConfig(PPOConfig):
         self.vf_loss_coeff = 1.0
         self.use_kl_loss = False
         self.grad_clip = 0.5
+        self.standardise_advantages = True
         self.latent_size = 5
         self.encoder_embedding = [64, 64]
         self.encoder_hidden = 64
@@ -132,7 +149,7 @@ class BeliefConfig(PPOConfig):
         self._validate_batches()
         super().validate()
         self._validate_unused()
-        self._validate_callbacks()
+        self._choose_runner()
         if self.num_learners > 1:
             raise UserError(
                 f"num_learners is {self.num_learners}: RLlib would split meta-episodes between "
@@ -157,9 +174,9 @@ class BeliefConfig(PPOConfig):
             )
 
     def unreported_metrics(self) -> dict[str, str]:
-        """Patterns of the learner's metrics that these settings do not report, and why."""
+        """Patterns of the metrics that these settings do not report, and why."""
         why = "this algorithm learns no belief; run VariBAD or DynaMITE"
-        return {"vae_*": why, "belief_entropy": why}
+        return {"vae_*": why, "belief_entropy": why} | SYNCHRONOUS
 
     def check_range(self, name: str, smallest: float) -> None:
         """Raises UserError unless a setting is a number of at least `smallest`."""
@@ -184,20 +201,51 @@ class BeliefConfig(PPOConfig):
                 "optimiser apart."
             )
 
-    def _validate_callbacks(self) -> None:
-        """The vectorised runner has no per-step Python: what needs it must say so."""
-        if self.env_runner_cls is not MetaEpisodeRunner:
+    # --- which runner ---------------------------------------------------------------------------
+
+    def notes(self) -> list[str]:
+        """What to tell a user about how these settings will run, a sentence or two each."""
+        cause = self.stepwise_cause()
+        if cause is None:
+            return []
+        return [
+            f"{cause} is set: envs are stepped by RLlib's own EnvRunner, which runs it and is "
+            "slower by an order of magnitude than this project's. Without it, or with "
+            "on_sample_end instead of per-step callbacks, the fast one is used."
+        ]
+
+    def stepwise_cause(self) -> str | None:
+        """The first setting that needs Python at every env step, where the runner was left open."""
+        if self.env_runner_cls not in (MetaEpisodeRunner, StepwiseRunner):
+            return None
+        callbacks = [name for name in PER_STEP_CALLBACKS if self._has_callback(name)]
+        return next(iter(self._connectors() + callbacks), None)
+
+    def acts_through_connectors(self) -> bool:
+        """Whether the policy sees or does something else than env and module say."""
+        fast = issubclass(self.env_runner_cls or object, MetaEpisodeRunner)
+        return not fast and bool(self._connectors())
+
+    def _connectors(self) -> list[str]:
+        """The settings through which the user has given connectors."""
+        names = ("env_to_module_connector", "module_to_env_connector")
+        return [name for name in names if getattr(self, f"_{name}", None) is not None]
+
+    def _choose_runner(self) -> None:
+        """The vectorised runner has no per-step Python: what needs it gets RLlib's own."""
+        if self.env_runner_cls not in (MetaEpisodeRunner, StepwiseRunner):
             return
-        mend = (
-            "Use RLlib's runner for it: env_runner_cls=SingleAgentEnvRunner with the env-to-module "
-            "connector rllib_metarl.sampling.connectors.AddPreviousTransition."
-        )
-        for name in ("_env_to_module_connector", "_module_to_env_connector"):
-            if getattr(self, name, None) is not None:
-                raise UserError(f"MetaEpisodeRunner runs no {name.strip('_')}. {mend}")
-        for name in ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end"):
-            if self._has_callback(name):
-                raise UserError(f"MetaEpisodeRunner does not call {name}. {mend}")
+        cause = self.stepwise_cause()
+        chosen = StepwiseRunner if cause else MetaEpisodeRunner
+        if self.env_runner_cls is not chosen:  # a config that Ray has frozen is not assigned to
+            self.env_runner_cls = chosen
+        mode = gym.VectorizeMode(self.gym_env_vectorize_mode)
+        if cause and mode is gym.VectorizeMode.VECTOR_ENTRY_POINT:
+            raise UserError(
+                f"{cause} is set, and gym_env_vectorize_mode is {mode.value}: RLlib's own "
+                "EnvRunner, which it needs, would cut the meta-episodes of this project's vector "
+                "envs wrongly. Use gym_env_vectorize_mode: sync (or async)."
+            )
 
     def _has_callback(self, name: str) -> bool:
         classes = self.callbacks_class
@@ -205,6 +253,19 @@ class BeliefConfig(PPOConfig):
         base = getattr(RLlibCallback, name)
         overridden = any(getattr(cls, name, base) is not base for cls in classes)
         return overridden or getattr(self, f"callbacks_{name}", None) is not None
+
+    @override(AlgorithmConfig)
+    def build_env_to_module_connector(
+        self, env: Any = None, spaces: Any = None, device: Any = None
+    ) -> Any:
+        """RLlib's pipeline, with what the module needs behind the user's own connectors."""
+        pipeline = super().build_env_to_module_connector(env=env, spaces=spaces, device=device)
+        fast = self.env_runner_cls is MetaEpisodeRunner
+        if not fast and self.add_default_connectors_to_env_to_module_pipeline:
+            pipeline.insert_before(AddObservationsFromEpisodesToBatch, AddPreviousTransition())
+        return pipeline
+
+    # --- checks ---------------------------------------------------------------------------------
 
     def _validate_batches(self) -> None:
         batch, mini = self.train_batch_size_per_learner, self.minibatch_size

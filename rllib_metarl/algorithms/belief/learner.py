@@ -25,7 +25,12 @@ from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches, rollout_from_episodes
 from rllib_metarl.ops.elbo import masked_mean
-from rllib_metarl.ops.ppo import approximate_kl, clipped_surrogate, explained_variance
+from rllib_metarl.ops.ppo import (
+    ClippedSurrogate,
+    approximate_kl,
+    clipped_surrogate,
+    explained_variance,
+)
 from rllib_metarl.ops.returns import gae, standardise
 
 MAX_SKIPPED_STEPS = 20
@@ -73,13 +78,17 @@ class BeliefLearner(PPOTorchLearner):
         """Adam's epsilon of an optimiser."""
         return 1e-5
 
+    def optimiser(self, group: str, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of a group of parameters."""
+        return torch.optim.Adam(parameters, eps=self.adam_epsilon(group), fused=True)
+
     @override(Learner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         for name, parameters in self.parameter_groups().items():
             self.register_optimizer(
                 module_id=module_id,
                 optimizer_name=name,
-                optimizer=torch.optim.Adam(parameters, eps=self.adam_epsilon(name), fused=True),
+                optimizer=self.optimiser(name, parameters),
                 params=parameters,
                 lr_or_lr_schedule=self.learning_rate(name),
             )
@@ -205,9 +214,15 @@ class BeliefLearner(PPOTorchLearner):
             Columns.ACTIONS: rollout.action,
             Columns.ACTION_LOGP: rollout.log_prob,
             BELIEF: rollout.belief,
-            Postprocessing.ADVANTAGES: standardise(advantage, data.valid),
+            Postprocessing.ADVANTAGES: self.scaled(advantage, data.valid),
             Postprocessing.VALUE_TARGETS: self.agent.value.standardise(target),
         }
+
+    def scaled(self, advantage: Tensor, valid: Tensor) -> Tensor:
+        """Advantages `[B, T]` as the policy's loss takes them."""
+        if self.config.standardise_advantages:
+            return standardise(advantage, valid)
+        return advantage / self.agent.value.std  # in the critic's units, so that lr means the same
 
     def sequence_columns(self, rollout: Rollout) -> dict[str, Tensor]:
         """What the encoder needs to run again over whole meta-episodes."""
@@ -230,9 +245,7 @@ class BeliefLearner(PPOTorchLearner):
         mask = batch.get(Columns.LOSS_MASK)
         mask = torch.ones_like(log_prob, dtype=torch.bool) if mask is None else mask
         old = batch[Columns.ACTION_LOGP]
-        surrogate = clipped_surrogate(
-            log_prob, old, batch[Postprocessing.ADVANTAGES], config.clip_param
-        )
+        surrogate = self.surrogate(log_prob, old, batch[Postprocessing.ADVANTAGES])
         belief = fwd_out.get(Columns.EMBEDDINGS, batch[BELIEF])
         value = self.agent.standardised_values(batch[Columns.OBS], belief)
         error = (value - batch[Postprocessing.VALUE_TARGETS]).square()
@@ -249,6 +262,10 @@ class BeliefLearner(PPOTorchLearner):
         )
         bonus = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
         return policy_loss + config.vf_loss_coeff * value_loss - bonus * entropy
+
+    def surrogate(self, log_prob: Tensor, old: Tensor, advantage: Tensor) -> ClippedSurrogate:
+        """Hook: the policy's loss per step, of equal shapes `[...]`."""
+        return clipped_surrogate(log_prob, old, advantage, self.config.clip_param)
 
     # --- metrics and state ----------------------------------------------------------------------
 

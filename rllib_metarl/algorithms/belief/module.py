@@ -11,7 +11,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
-from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
+from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
 from rllib_metarl.models.heads import BeliefNetwork, ValueNetwork
@@ -86,7 +86,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         self.value = ValueNetwork(*sizes, **heads)
         # Coordinates spread to +-2 rather than +-1: their equality is learnt sooner.
         self.normalise_observation = Normaliser(self.observation_width, gain=1.5)
-        self.normalise_belief = Normaliser(self.belief_size, slowest=0.1)
+        self.normalise_belief: Any = self.belief_normaliser()
         self.setup_decoders(settings)
 
     def setup_encoder(self, settings: dict[str, Any]) -> None:
@@ -101,6 +101,10 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             termination_threshold=settings["termination_threshold"],
         )
         self.belief_size = 2 * settings["latent_size"]
+
+    def belief_normaliser(self) -> torch.nn.Module:
+        """Hook: what scales the belief for policy and value."""
+        return Normaliser(self.belief_size, slowest=0.1)
 
     def setup_decoders(self, settings: dict[str, Any]) -> None:
         """Hook: builds networks that only the learner needs."""
@@ -140,7 +144,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         Args:
             observation: `[N, O]`; previous_action: `[N, A]` encoded; previous_reward: `[N]`.
             state: the recurrent state, `[N, ...]` each.
-            privileged: the true context `[N, C]`; only an oracle looks at it.
+            privileged: the label `needs_privileged`, `[N, C]`; only an oracle looks at it.
         """
         scaled = self.normalise_observation(observation)
         belief, state = self.encoder.step(scaled, previous_action, previous_reward, state)
@@ -186,9 +190,9 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return belief
 
     @property
-    def needs_privileged(self) -> bool:
-        """Whether acting needs the true context (oracles only)."""
-        return False
+    def needs_privileged(self) -> str | None:
+        """The label in `info` that acting needs, such as ``context`` (oracles only)."""
+        return None
 
     # --- RLlib's forwards -----------------------------------------------------------------------
 
@@ -199,6 +203,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             batch[PREVIOUS_ACTION].squeeze(1).float(),
             batch[PREVIOUS_REWARD].reshape(-1).float(),
             {key: value.float() for key, value in batch[Columns.STATE_IN].items()},
+            batch[PRIVILEGED].squeeze(1) if self.needs_privileged else None,
         )
         return {
             Columns.ACTION_DIST_INPUTS: step.logits.unsqueeze(1),

@@ -67,7 +67,9 @@ class DynaMITEConfig(VariBADConfig):
         if self.termination_weight:
             del missing["vae_termination_*"]
         return missing | {
-            key: "set the weight of its term above 0" for key in missing if key != "vae_state_loss"
+            key: "set the weight of its term above 0"
+            for key in missing
+            if key.startswith(("vae_consistency", "vae_termination"))
         }
 
 

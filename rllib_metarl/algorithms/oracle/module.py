@@ -1,35 +1,36 @@
-"""The oracle's module: its belief is the true context."""
+"""The oracle's module: its belief is given to it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
+from ray.rllib.utils.annotations import override
 from torch import Tensor
 
 from rllib_metarl.algorithms.belief.module import BeliefModule, Step
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.encoder import State
-
-
-class _NoEncoder(torch.nn.Module):
-    """Keeps no state: the context is given anew at every step."""
-
-    def initial_state(self) -> State:
-        return {"unused": torch.zeros(1)}
+from rllib_metarl.models.memory import NoMemory
 
 
 class OracleModule(BeliefModule):
-    """Observation ⊕ true context -> action. The only module that asks for privileged labels."""
+    """Observation ⊕ a privileged label -> action; no other module asks for one.
 
+    The label is the true context or, for the belief oracle, the exact filter's posterior.
+    """
+
+    @override(BeliefModule)
     def setup_encoder(self, settings: dict[str, Any]) -> None:
-        self.encoder: Any = _NoEncoder()
+        self.encoder: Any = NoMemory()
         self.belief_size = settings["context_size"]
+        self.label = settings["oracle_sees"]
 
     @property
-    def needs_privileged(self) -> bool:
-        return True
+    @override(BeliefModule)
+    def needs_privileged(self) -> str | None:
+        return self.label
 
+    @override(BeliefModule)
     def step(
         self,
         observation: Tensor,
@@ -41,7 +42,7 @@ class OracleModule(BeliefModule):
         if privileged is None or privileged.shape[-1] != self.belief_size:
             width = None if privileged is None else privileged.shape[-1]
             raise UserError(
-                f"the oracle expects a context of context_size {self.belief_size} and got width "
-                f"{width}: set context_size to the width of the env's info['context']."
+                f"the oracle expects a {self.label} of context_size {self.belief_size} and got "
+                f"width {width}: set context_size to the width of the env's info['{self.label}']."
             )
         return Step(privileged, self.act(observation, privileged), state)

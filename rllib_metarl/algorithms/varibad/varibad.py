@@ -8,7 +8,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
-from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
+from rllib_metarl.algorithms.belief.config import SYNCHRONOUS, BeliefConfig, Schedule
 from rllib_metarl.errors import UserError
 
 DECODER_SETTINGS = ("decoder_hidden", "reward_decoder_inputs", "decode_state")
@@ -110,7 +110,7 @@ class VariBADConfig(BeliefConfig):
         missing = {"vae_consistency": why, "vae_termination_*": why}
         if not self.decode_state:
             missing["vae_state_loss"] = "set decode_state: true"
-        return missing
+        return missing | SYNCHRONOUS
 
 
 class VariBAD(BeliefPPO):

@@ -1,0 +1,3 @@
+"""LSTM-A2C (Wang et al. 2016, arXiv:1611.05763)."""
+
+import ray.rllib  # noqa: F401  # first: registration runs inside it and imports this package's modules

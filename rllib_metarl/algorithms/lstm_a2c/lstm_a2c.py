@@ -1,0 +1,63 @@
+"""LSTM-A2C: "Learning to reinforcement learn", synchronous."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.rllib.utils.annotations import override
+
+from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.algorithms.rl2.rl2 import RL2, RL2Config
+from rllib_metarl.errors import UserError
+
+OPTIMISERS = ("adam", "rmsprop")
+
+
+class LSTMA2CConfig(RL2Config):
+    """Settings of LSTM-A2C: one gradient step a batch on the policy gradient as it is.
+
+    Attributes (beside `RL2Config`'s; `entropy_coeff` takes a schedule, as the paper anneals it):
+        optimiser: ``rmsprop`` or ``adam``.
+    """
+
+    def __init__(self, algo_class: Any = None) -> None:
+        super().__init__(algo_class=algo_class or LSTMA2C)
+        self.recurrent_cell = "lstm"
+        self.encoder_hidden = 48
+        self.encoder_embedding = []
+        self.standardise_advantages = False
+        self.optimiser = "rmsprop"
+        self.lr = 7e-4
+        self.gamma = 0.9
+        self.lambda_ = 1.0
+        self.vf_loss_coeff = 0.5
+        self.entropy_coeff = 0.05
+        self.num_epochs = 1
+        self.minibatch_size = None
+
+    @override(BeliefConfig)
+    def get_default_learner_class(self) -> type:
+        from rllib_metarl.algorithms.lstm_a2c.learner import ActorCriticLearner
+
+        return ActorCriticLearner
+
+    @override(RL2Config)
+    def validate(self) -> None:
+        super().validate()
+        if self.optimiser not in OPTIMISERS:
+            raise UserError(f"optimiser is {self.optimiser!r}: use one of {list(OPTIMISERS)}.")
+        if self.num_epochs != 1 or self.minibatch_size is not None:
+            raise UserError(
+                f"num_epochs is {self.num_epochs} and minibatch_size {self.minibatch_size}, but an "
+                "actor-critic takes one gradient step on each batch, for only there its gradient "
+                "is right: leave them at 1 and null, or use RL2."
+            )
+
+
+class LSTMA2C(RL2):
+    """LSTM-A2C: RL2 with the actor-critic's learner."""
+
+    @classmethod
+    @override(RL2)
+    def get_default_config(cls) -> LSTMA2CConfig:
+        return LSTMA2CConfig(algo_class=cls)

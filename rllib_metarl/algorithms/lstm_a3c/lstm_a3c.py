@@ -1,0 +1,131 @@
+"""LSTM-A3C: "Learning to reinforcement learn" with actors that wait for nobody."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray.rllib.core import COMPONENT_LEARNER
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    LEARNER_RESULTS,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    WEIGHTS_SEQ_NO,
+)
+
+from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
+from rllib_metarl.algorithms.belief.config import SYNCHRONOUS, BeliefConfig
+from rllib_metarl.algorithms.lstm_a2c.lstm_a2c import LSTMA2C, LSTMA2CConfig
+from rllib_metarl.errors import UserError
+
+_CALL = "sample_get_state_and_metrics"
+
+
+class LSTMA3CConfig(LSTMA2CConfig):
+    """Settings of LSTM-A3C: every actor's batch is a gradient step of its own, when it comes.
+
+    `train_batch_size_per_learner` is the batch of *one* actor.
+
+    Attributes (beside `LSTMA2CConfig`'s):
+        updates_per_iteration: gradient steps between two reports.
+        fetch_timeout_s: seconds to wait for the first actor that is ready.
+    """
+
+    def __init__(self, algo_class: Any = None) -> None:
+        super().__init__(algo_class=algo_class or LSTMA3C)
+        self.num_env_runners = 2
+        self.num_envs_per_env_runner = 16
+        self.train_batch_size_per_learner = 1600
+        self.updates_per_iteration = 10
+        self.fetch_timeout_s = 1.0
+
+    @property
+    def total_train_batch_size(self) -> int:
+        """One actor's batch times the actors: RLlib hands each its share of it."""
+        return int(self.train_batch_size_per_learner) * max(1, self.num_env_runners)
+
+    @override(LSTMA2CConfig)
+    def validate(self) -> None:
+        if self.num_env_runners < 1 and not self.in_evaluation:
+            raise UserError(
+                f"num_env_runners is {self.num_env_runners}, but LSTM-A3C's actors are processes "
+                "of their own: set it to 1 or more, or use LSTMA2C."
+            )
+        super().validate()
+        self.check_range("updates_per_iteration", 1)
+        self.check_range("fetch_timeout_s", 0.0)
+
+    @override(BeliefConfig)
+    def unreported_metrics(self) -> dict[str, str]:
+        asynchronous = super().unreported_metrics()
+        return {key: why for key, why in asynchronous.items() if key not in SYNCHRONOUS}
+
+
+class LSTMA3C(LSTMA2C):
+    """Asynchronous actor-learners on the request machinery that RLlib's IMPALA samples with.
+
+    Differs from Mnih et al. 2016: the actors send trajectories and the learner computes gradients,
+    at its own newest weights, rather than the actors computing them at theirs; that is IMPALA's
+    division of labour without its V-trace.
+    """
+
+    @classmethod
+    @override(LSTMA2C)
+    def get_default_config(cls) -> LSTMA3CConfig:
+        return LSTMA3CConfig(algo_class=cls)
+
+    @override(BeliefPPO)
+    def sample_and_learn(self) -> None:
+        updates, staleness = 0, []
+        deadline = time.monotonic() + self.config.sample_timeout_s
+        while updates < self.config.updates_per_iteration and time.monotonic() < deadline:
+            ready = self.env_runner_group.foreach_env_runner_async_fetch_ready(
+                func=_CALL,
+                tag=_CALL,
+                timeout_seconds=self.config.fetch_timeout_s,
+                return_actor_ids=True,
+            )
+            for actor, (episodes, _, metrics) in ready:
+                staleness.append(self._weights_seq_no() - int(metrics[WEIGHTS_SEQ_NO].peek()))
+                self.metrics.aggregate([metrics], key=ENV_RUNNER_RESULTS)
+                self._learn_from(episodes)
+                self._send_weights(actor)
+                updates += 1
+        self._report_asynchrony(staleness)
+
+    def _learn_from(self, episodes: Any) -> None:
+        """One gradient step on one actor's meta-episodes, a reference to a list of them."""
+        steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
+        results = self.learner_group.update(
+            training_data=TrainingData(episodes_refs=[episodes]),
+            timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: steps},
+            num_epochs=1,
+        )
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+
+    def _send_weights(self, actor: int) -> None:
+        """The newest weights to the one actor that has just delivered."""
+        self.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group,
+            to_worker_indices=[actor],
+            inference_only=True,
+        )
+
+    def _weights_seq_no(self) -> int:
+        """How many gradient steps the learner has taken."""
+        state = self.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{WEIGHTS_SEQ_NO}")
+        return int(state[COMPONENT_LEARNER][WEIGHTS_SEQ_NO])
+
+    def _report_asynchrony(self, staleness: list[int]) -> None:
+        if staleness:
+            self.metrics.log_dict(
+                {
+                    "updates": len(staleness),
+                    "staleness_mean": sum(staleness) / len(staleness),
+                    "staleness_max": max(staleness),
+                },
+                key="asynchrony",
+                window=1,
+            )
