@@ -1,0 +1,265 @@
+"""Trains and evaluates tuned examples over seeds, and tells what came out, page by page.
+
+    python benchmarks/learning.py run gridworld --jobs 2     # all that the page shows, resumable
+    python benchmarks/learning.py report gridworld           # table, curves, picture from raw JSON
+
+Every run is the two commands that the results pages show: `rllib train file` and `rllib evaluate`.
+The pages are in `pages.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pages import PAGES, Agent, Page
+from scipy import stats
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+
+
+def main() -> None:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="train and evaluate what has no evaluation yet")
+    run.add_argument("page", choices=PAGES)
+    run.add_argument("--agents", nargs="+", help="only these rows of the page")
+    run.add_argument("--seeds", type=int, default=5)
+    run.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    run.add_argument("--episodes", type=int, default=512)
+    run.add_argument("--storage", type=Path, default=Path("~/ray_results").expanduser())
+    tell = commands.add_parser("report", help="table and picture from the raw JSON")
+    tell.add_argument("page", choices=PAGES)
+    arguments = parser.parse_args()
+    page = PAGES[arguments.page]
+    if arguments.command == "report":
+        report(arguments.page, page)
+        return
+    agents = arguments.agents or list(page.agents)
+    jobs = [(name, seed) for seed in range(arguments.seeds) for name in agents]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(lambda job: run_one(arguments.page, *job, arguments), jobs))
+
+
+def run_one(page: str, name: str, seed: int, arguments: argparse.Namespace) -> None:
+    """Trains and evaluates one seed unless its evaluation is there already."""
+    agent, folder = PAGES[page].agents[name], RESULTS / page
+    files = {k: folder / k / f"{name}-{seed}.json" for k in ("train", "evaluate", "curves")}
+    if files["evaluate"].exists():
+        return
+    for file in files.values():
+        file.parent.mkdir(parents=True, exist_ok=True)
+    storage = arguments.storage / page / f"{name}-{seed}"
+    example = f"tuned_examples/{agent.example}"
+    rllib(
+        "train",
+        "file",
+        example,
+        *overrides(agent),
+        f"--seed={seed}",
+        f"--storage-path={storage}",
+        f"--json={files['train']}",
+    )
+    checkpoint = json.loads(files["train"].read_text())["checkpoint"]
+    rllib("evaluate", checkpoint, f"--episodes={arguments.episodes}", f"--json={files['evaluate']}")
+    curve = learning_curve(Path(checkpoint).parent / "result.json")
+    files["curves"].write_text(json.dumps(curve))
+    for kind in ("train", "evaluate"):
+        forget_paths(files[kind])
+
+
+def overrides(agent: Agent) -> list[str]:
+    """What the command line changes in the agent's tuned example."""
+    return [f"--config={json.dumps(agent.config)}"] if agent.config else []
+
+
+def rllib(*arguments: str) -> None:
+    """Runs the project's command line."""
+    command = [sys.executable, "-m", "rllib_metarl.cli.main", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+
+
+def forget_paths(file: Path) -> None:
+    """Keeps of the paths only what does not depend on the machine."""
+    content = json.loads(file.read_text())
+    content["checkpoint"] = "/".join(Path(content["checkpoint"]).parts[-3:])
+    content.pop("directory", None)
+    file.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def learning_curve(result_file: Path) -> dict[str, list[float]]:
+    """Held-out evaluations of a run, by env steps."""
+    curve: dict[int, tuple[float, float]] = {}
+    for line in result_file.read_text().splitlines():
+        evaluation = json.loads(line).get("evaluation") or {}
+        if "at_env_steps" in evaluation:
+            values = (evaluation["return_mean"], evaluation.get("normalised_score"))
+            curve[int(evaluation["at_env_steps"])] = values
+    steps = sorted(curve)
+    return {
+        "env_steps": steps,
+        "return_mean": [curve[step][0] for step in steps],
+        "normalised_score": [curve[step][1] for step in steps],
+    }
+
+
+def report(name: str, page: Page) -> None:
+    """Writes summary.json, table.md and learning_curves.png beside the raw JSON."""
+    folder = RESULTS / name
+    rows = {
+        key: summarise(folder, key)
+        for key in page.agents
+        if any((folder / "evaluate").glob(f"{key}-[0-9]*.json"))
+    }
+    classical = page.classical() if page.classical else {}
+    summary = {
+        "machine": machine(),
+        "date": date.today().isoformat(),
+        "agents": rows,
+        "classical": classical,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    text = table(page, rows) + classical_table(classical)
+    (folder / "table.md").write_text(text)
+    picture(folder, page, list(rows))
+    print(text)
+
+
+def load(folder: Path, kind: str, agent: str) -> list[dict[str, Any]]:
+    """The raw JSON of all seeds of an agent, in the order of the seeds."""
+    files = sorted((folder / kind).glob(f"{agent}-[0-9]*.json"))
+    return [json.loads(file.read_text()) for file in files]
+
+
+def summarise(folder: Path, agent: str) -> dict[str, Any]:
+    """Median, IQM with interval and raw values over seeds."""
+    evaluations, trainings = load(folder, "evaluate", agent), load(folder, "train", agent)
+    scores = np.array([e["normalised_score"] for e in evaluations], dtype=float)
+    returns = np.array([e["return_mean"] for e in evaluations])
+    scored = bool(np.isfinite(scores).all())
+    return {
+        "seeds": len(returns),
+        "returns": returns.tolist(),
+        "return_iqm": iqm(returns),
+        "return_interval": interval(returns),
+        "score_median": float(np.median(scores)) if scored else None,
+        "score_iqm": iqm(scores) if scored else None,
+        "score_interval": interval(scores) if scored else None,
+        "scores": scores.tolist() if scored else None,
+        "env_steps": trainings[0]["env_steps"],
+        "wall_s_median": float(np.median([t["wall_s"] for t in trainings])),
+        "references": evaluations[0]["references"],
+    }
+
+
+def iqm(values: np.ndarray) -> float:
+    """Interquartile mean: the mean of the middle half."""
+    return float(stats.trim_mean(values, 0.25))
+
+
+def interval(values: np.ndarray) -> list[float]:
+    """95 % percentile-bootstrap interval of the IQM over seeds."""
+    if len(values) < 2:
+        return [float(values[0])] * 2
+    generator = np.random.default_rng(0)
+    drawn = generator.choice(values, (10_000, len(values)))
+    return np.percentile(stats.trim_mean(drawn, 0.25, axis=1), [2.5, 97.5]).tolist()
+
+
+def table(page: Page, rows: dict[str, dict[str, Any]]) -> str:
+    """The Markdown table of the results page."""
+    lines = [
+        "| agent | seeds | env steps | return, IQM [95 %] | lowest seed | normalised score: median "
+        "| IQM [95 %] | lowest seed | wall s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for agent, row in rows.items():
+        low, high = row["return_interval"]
+        score = "| | | "
+        if row["scores"]:
+            score_low, score_high = row["score_interval"]
+            score = (
+                f"| **{row['score_median']:.3f}** | {row['score_iqm']:.3f} "
+                f"[{score_low:.3f}, {score_high:.3f}] | {min(row['scores']):.3f} "
+            )
+        lines.append(
+            f"| {page.agents[agent].label} | {row['seeds']} | {row['env_steps']:,.0f} "
+            f"| {row['return_iqm']:.2f} [{low:.2f}, {high:.2f}] | {min(row['returns']):.2f} "
+            f"{score}| {row['wall_s_median']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def classical_table(classical: dict[str, dict[str, float]]) -> str:
+    """The Markdown table of policies that do not learn, played on tasks of the same kind."""
+    if not classical:
+        return ""
+    lines = ["", "| policy | return | standard error |", "|---|---|---|"]
+    for name, row in classical.items():
+        lines.append(f"| {name} | {row['return_mean']:.2f} | {row['standard_error']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def picture(folder: Path, page: Page, agents: list[str]) -> None:
+    """IQM of the held-out return over training, all seeds behind it, references as lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7.5, 4.2), constrained_layout=True)
+    colours = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
+    for agent, colour in zip(agents, colours * 3, strict=False):
+        curves = load(folder, "curves", agent)
+        length = min(len(curve["env_steps"]) for curve in curves)
+        steps = np.array(curves[0]["env_steps"][:length]) / 1e6
+        returns = np.array([curve["return_mean"][:length] for curve in curves])
+        middle = stats.trim_mean(returns, 0.25, axis=0)
+        axes.plot(steps, returns.T, color=colour, alpha=0.2, linewidth=0.7)
+        axes.plot(steps, middle, color=colour, linewidth=2, label=page.agents[agent].label)
+    references = load(folder, "evaluate", agents[0])[0]["references"] or {}
+    for name in ("oracle", "bayes", "blind"):
+        if name in references:
+            draw_reference(axes, page.reference_labels.get(name, name), references[name])
+    axes.set(xlabel="environment steps (millions)", ylabel="return on held-out meta-episodes")
+    axes.set_title(f"{page.title}: IQM over seeds (thin lines: seeds)", fontsize=10)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(folder / "learning_curves.png", dpi=150)
+
+
+def draw_reference(axes: Any, name: str, value: float) -> None:
+    """A dashed line with its name above the right end."""
+    axes.axhline(value, color="0.45", linewidth=1, linestyle="--")
+    axes.annotate(
+        f"{name} {value:.2f}",
+        (1.0, value),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color="0.3",
+    )
+
+
+def machine() -> str:
+    """What the numbers were measured on."""
+    cores = os.cpu_count()
+    return f"{cores} cores, {platform.machine()}, Python {platform.python_version()}, CPU only"
+
+
+if __name__ == "__main__":
+    main()
