@@ -39,8 +39,12 @@ __all__ = [
 ]
 
 _NATIVE = {
+    "Bandit/Bernoulli-v0": ("bandit", "BernoulliBandit"),
     "DLCMDP/GridWorld-v0": ("gridworld", "GridWorld"),
+    "DLCMDP/GridWorldFamily-v0": ("gridworld_family", "GridWorldFamily"),
     "VariBAD/GridWorld-v0": ("static_gridworld", "StaticGridWorld"),
+    "TabularMDP/Random-v0": ("tabular_mdp", "TabularMDP"),
+    "TwoStep-v0": ("two_step", "TwoStep"),
 }
 """id -> module of this package and the stem of its classes' names."""
 

@@ -78,8 +78,11 @@ class GridWorldSimulator(Simulator):
         self._observation[rows, 0:2] = self._xy[self._cell[rows]]
         if self._posterior is not None:
             self._posterior[rows] = p.prior[1]
-        path = draw_latent(p.process, self._dynamics, uniforms[:, 3:])
-        self._store(rows, path, goals)
+        self._store(rows, self._draw_path(uniforms[:, 3:]), goals)
+
+    def _draw_path(self, uniforms: NDArray[np.float64]) -> LatentPath:
+        """Hook: the hidden part of R meta-episodes from uniforms [R, 1 + 2 T]."""
+        return draw_latent(self.parameters.process, self._dynamics, uniforms)
 
     def _place_agent(self, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
         p = self.parameters
@@ -122,10 +125,13 @@ class GridWorldSimulator(Simulator):
 
     def _filter(self, kind: NDArray[np.int64]) -> None:
         """Update the exact posterior with what each row's reward told."""
-        on_second = self._cell == self._goals[:, 1]
-        evidence = np.where(kind == 0, np.nan, on_second == (kind == 1))
-        hazard = self._hazard[self._t]
+        evidence, hazard = self._evidence(kind), self._hazard[self._t]
         self._posterior = filter_step(self.parameters, self._posterior, evidence, hazard)
+
+    def _evidence(self, kind: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What each row's reward says about m: 1 or 0 on a goal, NaN (nothing) elsewhere; [N]."""
+        on_second = self._cell == self._goals[:, 1]
+        return np.where(kind == 0, np.nan, on_second == (kind == 1))
 
     def observe(self) -> NDArray[np.float32]:
         return self._observation.copy()

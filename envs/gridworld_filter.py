@@ -32,34 +32,39 @@ def exact_filter(
         ValueError: if shapes disagree or the session process has a memory (lengths that are random
             and not geometric), for which this belief is not sufficient.
     """
-    observed, received = np.asarray(observations, np.float64), np.asarray(rewards, np.float64)
-    if observed.ndim != 3 or observed.shape[2] != 6 or received.shape != _transitions(observed):
-        raise ValueError(
-            f"exact_filter: observations {observed.shape}, rewards {received.shape}; "
-            "give [B, T + 1, 6] and [B, T]."
-        )
     p = GridWorldParameters.make(**parameters)
-    schedule = p.process.schedule(received.shape[1])
+    evidence = evidence_of(p, observations, rewards)
+    schedule = p.process.schedule(evidence.shape[1])
     if schedule is None:
         raise ValueError(
             f"exact_filter: {p.process} has a memory; the filter is exact for Bernoulli, fixed or "
             "no switches only."
         )
-    return _run(p, _evidence(p, observed[:, 1:], received), schedule)
+    return _run(p, evidence, schedule)
 
 
 def _transitions(observed: NDArray[np.float64]) -> tuple[int, int]:
     return observed.shape[0], observed.shape[1] - 1
 
 
-def _evidence(
-    p: GridWorldParameters, entered: NDArray[np.float64], rewards: NDArray[np.float64]
+def evidence_of(
+    p: GridWorldParameters, observations: ArrayLike, rewards: ArrayLike
 ) -> NDArray[np.float64]:
-    """What r_t says about m_t = 1: 1 or 0 on a goal, NaN (nothing) elsewhere; [B, T]."""
-    cells = np.rint(entered * (p.size - 1))
+    """What each r_t says about m_t: 1 or 0 on a goal, NaN (nothing) elsewhere; [B, T].
+
+    Raises:
+        ValueError: unless `observations` are [B, T + 1, 6] and `rewards` [B, T].
+    """
+    observed, received = np.asarray(observations, np.float64), np.asarray(rewards, np.float64)
+    if observed.ndim != 3 or observed.shape[2] != 6 or received.shape != _transitions(observed):
+        raise ValueError(
+            f"exact_filter: observations {observed.shape}, rewards {received.shape}; "
+            "give [B, T + 1, 6] and [B, T]."
+        )
+    cells = np.rint(observed[:, 1:] * (p.size - 1))
     on_first = (cells[..., 0:2] == cells[..., 2:4]).all(-1)
     on_second = (cells[..., 0:2] == cells[..., 4:6]).all(-1)
-    paid = abs(rewards - p.active_reward) < abs(rewards - p.inactive_reward)
+    paid = abs(received - p.active_reward) < abs(received - p.inactive_reward)
     return np.where(on_second, paid, np.where(on_first, ~paid, np.nan))
 
 

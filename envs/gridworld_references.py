@@ -81,9 +81,17 @@ def references_of(parameters: GridWorldParameters) -> dict[str, float] | None:
     return dict(_references(parameters))
 
 
+def blind_value(parameters: GridWorldParameters, marginal: Array) -> float:
+    """Return the best expected return without regard to rewards, for a given P(m_t), [T, 2]."""
+    pairs, weights = goal_pairs(parameters)
+    world = _World(parameters, pairs)
+    world.marginal = marginal
+    return float(world.from_start(_unseeing_value(world, np.max)) @ weights)
+
+
 @lru_cache(maxsize=128)
 def _references(parameters: GridWorldParameters) -> tuple[tuple[str, float], ...]:
-    pairs, weights = _goal_pairs(parameters)
+    pairs, weights = goal_pairs(parameters)
     totals = dict.fromkeys(("random", "blind", "bayes", "oracle"), 0.0)
     beliefs = parameters.size**2 * (1 + 2 * parameters.horizon)
     chunk = max(1, _NUMBERS_AT_ONCE // beliefs)
@@ -104,7 +112,7 @@ def _values(world: _World) -> dict[str, Array]:
     }
 
 
-def _goal_pairs(p: GridWorldParameters) -> tuple[NDArray[np.int64], Array]:
+def goal_pairs(p: GridWorldParameters) -> tuple[NDArray[np.int64], Array]:
     """Goal pairs [2, G] that stand for all ordered pairs, and their weights [G], which sum to 1.
 
     Two pairs have equal values if a symmetry of the grid that keeps the start's distribution maps

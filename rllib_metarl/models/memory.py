@@ -50,6 +50,8 @@ class RecurrentMemory(nn.Module):
                 _orthogonal_gates(parameter, hidden_size)
             else:
                 nn.init.zeros_(parameter)
+        if self.lstm:  # open forget gates: counting over a trial starts from remembering
+            nn.init.ones_(self.memory.bias_ih_l0[hidden_size : 2 * hidden_size])
 
     def initial_state(self) -> State:
         """The state before the first observation, without a batch dimension."""

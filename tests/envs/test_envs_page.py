@@ -12,20 +12,23 @@ import pytest
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
 from rllib_metarl.envs.gridworld import reference_returns
 
+OURS = ("Bandit/", "DLCMDP/", "TabularMDP/", "TwoStep", "VariBAD/")
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "envs.md"
 
 
 def test_every_registered_env_is_on_the_page():
-    ids = [name for name in gym.registry if name.startswith(("DLCMDP/", "VariBAD/"))]
+    ids = [name for name in gym.registry if name.startswith(OURS)]
     assert ids and all(f"| `{env_id}` |" in PAGE.read_text() for env_id in ids)
 
 
 def test_the_reference_returns_on_the_page():
     rows = dict(re.findall(r"^\| `(\w+)`.* \| (-?[\d.]+) \|$", PAGE.read_text(), re.MULTILINE))
     assert {k: float(v) for k, v in rows.items()} == pytest.approx(reference_returns(), abs=0.005)
-    static = make_vector("VariBAD/GridWorld-v0", 1).reference_returns()
-    for name, value in static.items():
-        assert f"`{name}` ({value:.2f})" in PAGE.read_text()
+    for env_id in ("DLCMDP/GridWorldFamily-v0", "VariBAD/GridWorld-v0", "Bandit/Bernoulli-v0"):
+        about = PAGE.read_text().split(f"For the default `{env_id}`:")[1].split("\n\n")[0]
+        about = " ".join(about.split())
+        for name, value in make_vector(env_id, 1).reference_returns().items():
+            assert f"`{name}` ({value:.2f})" in about
 
 
 def test_the_pages_example_of_ones_own_env_runs():

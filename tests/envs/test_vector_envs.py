@@ -12,21 +12,28 @@ from gymnasium.vector import AutoresetMode
 import rllib_metarl.envs as envs
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
 
-IDS = sorted(name for name in gym.registry if name.startswith(("DLCMDP/", "VariBAD/")))
+OURS = ("Bandit/", "DLCMDP/", "TabularMDP/", "TwoStep", "VariBAD/")
+IDS = sorted(name for name in gym.registry if name.startswith(OURS))
 LABELS = ("context", "session", "switched")
 
 
-def run(env, steps: int = 150, seed: int | list[int] | None = None) -> list[dict]:
+def run(env, steps: int = 250, seed: int | list[int] | None = None) -> list[dict]:
     """Random play; one dict of all that came back for each step, the reset first."""
     rng = np.random.default_rng(0)
     observations, infos = env.reset(seed=seed)
     record = [{"obs": observations, **infos}]
     for _ in range(steps):
-        actions = rng.integers(0, 5, env.num_envs)
+        actions = rng.integers(0, env.single_action_space.n, env.num_envs)
         observations, rewards, terminated, truncated, infos = env.step(actions)
         ends = {"rewards": rewards, "terminated": terminated, "truncated": truncated}
         record.append({"obs": observations, **ends, **infos})
     return record
+
+
+def length_of(env_id: str) -> int:
+    """How many steps a meta-episode has."""
+    record = run(make_vector(env_id, 1), 300, seed=0)
+    return next(step for step, came in enumerate(record) if "final_obs" in came)
 
 
 def same(a, b) -> bool:
@@ -52,16 +59,16 @@ def test_a_number_seeds_the_envs_as_gymnasium_does(env_id):
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_the_last_observation_of_a_meta_episode_comes_beside_the_first_of_the_next(env_id):
-    env = make_vector(env_id, 4)
-    record = run(env, 61, seed=1)
-    twin = run(make_vector(env_id, 4), 61, seed=1)
-    last, after = record[60], record[61]
+    env, length = make_vector(env_id, 4), length_of(env_id)
+    record = run(env, length + 1, seed=1)
+    twin = run(make_vector(env_id, 4), length + 1, seed=1)
+    last, after = record[length], record[length + 1]
     assert last["truncated"].all() and not last["terminated"].any()
     assert last["final_obs"].shape == last["obs"].shape and last["final_obs"].dtype == np.float32
     assert set(last["final_info"]) == set(env.simulator.labels())
-    assert not any("final_obs" in step for step in record[:60]) and "final_obs" not in after
+    assert not any("final_obs" in step for step in record[:length]) and "final_obs" not in after
     assert (last["session"] == 0).all() and (last["switched"] == 0).all()
-    assert same(last, twin[60])
+    assert same(last, twin[length])
     assert not np.array_equal(last["final_info"]["context"], last["context"])
 
 
@@ -98,18 +105,19 @@ def test_a_pickled_vector_env_goes_on_as_the_original(env_id):
 @pytest.mark.parametrize("env_id", IDS)
 def test_rows_that_end_at_different_times_do_not_disturb_each_other(env_id):
     """A simulator with rows out of step gives each row what it has in step."""
-    env = make_vector(env_id, 2, stream=Stream(8))
+    env, length = make_vector(env_id, 2, stream=Stream(8)), length_of(env_id)
     env.reset()
-    env.simulator._t[1] += 10  # row 1 is ten steps ahead from now on
+    ahead = length // 5 - length // 5 % 2
+    env.simulator._t[1] += ahead  # row 1 is so many steps ahead from now on
     ends = []
-    for step in range(60):
-        _, _, _, truncated, infos = env.step(np.full(2, 4))
+    for step in range(length):
+        _, _, _, truncated, infos = env.step(np.full(2, env.single_action_space.n - 1))
         ends.append(truncated.tolist())
-        if step == 49:
+        if step == length - ahead - 1:
             assert np.array_equal(infos["final_obs"][0], env.simulator.observe()[0])
             assert infos["session"][1] == 0
-    assert [i for i, end in enumerate(ends) if end[1]] == [49]
-    assert [i for i, end in enumerate(ends) if end[0]] == [59]
+    assert [i for i, end in enumerate(ends) if end[1]] == [length - ahead - 1]
+    assert [i for i, end in enumerate(ends) if end[0]] == [length - 1]
 
 
 def test_the_id_may_name_its_module_and_settings_reach_the_env():
