@@ -11,17 +11,24 @@ from rich.table import Table
 
 from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.cli.session import quiet, ray_session
+from rllib_metarl.cli.source import read_json
 from rllib_metarl.errors import UserError
 
 
 def evaluate(
-    checkpoint: Path, episodes: int, seed: int | None, json: Path | None, plugins: tuple[str, ...]
+    checkpoint: Path,
+    episodes: int,
+    seed: int | None,
+    env_config: str | None,
+    json: Path | None,
+    plugins: tuple[str, ...],
 ) -> int:
     """Evaluate a checkpoint, print a table and write it as JSON; returns the exit code."""
     path = find_checkpoint(checkpoint)
     check_writable(json)
+    changed = read_json("--env-config", env_config).data
     with quiet():
-        result = _evaluate(path, episodes, seed, plugins)
+        result = _evaluate(path, episodes, seed, changed, plugins)
     if json is not None:
         write_json(json, result)
     show(result, Console(highlight=False))
@@ -29,7 +36,11 @@ def evaluate(
 
 
 def _evaluate(
-    path: Path, episodes: int, seed: int | None, plugins: tuple[str, ...]
+    path: Path,
+    episodes: int,
+    seed: int | None,
+    env_config: dict[str, Any],
+    plugins: tuple[str, ...],
 ) -> dict[str, Any]:
     from rllib_metarl.cli.catalogue import register_everything
     from rllib_metarl.cli.plain import evaluate_rllib, is_rllibs_own
@@ -41,7 +52,12 @@ def _evaluate(
     for plugin in plugins:
         import_plugin(plugin)
     if not is_rllibs_own(path):
-        return evaluate_checkpoint(path, episodes=episodes, seed=seed)
+        return evaluate_checkpoint(path, episodes, seed, env_config)
+    if env_config:
+        raise UserError(
+            "--env-config is for this project's algorithms; for one of RLlib's own, train and "
+            "evaluate it on an env registered with those arguments."
+        )
     with ray_session(list(plugins)):
         return evaluate_rllib(path, episodes, seed)
 

@@ -155,6 +155,7 @@ def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepar
     if spec.restore and origin == "rllib_metarl":
         checks.check_restore(spec.restore, built[0], fail)
     notes = notes + checks.check_stop(spec.stop, origin, built[0], fail)
+    notes += [note for one in built for note in getattr(one, "notes", list)()]
     _check_score(spec, origin, fail)
     checks.check_storage(storage_path(spec), fail)
     return Prepared(name, spec, algorithm, config, built, notes, len(built) * spec.num_samples)

@@ -142,13 +142,17 @@ def evaluate(
         int, typer.Option("--episodes", min=1, help="Held-out meta-episodes.")
     ] = 512,
     seed: Annotated[int | None, typer.Option("--seed", help="Other held-out tasks.")] = None,
+    env_config: Annotated[
+        str | None,
+        typer.Option("--env-config", help="JSON: env arguments; they overrule the run's."),
+    ] = None,
     plugin: Plugins = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
 ) -> None:
     """Evaluate a checkpoint: greedy policy, held-out tasks."""
     from rllib_metarl.cli.evaluate import evaluate as run
 
-    raise typer.Exit(run(checkpoint, episodes, seed, json, tuple(plugin or ())))
+    raise typer.Exit(run(checkpoint, episodes, seed, env_config, json, tuple(plugin or ())))
 
 
 @app.command("list")

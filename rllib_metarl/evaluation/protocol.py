@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from rllib_metarl.errors import UserError
+from rllib_metarl.evaluation.measures import MEASURES
 
 MODULE_PATH = Path("learner_group", "learner", "rl_module", "default_policy")
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, episodes: int = 512, seed: int | None = None
+    checkpoint: Path,
+    episodes: int = 512,
+    seed: int | None = None,
+    env_config: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Plays a checkpoint's policy greedily on held-out tasks.
 
@@ -21,11 +25,12 @@ def evaluate_checkpoint(
         checkpoint: a checkpoint folder of one of this project's algorithms.
         episodes: held-out meta-episodes.
         seed: chooses the held-out tasks; the run's own `held_out_seed` where None.
+        env_config: arguments of the env that overrule those it was trained with.
 
     Returns:
         ``run``, ``env``, ``return_mean``, ``return_std`` (over meta-episodes), ``normalised_score``
-        and ``references`` (None where the env has none), ``episodes``, ``env_steps``,
-        ``held_out_seed``, ``checkpoint``.
+        and ``references`` (None where the env has none), ``episodes``, ``env_steps``, the env's
+        own measures (see `measures`), ``env_config``, ``held_out_seed``, ``checkpoint``.
 
     Raises:
         UserError: if there is no such checkpoint, it is of another algorithm or version, or its env
@@ -37,15 +42,20 @@ def evaluate_checkpoint(
     name, config = read_checkpoint(checkpoint)
     module = load_module(checkpoint)
     seed = config.get("held_out_seed", 0) if seed is None else seed
+    config["env_config"] = dict(config.get("env_config") or {}) | (env_config or {})
     held_out = _held_out(checkpoint, config, episodes, seed)
     try:
-        result = held_out.evaluate(module)
+        played = held_out.play(module)
+        result = held_out.summary(played)
     finally:
         held_out.close()
+    measure = MEASURES.get(str(config["env"]).rpartition(":")[2])
     return {
         "run": name,
         "env": config["env"],
+        "env_config": config["env_config"],
         **result,
+        **(measure(played) if measure else {}),
         "held_out_seed": seed,
         "checkpoint": str(checkpoint),
     }

@@ -54,7 +54,10 @@ class HeldOut:
 
     def evaluate(self, module: Any) -> dict[str, Any]:
         """Return, normalised score and references over the held-out tasks, as a dict."""
-        played = self.play(module)
+        return self.summary(self.play(module))
+
+    def summary(self, played: list[MetaEpisode]) -> dict[str, Any]:
+        """The numbers of `evaluate` for meta-episodes that were played here."""
         returns = np.array([episode.rewards.sum() for episode in played])
         return summary(returns, sum(map(len, played)), self.references())
 

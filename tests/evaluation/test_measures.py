@@ -1,0 +1,65 @@
+"""What is measured beside the return."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from rllib_metarl.envs import Stream, make_vector
+from rllib_metarl.evaluation.measures import bandit_regret, two_step_stays
+from rllib_metarl.evaluation.protocol import evaluate_checkpoint
+from tests.algorithms.small import small_config
+
+
+def _trial(chances: list[float], actions: list[int]) -> SimpleNamespace:
+    context = np.tile(np.array(chances, np.float32), (len(actions), 1))
+    return SimpleNamespace(labels={"context": context}, actions=np.array(actions))
+
+
+def test_regret_is_what_the_best_arm_would_have_paid_more() -> None:
+    trials = [_trial([0.2, 0.7], [0, 0, 1]), _trial([0.9, 0.5], [0, 0, 0])]
+    measured = bandit_regret(trials)
+    assert measured["regret_mean"] == pytest.approx((1.0 + 0.0) / 2, abs=1e-6)
+    assert measured["regret_standard_error"] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_regret_follows_the_arms_where_they_change() -> None:
+    trial = _trial([0.2, 0.7], [1, 1])
+    trial.labels["context"][1] = [0.8, 0.1]
+    assert bandit_regret([trial])["regret_mean"] == pytest.approx(0.7, abs=1e-6)
+
+
+def test_a_choice_that_ignores_the_last_round_has_no_interaction() -> None:
+    env = make_vector("TwoStep-v0", 200, {"rounds": 30}, Stream(0))
+    rng, observed, taken, paid = np.random.default_rng(0), [env.reset()[0]], [], []
+    for _ in range(60):
+        taken.append(rng.integers(2, size=200))
+        observation, reward, _, done, infos = env.step(taken[-1])
+        observed.append(infos["final_obs"] if done.any() else observation)
+        paid.append(reward)
+    columns = zip(*(np.stack(x, 1) for x in (observed, taken, paid)), strict=True)
+    episodes = [SimpleNamespace(observations=o, actions=a, rewards=r) for o, a, r in columns]
+    measured = two_step_stays(episodes)
+    assert measured["interaction_low"] < 0 < measured["interaction_high"]
+    assert measured["interaction_high"] - measured["interaction_low"] < 1.0
+    assert measured.keys() >= {"reward_effect", "plain_interaction_low"}
+
+
+def test_a_checkpoint_is_measured_and_can_be_tried_on_other_arguments(
+    shared_ray: None, tmp_path: Path
+) -> None:
+    bandit = {"arms": 2, "pulls": 6, "structure": "dependent_easy"}
+    config = small_config("RL2", env="Bandit/Bernoulli-v0", env_config=bandit)
+    algorithm = config.build_algo()
+    algorithm.train()
+    path = Path(algorithm.save_to_path(str(tmp_path / "checkpoint_000000")))
+    algorithm.stop()
+    easy = evaluate_checkpoint(path, episodes=64)
+    hard = evaluate_checkpoint(path, episodes=64, env_config={"structure": "dependent_hard"})
+    assert easy["env_config"]["structure"] == "dependent_easy"
+    assert hard["env_config"] == bandit | {"structure": "dependent_hard"}
+    # The arms differ by 0.8 and by 0.2, and the policy knows nothing yet.
+    assert 0 < hard["regret_mean"] < 1.2 < easy["regret_mean"] < 4.8
