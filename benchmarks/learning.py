@@ -37,7 +37,6 @@ def main() -> None:
     run.add_argument("--agents", nargs="+", help="only these rows of the page")
     run.add_argument("--seeds", type=int, default=5)
     run.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    run.add_argument("--episodes", type=int, default=512)
     run.add_argument("--storage", type=Path, default=Path("~/ray_results").expanduser())
     tell = commands.add_parser("report", help="table and picture from the raw JSON")
     tell.add_argument("page", choices=PAGES)
@@ -72,7 +71,11 @@ def run_one(page: str, name: str, seed: int, arguments: argparse.Namespace) -> N
         f"--json={files['train']}",
     )
     checkpoint = json.loads(files["train"].read_text())["checkpoint"]
-    rllib("evaluate", checkpoint, f"--episodes={arguments.episodes}", f"--json={files['evaluate']}")
+    episodes = PAGES[page].episodes
+    elsewhere = [f"--env-config={json.dumps(agent.evaluated_on)}"] if agent.evaluated_on else []
+    rllib(
+        "evaluate", checkpoint, f"--episodes={episodes}", *elsewhere, f"--json={files['evaluate']}"
+    )
     curve = learning_curve(Path(checkpoint).parent / "result.json")
     files["curves"].write_text(json.dumps(curve))
     for kind in ("train", "evaluate"):
@@ -119,7 +122,7 @@ def report(name: str, page: Page) -> None:
     """Writes summary.json, table.md and learning_curves.png beside the raw JSON."""
     folder = RESULTS / name
     rows = {
-        key: summarise(folder, key)
+        key: summarise(folder, key, page.measures)
         for key in page.agents
         if any((folder / "evaluate").glob(f"{key}-[0-9]*.json"))
     }
@@ -143,10 +146,11 @@ def load(folder: Path, kind: str, agent: str) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in files]
 
 
-def summarise(folder: Path, agent: str) -> dict[str, Any]:
+def summarise(folder: Path, agent: str, measures: tuple[str, ...]) -> dict[str, Any]:
     """Median, IQM with interval and raw values over seeds."""
     evaluations, trainings = load(folder, "evaluate", agent), load(folder, "train", agent)
     scores = np.array([e["normalised_score"] for e in evaluations], dtype=float)
+    measured = {key: np.array([e[key] for e in evaluations]) for key in measures}
     returns = np.array([e["return_mean"] for e in evaluations])
     scored = bool(np.isfinite(scores).all())
     return {
@@ -158,6 +162,10 @@ def summarise(folder: Path, agent: str) -> dict[str, Any]:
         "score_iqm": iqm(scores) if scored else None,
         "score_interval": interval(scores) if scored else None,
         "scores": scores.tolist() if scored else None,
+        "measures": {
+            key: {"values": values.tolist(), "iqm": iqm(values), "interval": interval(values)}
+            for key, values in measured.items()
+        },
         "env_steps": trainings[0]["env_steps"],
         "wall_s_median": float(np.median([t["wall_s"] for t in trainings])),
         "references": evaluations[0]["references"],
@@ -180,10 +188,11 @@ def interval(values: np.ndarray) -> list[float]:
 
 def table(page: Page, rows: dict[str, dict[str, Any]]) -> str:
     """The Markdown table of the results page."""
+    names = "".join(f"| {name.replace('_', ' ')}, IQM [95 %] " for name in page.measures)
     lines = [
         "| agent | seeds | env steps | return, IQM [95 %] | lowest seed | normalised score: median "
-        "| IQM [95 %] | lowest seed | wall s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| IQM [95 %] | lowest seed {names}| wall s |",
+        "|---" * (9 + len(page.measures)) + "|",
     ]
     for agent, row in rows.items():
         low, high = row["return_interval"]
@@ -197,18 +206,30 @@ def table(page: Page, rows: dict[str, dict[str, Any]]) -> str:
         lines.append(
             f"| {page.agents[agent].label} | {row['seeds']} | {row['env_steps']:,.0f} "
             f"| {row['return_iqm']:.2f} [{low:.2f}, {high:.2f}] | {min(row['returns']):.2f} "
-            f"{score}| {row['wall_s_median']:.0f} |"
+            f"{score}{measured_cells(row)}| {row['wall_s_median']:.0f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def measured_cells(row: dict[str, Any]) -> str:
+    """The cells of a row's further measures."""
+    cells = (
+        f"| {m['iqm']:.3f} [{m['interval'][0]:.3f}, {m['interval'][1]:.3f}] "
+        for m in row["measures"].values()
+    )
+    return "".join(cells)
 
 
 def classical_table(classical: dict[str, dict[str, float]]) -> str:
     """The Markdown table of policies that do not learn, played on tasks of the same kind."""
     if not classical:
         return ""
-    lines = ["", "| policy | return | standard error |", "|---|---|---|"]
+    regret = any("regret_mean" in row for row in classical.values())
+    head = "| policy | return | standard error |" + (" regret |" if regret else "")
+    lines = ["", head, "|---" * (3 + regret) + "|"]
     for name, row in classical.items():
-        lines.append(f"| {name} | {row['return_mean']:.2f} | {row['standard_error']:.2f} |")
+        cells = f"| {name} | {row['return_mean']:.2f} | {row['standard_error']:.2f} |"
+        lines.append(cells + (f" {row['regret_mean']:.3f} |" if regret else ""))
     return "\n".join(lines) + "\n"
 
 

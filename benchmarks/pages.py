@@ -9,24 +9,29 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Agent:
-    """A row: how it is called, its tuned example, and config keys that overrule the example's."""
+    """A row: how it is called, its tuned example, what is changed in training and evaluation."""
 
     label: str
     example: str
     config: dict[str, Any] = field(default_factory=dict)
+    evaluated_on: dict[str, Any] = field(default_factory=dict)  # env arguments that differ
 
 
 @dataclass(frozen=True)
 class Page:
     """A folder of `docs/results`, whose name is the key in `PAGES`.
 
-    `classical` plays policies that do not learn: name -> return_mean, standard_error.
+    `classical` plays policies that do not learn: name -> return_mean, standard_error and measures.
+    `measures` are keys of the evaluations' JSON that are shown beside the return; `episodes` is how
+    many held-out meta-episodes an evaluation plays.
     """
 
     title: str
     agents: dict[str, Agent]
     reference_labels: dict[str, str] = field(default_factory=dict)
     classical: Callable[[], dict[str, dict[str, float]]] | None = None
+    measures: tuple[str, ...] = ()
+    episodes: int = 512
 
 
 DYNAMITE = "dynamite/gridworld.yaml"
@@ -42,6 +47,78 @@ GRIDWORLD = {
     "oracle": Agent("oracle (sees m)", "oracle/gridworld.yaml"),
 }
 
+INDEPENDENT = {"arms": 2, "pulls": 100, "structure": "independent"}
+DEPENDENT = {"structure": "dependent_uniform"}
+DEPENDENT_BANDIT = {
+    "a2c": Agent("LSTM-A2C", "lstm_a2c/dependent-bandit.yaml"),
+    "a2c-independent": Agent(
+        "LSTM-A2C trained on independent arms",
+        "lstm_a2c/dependent-bandit.yaml",
+        {"env_config": INDEPENDENT},
+        DEPENDENT,
+    ),
+    "a3c": Agent("LSTM-A3C", "lstm_a3c/dependent-bandit.yaml"),
+}
+
+
+def bandit_policies(**bandit: Any) -> Callable[[], dict[str, dict[str, float]]]:
+    """Classical bandit algorithms on 20,000 trials."""
+    from rllib_metarl.envs.bandit_policies import classical_returns
+
+    return lambda: classical_returns(trials=20_000, seed=0, **bandit)
+
+
+def mdp_policies() -> dict[str, dict[str, float]]:
+    """Posterior sampling, and acting greedily on the posterior's mean, on 2,000 random MDPs."""
+    from rllib_metarl.envs.tabular_mdp_policies import greedy_returns, psrl_returns
+
+    return {
+        "PSRL, the true prior": psrl_returns(4000, 0)._asdict(),
+        "PSRL, prior mean 0": psrl_returns(4000, 0, prior_mean=0.0)._asdict(),
+        "greedy on the posterior's mean": greedy_returns(4000, 0)._asdict(),
+    }
+
+
 PAGES = {
     "gridworld": Page("GridWorld DLCMDP", GRIDWORLD, {"bayes": "Bayes-optimal"}),
+    "bandits/10-5": Page(
+        "Bernoulli bandit, 10 pulls of 5 arms",
+        {"rl2": Agent("RL²", "rl2/bandit-10-5.yaml")},
+        {"bayes": "Bayes-optimal"},
+        bandit_policies(arms=5, pulls=10),
+        ("regret_mean",),
+        20_000,
+    ),
+    "bandits/100-5": Page(
+        "Bernoulli bandit, 100 pulls of 5 arms",
+        {"rl2": Agent("RL²", "rl2/bandit-100-5.yaml")},
+        {},
+        bandit_policies(arms=5, pulls=100),
+        ("regret_mean",),
+        20_000,
+    ),
+    "bandits/dependent": Page(
+        "two dependent arms, 100 pulls",
+        DEPENDENT_BANDIT,
+        {"bayes": "Bayes-optimal"},
+        bandit_policies(arms=2, pulls=100, **DEPENDENT),
+        ("regret_mean",),
+        20_000,
+    ),
+    "tabular-mdp": Page(
+        "random MDPs, 10 episodes of 10 steps",
+        {"rl2": Agent("RL²", "rl2/random-mdp.yaml")},
+        {},
+        mdp_policies,
+        (),
+        4096,
+    ),
+    "two-step": Page(
+        "two-step task",
+        {"a2c": Agent("LSTM-A2C", "lstm_a2c/two-step.yaml")},
+        {"bayes": "Bayes-optimal"},
+        None,
+        ("interaction", "interaction_low", "reward_effect", "plain_interaction"),
+        1024,
+    ),
 }
