@@ -32,11 +32,14 @@ class Simulator(ABC):
 
     A meta-episode is a pure function of its uniforms and the actions. So a single environment (one
     row) and a vector environment (N rows) agree wherever their generators do.
+
+    `advance` gets the actions of all rows at once, so that one call of a batched physics engine
+    (``mujoco.rollout`` steps many models in many threads) can serve them all.
     """
 
     num_envs: int
     observation_space: gym.Space
-    action_space: gym.spaces.Discrete
+    action_space: gym.spaces.Discrete | gym.spaces.Box
     uniforms_per_episode: int
     """How many uniforms in [0, 1) one meta-episode uses."""
 
@@ -46,9 +49,12 @@ class Simulator(ABC):
 
     @abstractmethod
     def advance(
-        self, actions: NDArray[np.int64]
+        self, actions: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Act in every row; return rewards, terminated and truncated, each [N]."""
+        """Act in every row: int64 [N], or [N, ...] of a Box's shape and type.
+
+        Return rewards, terminated and truncated, each [N].
+        """
 
     @abstractmethod
     def observe(self) -> NDArray[np.float32]:
@@ -97,7 +103,7 @@ class DLCMDPEnv(gym.Env):
         """Act once."""
         if not self._running:
             raise RuntimeError(f"{type(self).__name__}: no meta-episode is running; call reset().")
-        actions = _check_actions([action], 1, self.simulator.action_space)
+        actions = _check_actions(np.asarray(action)[None], 1, self.simulator.action_space)
         rewards, terminated, truncated = self.simulator.advance(actions)
         self._running = not (terminated[0] or truncated[0])
         info = _row(self.simulator.labels(), 0)
@@ -276,8 +282,12 @@ def _check_settings(spec: gym.envs.registration.EnvSpec, config: dict[str, Any])
             raise ValueError(f"{spec.id}: no setting {key!r}{nearest(key, parameters)}.")
 
 
-def _check_actions(actions: Any, num_envs: int, space: gym.spaces.Discrete) -> NDArray[np.int64]:
+def _check_actions(
+    actions: Any, num_envs: int, space: gym.spaces.Discrete | gym.spaces.Box
+) -> NDArray[Any]:
     array = np.asarray(actions)
+    if isinstance(space, gym.spaces.Box):
+        return _check_vectors(array, num_envs, space)
     if array.shape != (num_envs,) or array.dtype.kind not in "iu":
         raise ValueError(
             f"step: actions have shape {array.shape} and type {array.dtype}; "
@@ -288,6 +298,21 @@ def _check_actions(actions: Any, num_envs: int, space: gym.spaces.Discrete) -> N
     if int(array.view(np.uint64).max()) >= count:
         bad = array[(array < 0) | (array >= count)][0]
         raise ValueError(f"step: action {bad} does not exist; actions are 0 to {count - 1}.")
+    return array
+
+
+def _check_vectors(
+    array: NDArray[Any], num_envs: int, space: gym.spaces.Box
+) -> NDArray[np.floating[Any]]:
+    shape = (num_envs, *space.shape)
+    if array.shape != shape or array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"step: actions have shape {array.shape} and type {array.dtype}; give numbers of shape "
+            f"{shape}."
+        )
+    array = array.astype(space.dtype, copy=False)
+    if not np.isfinite(array).all():
+        raise ValueError(f"step: actions hold {array[~np.isfinite(array)][0]}; give finite numbers.")
     return array
 
 
