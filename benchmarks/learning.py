@@ -84,7 +84,11 @@ def run_one(page: str, name: str, seed: int, arguments: argparse.Namespace) -> N
 
 def overrides(agent: Agent) -> list[str]:
     """What the command line changes in the agent's tuned example."""
-    return [f"--config={json.dumps(agent.config)}"] if agent.config else []
+    changes = [f"--config={json.dumps(agent.config)}"] if agent.config else []
+    if agent.steps:
+        stop = {"num_env_steps_sampled_lifetime": agent.steps}
+        changes.append(f"--stop={json.dumps(stop)}")
+    return changes
 
 
 def rllib(*arguments: str) -> None:

@@ -9,12 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Agent:
-    """A row: how it is called, its tuned example, what is changed in training and evaluation."""
+    """A row: how it is called, its tuned example, what is changed in training and evaluation.
+
+    `steps` are the env steps after which training stops, where that is not the example's own end.
+    """
 
     label: str
     example: str
     config: dict[str, Any] = field(default_factory=dict)
     evaluated_on: dict[str, Any] = field(default_factory=dict)  # env arguments that differ
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,27 @@ GRIDWORLD = {
     "no-conditioning": Agent("− prior conditioning", DYNAMITE, {"prior_conditioning": False}),
     "no-consistency": Agent("− consistency", DYNAMITE, {"consistency_weight": 0.0}),
     "varibad": Agent("VariBAD", "varibad/gridworld.yaml"),
+    "hlt-v1": Agent("HLT-DynaMITE v1", "hlt/gridworld.yaml", {"hlt_version": 1}),
+    "hlt-v2": Agent("HLT-DynaMITE v2", "hlt/gridworld.yaml"),
     "rl2": Agent("RL²", "rl2/gridworld.yaml"),
     "blind": Agent("blind PPO", "blind/gridworld.yaml"),
     "belief-oracle": Agent("belief oracle", "oracle/gridworld-posterior.yaml"),
     "oracle": Agent("oracle (sees m)", "oracle/gridworld.yaml"),
+}
+
+GRIDWORLD_FAMILY = {
+    "dynamite": Agent("DynaMITE-RL", "dynamite/gridworld-family.yaml"),
+    "hlt-v1": Agent("HLT-DynaMITE v1", "hlt/gridworld-family.yaml", {"hlt_version": 1}),
+    "hlt-v2": Agent("HLT-DynaMITE v2", "hlt/gridworld-family.yaml"),
+}
+
+RATES = (0.0, 0.03, 0.07, 0.15, 0.3, 1.0)
+RATE_OF_CHANGE = {
+    f"{name}-p{rate:g}": Agent(
+        f"{label}, p = {rate:g}", f"{name}/gridworld.yaml", {"env_config": {"p_switch": rate}}
+    )
+    for rate in RATES
+    for name, label in (("dynamite", "DynaMITE-RL"), ("varibad", "VariBAD"))
 }
 
 INDEPENDENT = {"arms": 2, "pulls": 100, "structure": "independent"}
@@ -81,6 +102,15 @@ def mdp_policies() -> dict[str, dict[str, float]]:
 
 PAGES = {
     "gridworld": Page("GridWorld DLCMDP", GRIDWORLD, {"bayes": "Bayes-optimal"}),
+    "gridworld-family": Page("GridWorld family", GRIDWORLD_FAMILY, {"bayes": "Bayes-optimal"}),
+    "gridworld-rates": Page("GridWorld at other rates of change", RATE_OF_CHANGE),
+    "static-gridworld": Page(
+        "VariBAD's GridWorld, 4 inner episodes of 15 steps",
+        {"varibad": Agent("VariBAD", "varibad/static-gridworld.yaml", steps=4_000_000)},
+        {"bayes": "Bayes-optimal"},
+        None,
+        ("last_inner_return",),
+    ),
     "bandits/10-5": Page(
         "Bernoulli bandit, 10 pulls of 5 arms",
         {"rl2": Agent("RL²", "rl2/bandit-10-5.yaml")},

@@ -125,6 +125,7 @@ class GridWorldSimulator(Simulator):
 
     def _filter(self, kind: NDArray[np.int64]) -> None:
         """Update the exact posterior with what each row's reward told."""
+        assert self._posterior is not None and self._hazard is not None
         evidence, hazard = self._evidence(kind), self._hazard[self._t]
         self._posterior = filter_step(self.parameters, self._posterior, evidence, hazard)
 

@@ -64,6 +64,7 @@ class GridWorldFamilySimulator(GridWorldSimulator):
         return LatentPath(context, session, switched)
 
     def _filter(self, kind: NDArray[np.int64]) -> None:
+        assert self._posterior is not None
         self._posterior = filter_step(self._steps, self._posterior, self._evidence(kind))
 
     def labels(self) -> dict[str, NDArray[Any]]:

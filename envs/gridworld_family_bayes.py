@@ -24,6 +24,7 @@ pairs; axes i, j are goals, m contexts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,7 +143,8 @@ def _ways(p: GridWorldParameters, goals: NDArray[np.int64]) -> tuple[Bools, Bool
     cells = p.size**2
     moves = np.zeros((cells, cells), np.bool_)
     moves[np.arange(cells)[:, None], next_cells(p.size, p.stay)] = True
-    here, reach, off = np.eye(cells, dtype=np.bool_), [], [np.ones(cells, np.bool_)]
+    here, reach = np.eye(cells, dtype=np.bool_), []
+    off: list[Any] = [np.ones(cells, np.bool_)]
     for _ in range(p.horizon):
         here = here @ moves
         reach.append(here[:, goals])
@@ -198,7 +200,8 @@ def _follow(
 ) -> Array:
     """What the chosen options earn under each member, [2, K, C, 2, n]."""
     steps, goal = choice.steps, choice.goal
-    m, point, kind, _ = np.indices(steps.shape, sparse=True)
+    axes: Any = np.indices(steps.shape, sparse=True)
+    m, point, kind, _ = axes
     k = np.maximum(steps - 1, 0)
     earned = np.repeat((k * p.step_reward)[..., None], plans.shape[-1], -1)
     ahead = np.minimum(t + steps, p.horizon - 1)[..., None]
@@ -227,8 +230,9 @@ def _first_sights(
     joint = np.einsum("a,knab->kbn", np.array(p.prior), before) / members
     chance, w = joint.sum(-1), _normalised(joint, np.full(members, 1 / members))
     around, weight = sights.grid.surround(w)
-    waiting = np.arange(p.horizon)[:, None, None] * p.step_reward
-    high, low = (waiting + np.zeros((*upper.shape[:1], *upper.shape[3:])) for _ in range(2))
+    waiting = np.arange(p.horizon, dtype=np.float64)[:, None, None] * p.step_reward
+    high: Array = waiting + np.zeros((*upper.shape[:1], *upper.shape[3:]))
+    low = high.copy()
     time = np.arange(p.horizon)
     for m in range(2):
         near = upper[time[:, None], m, around[:, m]]  # [T, n, C, j]

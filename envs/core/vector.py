@@ -312,7 +312,8 @@ def _check_vectors(
         )
     array = array.astype(space.dtype, copy=False)
     if not np.isfinite(array).all():
-        raise ValueError(f"step: actions hold {array[~np.isfinite(array)][0]}; give finite numbers.")
+        bad = array[~np.isfinite(array)][0]
+        raise ValueError(f"step: actions hold {bad}; give finite numbers.")
     return array
 
 

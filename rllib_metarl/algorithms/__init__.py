@@ -41,6 +41,12 @@ ALGORITHMS: dict[str, Entry] = {
         "VariBADConfig",
         "a variational belief over a task that stays (Zintgraf et al. 2020)",
     ),
+    "HLTDynaMITE": Entry(
+        "hlt.hlt",
+        "HLTDynaMITE",
+        "HLTDynaMITEConfig",
+        "DynaMITE-RL with a top latent for what stays above the one for what changes",
+    ),
     "RL2": Entry(
         "rl2.rl2",
         "RL2",

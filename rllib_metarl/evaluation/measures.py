@@ -58,7 +58,24 @@ def two_step_stays(episodes: Sequence[Any]) -> Numbers:
     }
 
 
+def inner_returns(episodes: Sequence[Any]) -> Numbers:
+    """Mean return of each inner episode of a trial: how fast what was found is made use of.
+
+    Args:
+        episodes: meta-episodes with rewards `[T]` and the label inner_done `[T]`, 1 at the first
+            step of every inner episode but the first.
+
+    Returns:
+        ``inner_return_1`` .. ``inner_return_K`` and ``last_inner_return``, the last of them.
+    """
+    sums = np.array([np.bincount(np.cumsum(e.labels["inner_done"]), e.rewards) for e in episodes])
+    means = [float(x) for x in sums.mean(axis=0)]
+    numbers = {f"inner_return_{k}": mean for k, mean in enumerate(means, 1)}
+    return numbers | {"last_inner_return": means[-1]}
+
+
 MEASURES: dict[str, Callable[[Sequence[Any]], Numbers]] = {
     "Bandit/Bernoulli-v0": bandit_regret,
     "TwoStep-v0": two_step_stays,
+    "VariBAD/GridWorld-v0": inner_returns,
 }

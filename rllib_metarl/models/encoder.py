@@ -88,7 +88,7 @@ class BeliefEncoder(nn.Module):
 
     def forward(
         self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
-    ) -> tuple[Belief, State]:
+    ) -> tuple[Any, State]:
         """Encodes `[B, T, ...]` sequences from a `[B, ...]` state.
 
         Args:
@@ -102,18 +102,22 @@ class BeliefEncoder(nn.Module):
         """
         inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
         features, hidden = self.gru(self.embedding(inputs), state["hidden"].unsqueeze(0))
+        belief, remembered = self.beliefs(features, state)
+        return belief, {"hidden": hidden[0]} | remembered
+
+    def beliefs(self, features: Tensor, state: State) -> tuple[Any, State]:
+        """Hook: what is read from the GRU's `features [B, T, H]`, and the state but for hidden."""
         raw = self.posterior(features)
         termination_logit = self.termination(features).squeeze(-1)
         held = self._previous_session_belief(raw, termination_logit, state)
         conditioned = raw + self.conditioning(held) if self.prior_conditioning else raw
         mean, log_var = conditioned.chunk(2, dim=-1)
         belief = Belief(mean, log_var.clamp(*self.log_var_range), termination_logit)
-        new_state = {"hidden": hidden[0], "held_belief": held[:, -1], "last_belief": raw[:, -1]}
-        return belief, new_state
+        return belief, {"held_belief": held[:, -1], "last_belief": raw[:, -1]}
 
     def step(
         self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
-    ) -> tuple[Belief, State]:
+    ) -> tuple[Any, State]:
         """`forward` for one step, without the time dimension: the same numbers, sooner.
 
         The termination logit is NaN without `prior_conditioning`: then nothing in acting reads it.
@@ -122,6 +126,11 @@ class BeliefEncoder(nn.Module):
         gru: Any = self.gru
         weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
         hidden = torch.gru_cell(self.embedding(inputs), state["hidden"], *weights)
+        belief, remembered = self.belief_now(hidden, state)
+        return belief, {"hidden": hidden} | remembered
+
+    def belief_now(self, hidden: Tensor, state: State) -> tuple[Any, State]:
+        """Hook: `beliefs` for one step, `hidden [B, H]`."""
         conditioned = raw = self.posterior(hidden)
         held = state["held_belief"]
         if self.prior_conditioning:
@@ -133,7 +142,7 @@ class BeliefEncoder(nn.Module):
             logit = hidden.new_full((len(hidden), 1), torch.nan)
         mean, log_var = conditioned.chunk(2, dim=-1)
         belief = Belief(mean, log_var.clamp(*self.log_var_range), logit.squeeze(-1))
-        return belief, {"hidden": hidden, "held_belief": held, "last_belief": raw}
+        return belief, {"held_belief": held, "last_belief": raw}
 
     def _previous_session_belief(self, raw: Tensor, logit: Tensor, state: State) -> Tensor:
         """`[B, T, 2L]`: at each step the belief that the session before it ended with."""

@@ -204,6 +204,41 @@ METRICS: tuple[Metric, ...] = (
         True,
     ),
     _learner(
+        "vae_top_kl",
+        "top/kl",
+        "KL between consecutive beliefs over the top latent, N(0, I) first (HLT-DynaMITE-RL, "
+        "version 2). Before weighting.",
+        "nats",
+        "small and positive; 0 means that nothing is learnt of what stays",
+        True,
+    ),
+    _learner(
+        "vae_top_reward_loss",
+        "top/reward_loss",
+        "Negative log-likelihood of the rewards of all other sessions of the meta-episode, decoded "
+        "from the belief over the top latent, mean per belief (version 2).",
+        "nats",
+        "falls a little: those sessions' contexts are not known to it",
+        True,
+    ),
+    _learner(
+        "vae_top_switch_loss",
+        "top/switch_loss",
+        "Negative log-likelihood of all switches of the meta-episode under the rate decoded from "
+        "the top latent, mean per belief (HLT-DynaMITE-RL).",
+        "nats",
+        "falls towards steps times the entropy of the true rate",
+        True,
+    ),
+    _learner(
+        "vae_top_entropy",
+        "top/entropy",
+        "Differential entropy of the belief over the top latent, mean over steps (version 2).",
+        "nats",
+        "falls where meta-episodes differ in what stays",
+        True,
+    ),
+    _learner(
         "belief_entropy",
         "belief/entropy",
         "Differential entropy of the Gaussian belief, mean over steps.",

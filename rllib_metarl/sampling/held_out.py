@@ -28,8 +28,7 @@ class HeldOut:
         self, env: Any, env_config: dict[str, Any] | None, episodes: int, seed: int = 0
     ) -> None:
         self.episodes = episodes
-        self.per_env = math.ceil(episodes / MAX_ENVS)
-        envs = math.ceil(episodes / self.per_env)
+        envs, self.per_env = spread(episodes)
         self.stream = Stream(seed, evaluation=True)
         self.env = build_vector(env, envs, env_config, self.stream)
 
@@ -59,25 +58,25 @@ class HeldOut:
     def summary(self, played: list[MetaEpisode]) -> dict[str, Any]:
         """The numbers of `evaluate` for meta-episodes that were played here."""
         returns = np.array([episode.rewards.sum() for episode in played])
-        return summary(returns, sum(map(len, played)), self.references())
+        references = self.references()
+        return {
+            "return_mean": float(returns.mean()),
+            "return_std": float(returns.std()),
+            "normalised_score": normalised_score(float(returns.mean()), references),
+            "references": references,
+            "episodes": len(played),
+            "env_steps": int(sum(map(len, played))),
+        }
 
     def close(self) -> None:
         """Closes the env."""
         self.env.close()
 
 
-def summary(
-    returns: np.ndarray, env_steps: int, references: dict[str, float] | None
-) -> dict[str, Any]:
-    """What an evaluation reports of the returns `[E]` of its meta-episodes."""
-    return {
-        "return_mean": float(returns.mean()),
-        "return_std": float(returns.std()),
-        "normalised_score": normalised_score(float(returns.mean()), references),
-        "references": references,
-        "episodes": len(returns),
-        "env_steps": int(env_steps),
-    }
+def spread(episodes: int) -> tuple[int, int]:
+    """How many sub-envs play `episodes` meta-episodes, and how many each of them plays."""
+    per_env = math.ceil(episodes / MAX_ENVS)
+    return math.ceil(episodes / per_env), per_env
 
 
 def normalised_score(value: float, references: dict[str, float] | None) -> float | None:

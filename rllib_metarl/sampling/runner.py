@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import ray
+from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.core.columns import Columns
+from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.annotations import override
@@ -51,6 +53,23 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         self.num_envs = self.env.num_envs
         self._needs_initial_reset = True
         self._collector: Collector | None = None
+        self._on_environment_created()
+
+    def _on_environment_created(self) -> None:
+        context = EnvContext(
+            self.config.env_config or {}, self.worker_index or 0, num_workers=self.num_workers
+        )
+        make_callback(
+            "on_environment_created",
+            callbacks_objects=self._callbacks,
+            callbacks_functions=self.config.callbacks_on_environment_created,
+            kwargs={
+                "env_runner": self,
+                "metrics_logger": self.metrics,
+                "env": self.env.unwrapped,
+                "env_context": context,
+            },
+        )
 
     @property
     def collector(self) -> Collector:

@@ -16,10 +16,13 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.util.debug import log_once
 
-from rllib_metarl.columns import FINAL_BELIEF
+from rllib_metarl.columns import BELIEF, FINAL_BELIEF, LABELS
+from rllib_metarl.sampling.collector import MetaEpisode
 from rllib_metarl.sampling.connectors import privileged_label
-from rllib_metarl.sampling.held_out import HeldOut, summary
+from rllib_metarl.sampling.held_out import HeldOut, spread
 from rllib_metarl.sampling.runner import stream_of
+
+SEEDS = "seed_streams"
 
 logger = logging.getLogger("rllib_metarl")
 
@@ -35,6 +38,7 @@ class StepwiseRunner(SingleAgentEnvRunner):
     """
 
     env: Any
+    _ongoing_episodes: list[Any]
 
     @override(SingleAgentEnvRunner)
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
@@ -57,11 +61,13 @@ class StepwiseRunner(SingleAgentEnvRunner):
 
     @override(SingleAgentEnvRunner)
     def _try_env_reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        """Seeds at first, and in evaluation each time with the same seeds."""
-        if self.config.in_evaluation:
+        """Seeds at first, and in evaluation each time, there from the streams' beginning."""
+        evaluation = self.config.in_evaluation
+        if evaluation and self._needs_initial_reset:
             self._set_stream(self.stream)
-        first = self._needs_initial_reset or self.config.in_evaluation
-        seeds: Any = [int(rng.integers(2**32)) for rng in self._generators] if first else None
+        seeds: Any = None
+        if evaluation or self._needs_initial_reset:
+            seeds = [int(rng.integers(2**32)) for rng in self._generators]
         return super()._try_env_reset(seed=seeds, options=options)
 
     @override(SingleAgentEnvRunner)
@@ -96,13 +102,20 @@ class StepwiseRunner(SingleAgentEnvRunner):
         self._ongoing_episodes_for_metrics.clear()
         return [episode for episode in sampled if episode.is_done]
 
-    def play_once(self, *, explore: bool = False) -> list[SingleAgentEpisode]:
-        """The first meta-episode of each sub-env from a reset on, in the order of the sub-envs."""
+    def play(self, per_env: int, *, explore: bool = False) -> list[SingleAgentEpisode]:
+        """`per_env` meta-episodes of each sub-env from its stream's start, env by env in turn."""
+        self._needs_initial_reset = True
+        played = [e for _ in range(per_env) for e in self._play_one(explore)]
+        self._needs_initial_reset = True
+        self.get_metrics()  # nobody else empties them
+        return self._finish(played)
+
+    def _play_one(self, explore: bool) -> list[SingleAgentEpisode]:
+        """The first meta-episode of each sub-env from a reset on."""
         self._reset_envs_and_episodes(explore)
-        ended: dict[str, SingleAgentEpisode] = dict.fromkeys(e.id_ for e in self._ongoing_episodes)
+        ended: dict[str, Any] = dict.fromkeys(e.id_ for e in self._ongoing_episodes)
         while None in ended.values():
             ended |= {e.id_: e for e in self._advance(1, explore=explore) if e.id_ in ended}
-        self.get_metrics()  # nobody else empties them
         return list(ended.values())
 
     def _finish(self, episodes: list[SingleAgentEpisode]) -> list[SingleAgentEpisode]:
@@ -132,34 +145,58 @@ class StepwiseRunner(SingleAgentEnvRunner):
         return step.belief.cpu().numpy()
 
     @override(SingleAgentEnvRunner)
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> Any:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self.env is not None and self._check_component(SEEDS, components, not_components):
+            states = [rng.bit_generator.state for rng in self._generators]
+            state[SEEDS] = {"worker_index": self.stream.worker_index, "states": states}
+        return state
+
+    @override(SingleAgentEnvRunner)
     def set_state(self, state: Any) -> None:
-        """Restores RLlib's state; a run that is resumed goes on with tasks it has not seen."""
+        """Restores `get_state()`; new meta-episodes begin, with tasks that the run has not seen.
+
+        As in `MetaEpisodeRunner`, a worker that joins with another's state leaves the beginning of
+        its stream.
+        """
         super().set_state(state)
+        if self.env is None or self.config.in_evaluation:
+            return
         steps = int(state.get(NUM_ENV_STEPS_SAMPLED_LIFETIME) or 0)
-        joins = self._needs_initial_reset and steps and not self.config.in_evaluation
-        if joins and self.env is not None and not self.stream.incarnation:
+        stored = state.get(SEEDS, {})
+        if stored.get("worker_index") == self.stream.worker_index:
+            for rng, saved in zip(self._generators, stored["states"], strict=True):
+                rng.bit_generator.state = saved
+            self._needs_initial_reset = True
+        elif self._needs_initial_reset and steps and not self.stream.incarnation:
             self._set_stream(replace(self.stream, incarnation=steps % 2**32))
 
 
-class StepwiseHeldOut:
-    """`HeldOut` for agents that act through connectors: its tasks, played on `StepwiseRunner`.
+class StepwiseHeldOut(HeldOut):
+    """Held-out evaluation of agents that act through connectors, on `StepwiseRunner`.
 
     Args:
         config: the agent's; its callbacks are not called here.
         episodes: how many meta-episodes.
-        seed: chooses the held-out tasks.
+        seed: chooses the held-out tasks. Where the env is natively vectorised they are not those
+            that `HeldOut` chooses by the same seed.
     """
 
     def __init__(self, config: Any, episodes: int, seed: int) -> None:
+        super().__init__(config.env, config.env_config, 1, seed)  # for the references alone
+        self.episodes = episodes
+        envs, self.per_env = spread(episodes)
         config = config.copy(copy_frozen=False)
-        config.env_runners(num_env_runners=0, num_envs_per_env_runner=episodes)
+        config.env_runners(num_env_runners=0, num_envs_per_env_runner=envs)
         config.debugging(seed=None)  # RLlib would seed the generators of the whole process
         config.callbacks_class = RLlibCallback
         for name in [key for key in vars(config) if key.startswith("callbacks_on_")]:
             setattr(config, name, None)
         config.in_evaluation, config.held_out_seed = True, seed
-        self.runner = StepwiseRunner(config=config, worker_index=0, num_workers=0)
-        self._fast = HeldOut(config.env, config.env_config, 1, seed)
+        with torch.random.fork_rng():  # an evaluation leaves no trace in training
+            self.runner = StepwiseRunner(config=config, worker_index=0, num_workers=0)
 
     def follow(self, runner: SingleAgentEnvRunner) -> None:
         """Takes over what the connectors of a runner that trains have learnt."""
@@ -167,14 +204,33 @@ class StepwiseHeldOut:
         own._env_to_module.set_state(runner._env_to_module.get_state())
         own._module_to_env.set_state(runner._module_to_env.get_state())
 
-    def evaluate(self, module: Any) -> dict[str, Any]:
-        """Return, normalised score and references over the held-out tasks, as a dict."""
+    @override(HeldOut)
+    def play(self, module: Any, *, explore: bool = False) -> list[MetaEpisode]:
+        """The meta-episodes in the order of their tasks, observations as the module saw them."""
         self.runner.module = module
-        played = self.runner.play_once()
-        returns = np.array([episode.get_return() for episode in played])
-        return summary(returns, sum(map(len, played)), self._fast.references())
+        played = self.runner.play(self.per_env, explore=explore)
+        envs = self.runner.num_envs
+        return [_meta_episode(e, i % envs) for i, e in enumerate(played)][: self.episodes]
 
+    @override(HeldOut)
     def close(self) -> None:
-        """Closes the envs."""
         self.runner.stop()
-        self._fast.close()
+        super().close()
+
+
+def _meta_episode(episode: SingleAgentEpisode, env_index: int) -> MetaEpisode:
+    infos = episode.get_infos()[:-1]
+    output = episode.get_extra_model_outputs
+    return MetaEpisode(
+        observations=episode.get_observations(),
+        actions=episode.get_actions(),
+        rewards=episode.get_rewards(),
+        belief=output(BELIEF),
+        logits=output(Columns.ACTION_DIST_INPUTS),
+        log_prob=output(Columns.ACTION_LOGP),
+        final_belief=episode.custom_data[FINAL_BELIEF],
+        terminated=episode.is_terminated,
+        truncated=episode.is_truncated,
+        env_index=env_index,
+        labels={key: np.stack([i[key] for i in infos]) for key in LABELS if key in infos[0]},
+    )

@@ -7,7 +7,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import register_env
 
 from rllib_metarl.errors import UserError
@@ -100,15 +99,6 @@ def test_what_would_break_meta_episodes_or_their_seeds_is_refused() -> None:
     config.learners(num_learners=2)
     with pytest.raises(UserError, match="num_learners is 2.*num_learners: 0"):
         config.validate()
-
-
-def test_what_the_vectorised_runner_does_not_call_is_refused() -> None:
-    config = small_config()
-    config.callbacks(on_episode_end=lambda **kwargs: None)
-    with pytest.raises(UserError, match="on_episode_end.*AddPreviousTransition"):
-        config.validate()
-    config.env_runners(env_runner_cls=SingleAgentEnvRunner)
-    config.validate()
 
 
 def test_an_oracle_has_no_encoder_to_train() -> None:

@@ -34,7 +34,7 @@ def _episodes(algorithm: Any) -> list[Any]:
     return algorithm.env_runner.sample(num_timesteps=144, explore=True)
 
 
-@pytest.fixture(scope="module", params=["DynaMITE", "RL2", "OraclePPO"])
+@pytest.fixture(scope="module", params=["DynaMITE", "HLTDynaMITE", "RL2", "OraclePPO"])
 def saved(
     request: pytest.FixtureRequest, shared_ray: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Any, Path, dict[str, np.ndarray], list[Any]]]:

@@ -107,6 +107,14 @@ def test_a_stop_key_of_ones_own_callback_passes_with_a_note():
     assert any("my_metric" in note for note in experiment.notes)
 
 
+def test_what_makes_a_run_slow_is_told_before_it_starts():
+    config = {"callbacks_on_episode_step": "builtins.print", "lr": {"grid_search": [1e-3, 1e-4]}}
+    experiment = prepared(run="DynaMITE", env="DLCMDP/GridWorld-v0", config=config)
+    assert all("on_episode_step is set" in note for note in experiment.notes)
+    assert len(experiment.notes) == 2  # one for each variant; equal ones are printed once
+    assert prepared(run="DynaMITE", env="DLCMDP/GridWorld-v0").notes == []
+
+
 def test_import_paths_become_objects():
     experiment = prepared(config={"callbacks_on_train_result": "builtins.print"})
     assert experiment.configs[0].callbacks_on_train_result is print

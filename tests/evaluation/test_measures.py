@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import Stream, make_vector
-from rllib_metarl.evaluation.measures import bandit_regret, two_step_stays
+from rllib_metarl.evaluation.measures import bandit_regret, inner_returns, two_step_stays
 from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 from tests.algorithms.small import small_config
 
@@ -30,6 +30,14 @@ def test_regret_follows_the_arms_where_they_change() -> None:
     trial = _trial([0.2, 0.7], [1, 1])
     trial.labels["context"][1] = [0.8, 0.1]
     assert bandit_regret([trial])["regret_mean"] == pytest.approx(0.7, abs=1e-6)
+
+
+def test_an_inner_episodes_return_begins_where_the_one_before_has_ended() -> None:
+    trial = SimpleNamespace(
+        rewards=np.array([1.0, 2.0, 4.0, 8.0]), labels={"inner_done": np.array([0, 0, 1, 0])}
+    )
+    measured = inner_returns([trial])
+    assert measured == {"inner_return_1": 3.0, "inner_return_2": 12.0, "last_inner_return": 12.0}
 
 
 def test_a_choice_that_ignores_the_last_round_has_no_interaction() -> None:

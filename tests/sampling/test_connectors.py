@@ -19,10 +19,7 @@ COLUMNS = ("belief", "action_dist_inputs")
 
 
 def _config(runner: type = SingleAgentEnvRunner, **settings: Any) -> Any:
-    config = small_config(seed=5, **settings)
-    connector = {"env_to_module_connector": lambda *_: AddPreviousTransition()}
-    stock = runner is SingleAgentEnvRunner
-    return config.env_runners(env_runner_cls=runner, **(connector if stock else {}))
+    return small_config(seed=5, **settings).env_runners(env_runner_cls=runner)
 
 
 def _runner(runner: type, **settings: Any) -> Any:
@@ -88,7 +85,10 @@ def test_state_and_previous_transition_go_on_where_rllib_cuts_an_episode() -> No
 
 
 def test_box_actions_are_fed_back_as_the_policy_gave_them() -> None:
-    """RLlib keeps the policy's action in the episode and scales it for the env alone."""
+    """RLlib keeps the policy's action in the episode and scales it for the env alone.
+
+    A connector that the user has added too changes nothing.
+    """
     config = small_config("VariBAD", env="Pendulum-v1")
     learner = small_learner(config)
     stock = config.env_runners(

@@ -29,7 +29,7 @@ class BeliefPPO(PPO):
 
     @override(PPO)
     def setup(self, config: Any) -> None:
-        self._held_out: HeldOut | StepwiseHeldOut | None = None
+        self._held_out: HeldOut | None = None
         self._newest_evaluation: dict[str, float] = {}
         self._idle = 0
         super().setup(config)
@@ -84,7 +84,7 @@ class BeliefPPO(PPO):
         self._newest_evaluation = numbers | {"at_env_steps": self.env_steps()}
         return result
 
-    def _make_held_out(self) -> HeldOut | StepwiseHeldOut:
+    def _make_held_out(self) -> HeldOut:
         config = self.config
         episodes, seed = config.held_out_episodes, config.held_out_seed
         if config.acts_through_connectors():

@@ -223,7 +223,8 @@ class BeliefConfig(PPOConfig):
 
     def acts_through_connectors(self) -> bool:
         """Whether the policy sees or does something else than env and module say."""
-        fast = issubclass(self.env_runner_cls or object, MetaEpisodeRunner)
+        runner: Any = self.env_runner_cls
+        fast = issubclass(runner or object, MetaEpisodeRunner)
         return not fast and bool(self._connectors())
 
     def _connectors(self) -> list[str]:

@@ -22,6 +22,12 @@ class DynaMITELearner(VariBADLearner):
     will cannot be told from the past beyond the hazard rate.
     """
 
+    # What to do where the env gives no labels.
+    without_labels = (
+        "train VariBAD, or set session_masking: false, prior_conditioning: false, "
+        "consistency_weight: 0, termination_weight: 0"
+    )
+
     @override(VariBADLearner)
     def sessions(self, data: Trajectories) -> Tensor:
         if not (self.config.prior_conditioning or self.config.consistency_weight):
@@ -66,8 +72,7 @@ class DynaMITELearner(VariBADLearner):
         value = getattr(data, name)
         if value is None:
             raise UserError(
-                f"env {self.config.env} gives no info[{name!r}], which DynaMITE's losses need. "
-                "Wrap it in rllib_metarl.envs.Sessions, or train VariBAD, or set session_masking: "
-                "false, prior_conditioning: false, consistency_weight: 0, termination_weight: 0."
+                f"env {self.config.env} gives no info[{name!r}], which these losses need. Wrap it "
+                f"in rllib_metarl.envs.Sessions, or {self.without_labels}."
             )
         return value

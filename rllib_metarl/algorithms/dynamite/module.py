@@ -13,6 +13,6 @@ class DynaMITEModule(VariBADModule):
 
     def setup_decoders(self, settings: dict[str, Any]) -> None:
         super().setup_decoders(settings)
-        self.session_prior = None
+        self.session_prior: Any = None
         if settings["prior_conditioning"]:
             self.session_prior = SessionPrior(settings["latent_size"])

@@ -33,7 +33,7 @@ class LSTMA2CConfig(RL2Config):
         self.vf_loss_coeff = 0.5
         self.entropy_coeff = 0.05
         self.num_epochs = 1
-        self.minibatch_size = None
+        self.minibatch_size: Any = None
 
     @override(BeliefConfig)
     def get_default_learner_class(self) -> type:

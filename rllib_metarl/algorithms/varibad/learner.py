@@ -84,7 +84,7 @@ class VariBADLearner(BeliefLearner):
         """The negative ELBO per belief, and its terms, of B whole meta-episodes."""
         agent = self.agent
         posterior = agent.encode(data.observation, data.previous_action, data.previous_reward)
-        belief = Belief(*(x[:, :-1] for x in posterior))  # belief t precedes transition t
+        belief = type(posterior)(*(x[:, :-1] for x in posterior))  # t precedes transition t
         session, decoded = self.sessions(data), self.decoded_sessions(data)
         beliefs = data.valid.sum()
 
@@ -136,14 +136,8 @@ class VariBADLearner(BeliefLearner):
     def reconstruction(self, data: Trajectories, latent: Tensor, pairs: Pairs | None) -> Terms:
         """Negative log-likelihoods of decoded rewards and states, summed over pairs, per belief."""
         agent, steps = self.agent, latent.shape[1]
-        count = data.valid.numel() * steps if pairs is None else len(pairs[0])
-        limit = self.config.vae_max_pairs
-        if pairs is not None and limit and count > limit:
-            rows = torch.randint(count, (limit,), generator=self._noise, device=self._device)
-            pairs = (pairs[0][rows], pairs[1][rows], pairs[2][rows])
-        weight = count / data.valid.sum()
-        decoded = agent.reward_decoder(latent, agent.reward_features(data), pairs).squeeze(-1)
-        loss, error = self.reward_loss(decoded, decoded_side(data.reward, steps, pairs))
+        pairs, weight = self.thinned(pairs, data, steps)
+        loss, error = self.decoded_rewards(agent.reward_decoder, data, latent, pairs)
         terms = {"vae_reward_loss": weight * loss.mean(), "vae_reward_error": error.mean()}
         if agent.state_decoder is not None:
             decoded = agent.state_decoder(latent, agent.state_features(data), pairs)
@@ -151,6 +145,24 @@ class VariBADLearner(BeliefLearner):
             target = decoded_side(following, steps, pairs)
             terms["vae_state_loss"] = weight * 0.5 * squared_error(decoded, target).mean()
         return terms
+
+    def thinned(
+        self, pairs: Pairs | None, data: Trajectories, steps: int
+    ) -> tuple[Pairs | None, Tensor]:
+        """At most `vae_max_pairs` of the pairs, and how many pairs there were for each belief."""
+        count = data.valid.numel() * steps if pairs is None else len(pairs[0])
+        limit = self.config.vae_max_pairs
+        if pairs is not None and limit and count > limit:
+            rows = torch.randint(count, (limit,), generator=self._noise, device=self._device)
+            pairs = (pairs[0][rows], pairs[1][rows], pairs[2][rows])
+        return pairs, count / data.valid.sum()
+
+    def decoded_rewards(
+        self, decoder: Any, data: Trajectories, latent: Tensor, pairs: Pairs | None
+    ) -> tuple[Tensor, Tensor]:
+        """`reward_loss` of the rewards that a decoder tells from latents `[B, T, L]`, `[K]`."""
+        decoded = decoder(latent, self.agent.reward_features(data), pairs).squeeze(-1)
+        return self.reward_loss(decoded, decoded_side(data.reward, latent.shape[1], pairs))
 
     def reward_loss(self, decoded: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood and, to look at, the squared error of decoded rewards, `[K]`."""

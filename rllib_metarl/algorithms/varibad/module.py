@@ -24,12 +24,17 @@ class VariBADModule(BeliefModule):
         self.reward_inputs = tuple(settings["reward_decoder_inputs"])
         hidden = tuple(settings["decoder_hidden"])
         latent = settings["latent_size"]
-        size = sum(widths[name] for name in self.reward_inputs)
-        self.reward_decoder = PairDecoder(latent, size, 1, hidden=hidden)
+        self.reward_features_size = sum(widths[name] for name in self.reward_inputs)
+        self.reward_decoder = PairDecoder(latent, self.reward_features_size, 1, hidden=hidden)
         self.state_decoder = None
         if settings["decode_state"]:
             size = widths["observation"] + widths["action"]
             self.state_decoder = PairDecoder(latent, size, self.observation_width, hidden=hidden)
+
+    @property
+    def latents(self) -> dict[str, slice]:
+        """Which columns of what the policy sees are the means of which latent."""
+        return {"belief": slice(0, self.encoder.latent_size)}
 
     def reward_features(self, data: Trajectories) -> Tensor:
         """What rewards are decoded from beside the latent, `[B, T, F]`."""

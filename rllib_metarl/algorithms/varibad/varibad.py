@@ -108,6 +108,7 @@ class VariBADConfig(BeliefConfig):
     def unreported_metrics(self) -> dict[str, str]:
         why = "VariBAD has no such term; run DynaMITE"
         missing = {"vae_consistency": why, "vae_termination_*": why}
+        missing["vae_top_*"] = "there is no top latent here; run HLTDynaMITE"
         if not self.decode_state:
             missing["vae_state_loss"] = "set decode_state: true"
         return missing | SYNCHRONOUS

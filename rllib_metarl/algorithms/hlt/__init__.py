@@ -1,0 +1,3 @@
+"""HLT-DynaMITE-RL: a top latent for what stays above the mid latent for what changes."""
+
+import ray.rllib  # noqa: F401  # first: registration runs inside it and imports this package's modules
