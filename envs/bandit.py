@@ -65,8 +65,8 @@ class BernoulliBanditSimulator(Simulator):
         self._pulled[self._rows, actions] += 1
         self._paid[self._rows, actions] += paid
         self._t += 1
-        truncated = self._t >= self.parameters.pulls
-        return paid.astype(np.float64), np.zeros(self.num_envs, np.bool_), truncated
+        over = self._t >= self.parameters.pulls
+        return paid.astype(np.float64), over, np.zeros(self.num_envs, np.bool_)
 
     def observe(self) -> NDArray[np.float32]:
         if not self.parameters.show_time:
@@ -136,7 +136,8 @@ class BernoulliBanditEnv(DLCMDPEnv):
 
     ## Episode end
 
-    Truncated after `pulls` pulls, never terminated.
+    Terminated after `pulls` pulls, never truncated: a trial has n pulls, and no pull after them is
+    worth anything.
 
     ## Latent
 

@@ -47,12 +47,12 @@ class StaticGridWorldSimulator(Simulator):
         cell = self._next[self._cell * p.num_actions + actions]
         rewards = np.where(cell == self._goal, p.goal_reward, p.step_reward)
         self._t += 1
-        truncated = self._t >= p.inner_horizon * p.inner_episodes
+        over = self._t >= p.inner_horizon * p.inner_episodes
         ended = self._t % p.inner_horizon == 0
         self._inner_done = ended.astype(np.int8)
         # After the last inner episode nobody is put back: that observation is a final one.
-        self._cell = np.where(ended & ~truncated, p.start_index, cell)
-        return rewards, np.zeros(self.num_envs, np.bool_), truncated
+        self._cell = np.where(ended & ~over, p.start_index, cell)
+        return rewards, over, np.zeros(self.num_envs, np.bool_)
 
     def observe(self) -> NDArray[np.float32]:
         return np.column_stack([self._xy[self._cell], self._inner_done]).astype(np.float32)
@@ -110,7 +110,7 @@ class StaticGridWorldEnv(DLCMDPEnv):
 
     ## Episode end
 
-    Truncated after `inner_episodes` x `inner_horizon` steps (60), never terminated. At the end of
+    Terminated after `inner_episodes` x `inner_horizon` steps (60), never truncated. At the end of
     an inner episode that is not the last, the observation shows the agent back at the start, with
     the flag at 1; at the end of the last it shows where the agent is.
 

@@ -86,13 +86,13 @@ class TabularMDPSimulator(Simulator):
         chance = self._chance[self._rows, self._t]
         following = (chance[:, None] >= self._cumulative[self._model, pair]).sum(1)
         self._t += 1
-        truncated = self._t >= p.horizon
+        over = self._t >= p.horizon
         ended = self._t % p.inner_horizon == 0
         # After the last inner episode nobody is put back: that observation is a final one.
-        self._place(self._rows, np.where(ended & ~truncated, 0, following))
+        self._place(self._rows, np.where(ended & ~over, 0, following))
         self._observation[:, -1] = ended
-        self._change_models(ended & ~truncated)
-        return rewards, np.zeros(self.num_envs, np.bool_), truncated
+        self._change_models(ended & ~over)
+        return rewards, over, np.zeros(self.num_envs, np.bool_)
 
     def _change_models(self, between: NDArray[np.bool_]) -> None:
         """Go on with the next session's MDP in rows that are between inner episodes, if it ends."""
@@ -163,7 +163,7 @@ class TabularMDPEnv(DLCMDPEnv):
 
     ## Episode end
 
-    Truncated after `inner_episodes` x `inner_horizon` steps (100), never terminated. At the end of
+    Terminated after `inner_episodes` x `inner_horizon` steps (100), never truncated. At the end of
     an inner episode that is not the last, the observation shows state 0, with the flag at 1; at
     the end of the last it shows the state that was reached.
 

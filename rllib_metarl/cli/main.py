@@ -155,6 +155,37 @@ def evaluate(
     raise typer.Exit(run(checkpoint, episodes, seed, env_config, json, tuple(plugin or ())))
 
 
+@app.command()
+def ladder(
+    env: Annotated[str, typer.Option("--env", "-e", help="Environment: an id, or module:id.")],
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, help="Env steps of each rung.")
+    ] = 1_000_000,
+    env_config: Annotated[
+        str | None, typer.Option("--env-config", help="JSON: env arguments.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", help="JSON: settings, for rungs that have them.")
+    ] = None,
+    episodes: Annotated[
+        int, typer.Option("--episodes", min=2, help="Held-out meta-episodes.")
+    ] = 256,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of training and of the tasks.")] = 0,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Climb on where the oracle does not beat blind.")
+    ] = False,
+    plugin: Plugins = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+) -> None:
+    """Debug an env of your own: blind, oracle, RL2, VariBAD, DynaMITE, and what each says."""
+    from rllib_metarl.cli.ladder import Request
+    from rllib_metarl.cli.ladder import ladder as climb
+
+    plugins = tuple(plugin or ())
+    request = Request(env, env_config, config, steps, episodes, seed, keep_going, plugins, json)
+    raise typer.Exit(climb(request))
+
+
 @app.command("list")
 def list_names() -> None:
     """Name algorithms, environments and tuned examples."""

@@ -1,6 +1,8 @@
-"""Learning pass marks: the belief's model first, fast; the whole agent, slow."""
+"""Learning pass marks: every algorithm and the belief's model, fast; the whole agent, slow."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,99 @@ from tests.algorithms.small import numbers, small_config
 
 # The best blind policy scores 0, the Bayes-optimal one 1.
 PASS_MARK = 0.3
+
+# Two goals next to each other, one pays all the time: telling which takes one step on either.
+MEMORY_GAME = {
+    "size": 2,
+    "horizon": 12,
+    "p_switch": 0.0,
+    "goals": [[0, 0], [1, 1]],
+    "step_reward": -0.2,
+}
+EPOCHS = {"minibatch_size": 192, "num_epochs": 4}
+BELIEF = EPOCHS | {
+    "vae_updates": 3,
+    "vae_batch_size": 32,
+    "vae_buffer_size": 1000,
+    "vae_lr": 3e-3,
+    "kl_weight": 0.05,
+    "decoder_hidden": [16],
+}
+ACTOR_CRITIC = {
+    "minibatch_size": None,
+    "num_epochs": 1,
+    "entropy_coeff": [[0, 0.1], [60_000, 0.0]],
+    "optimiser": "adam",
+}
+
+
+def _memory_game(name: str, iterations: int, **settings: Any) -> float:
+    """The mean training return of the last iterations."""
+    config = small_config(
+        name,
+        env_config=MEMORY_GAME,
+        seed=0,
+        train_batch_size_per_learner=768,
+        lr=5e-3,
+        gamma=0.9,
+        encoder_hidden=16,
+        encoder_embedding=[16],
+        policy_hidden=[16],
+        **settings,
+    )
+    config.env_runners(num_envs_per_env_runner=64, rollout_fragment_length=12)
+    algorithm = config.build_algo()
+    returns = [algorithm.train()["env_runners"]["episode_return_mean"] for _ in range(iterations)]
+    algorithm.stop()
+    return float(np.mean(returns[-5:]))
+
+
+LEARNERS: list[tuple[str, int, dict[str, Any]]] = [
+    ("RL2", 60, EPOCHS),
+    ("LSTMA2C", 220, ACTOR_CRITIC),
+    ("VariBAD", 60, BELIEF),
+    ("DynaMITE", 60, BELIEF),
+    ("HLTDynaMITE", 60, BELIEF),
+    ("OraclePPO", 20, EPOCHS),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "iterations", "settings"), LEARNERS, ids=[case[0] for case in LEARNERS]
+)
+def test_who_uses_what_it_saw_finds_out_which_goal_pays(
+    name: str, iterations: int, settings: dict[str, Any], shared_ray: None
+) -> None:
+    """Staying on the goal that pays gives about 11 of 12; staying on either, 6."""
+    assert _memory_game(name, iterations, **settings) > 8.5
+
+
+def test_who_is_blind_does_not(shared_ray: None) -> None:
+    assert 4.0 < _memory_game("BlindPPO", 40, **EPOCHS) < 6.5
+
+
+def test_asynchronous_actors_learn_too(shared_ray: None) -> None:
+    """As many steps as it takes: what each actor sends when is up to the machine."""
+    config = small_config(
+        "LSTMA3C",
+        runners=2,
+        env_config=MEMORY_GAME,
+        seed=0,
+        train_batch_size_per_learner=768,
+        updates_per_iteration=10,
+        lr=5e-3,
+        gamma=0.9,
+        encoder_hidden=16,
+        encoder_embedding=[16],
+        policy_hidden=[16],
+        **ACTOR_CRITIC,
+    )
+    config.env_runners(num_envs_per_env_runner=32, rollout_fragment_length=12)
+    algorithm, returns = config.build_algo(), 0.0
+    while returns < 8.0 and algorithm.env_steps() < 500_000:
+        returns = algorithm.train()["env_runners"]["episode_return_mean"]
+    algorithm.stop()
+    assert returns >= 8.0
 
 
 def test_the_belief_learns_to_tell_the_reward(shared_ray: None) -> None:

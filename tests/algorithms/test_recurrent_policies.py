@@ -16,14 +16,6 @@ from rllib_metarl.learning.batch import rollout_from_episodes
 from tests.algorithms.small import numbers, small_config, small_learner, small_runner
 
 ACTOR_CRITIC = {"num_epochs": 1, "minibatch_size": None}
-# Two goals next to each other, one pays all the time: telling which takes one step on either.
-MEMORY_GAME = {
-    "size": 2,
-    "horizon": 12,
-    "p_switch": 0.0,
-    "goals": [[0, 0], [1, 1]],
-    "step_reward": -0.2,
-}
 
 
 def _columns(learner: Any, config: Any) -> dict[str, torch.Tensor]:
@@ -126,37 +118,6 @@ def test_the_blind_reference_acts_alike_whatever_came_before() -> None:
         expected = runner.module.act(observation, nothing).detach()
         stored = torch.as_tensor(episode.get_extra_model_outputs(Columns.ACTION_DIST_INPUTS))
         torch.testing.assert_close(stored, expected)
-
-
-def _memory_game(name: str, iterations: int, **settings: Any) -> float:
-    config = small_config(
-        name,
-        env_config=MEMORY_GAME,
-        seed=0,
-        train_batch_size_per_learner=768,
-        lr=5e-3,
-        gamma=0.9,
-        encoder_hidden=16,
-        encoder_embedding=[16],
-        policy_hidden=[16],
-        **settings,
-    )
-    config.env_runners(num_envs_per_env_runner=64, rollout_fragment_length=12)
-    algorithm = config.build_algo()
-    returns = [algorithm.train()["env_runners"]["episode_return_mean"] for _ in range(iterations)]
-    algorithm.stop()
-    return float(np.mean(returns[-5:]))
-
-
-def test_the_recurrent_policies_use_what_they_saw_and_the_blind_one_cannot(
-    shared_ray: None,
-) -> None:
-    """Staying on the goal that pays gives about 11 of 12; staying on either, 6."""
-    epochs = {"minibatch_size": 192, "num_epochs": 4}
-    annealed = {"entropy_coeff": [[0, 0.1], [60_000, 0.0]], "optimiser": "adam"}
-    assert _memory_game("RL2", 60, **epochs) > 8.5
-    assert _memory_game("LSTMA2C", 220, **annealed, **ACTOR_CRITIC) > 8.5
-    assert _memory_game("BlindPPO", 40, **epochs) < 6.5
 
 
 def test_asynchronous_actors_deliver_one_by_one_and_get_newer_weights(shared_ray: None) -> None:

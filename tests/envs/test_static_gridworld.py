@@ -26,7 +26,7 @@ def test_a_trial_is_four_inner_episodes_from_the_start_with_one_goal():
         assert observation[0] == (0.0 if end and t < 60 else min(t % 15 or 15, 4) / 4)
         assert np.array_equal(info["context"], goal)
         assert info["session"] == info["switched"] == 0
-        assert not terminated and truncated == (t == 60)
+        assert not truncated and terminated == (t == 60)
 
 
 def test_the_next_trial_begins_without_the_flag():

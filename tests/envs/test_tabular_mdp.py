@@ -34,8 +34,8 @@ def play(env, steps: int, seed: int | list[int] | None = None) -> list[dict]:
     for _ in range(steps):
         taken = rng.integers(0, actions, env.num_envs)
         observations, rewards, terminated, truncated, infos = env.step(taken)
-        assert not terminated.any()
-        step = {"obs": observations, "action": taken, "reward": rewards, "end": truncated}
+        assert not truncated.any()
+        step = {"obs": observations, "action": taken, "reward": rewards, "end": terminated}
         record.append({**step, **infos})
     return record
 
@@ -172,7 +172,7 @@ def test_rows_that_end_at_different_times_do_not_disturb_each_other():
         ours, theirs = env.step(np.zeros(2, int)), twin.step(np.zeros(2, int))
         assert ours[1][0] == theirs[1][0] and np.array_equal(ours[0][0], theirs[0][0])
         assert np.array_equal(ours[4]["context"][0], theirs[4]["context"][0])
-        ends.append(theirs[3].tolist())
+        ends.append(theirs[2].tolist())
     assert [i for i, end in enumerate(ends) if end[1]] == [14]
     assert [i for i, end in enumerate(ends) if end[0]] == [23]
 

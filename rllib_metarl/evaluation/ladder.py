@@ -1,0 +1,205 @@
+"""The debug ladder: what agents that know less and less, on the same tasks, say about an env.
+
+Blind, oracle, RL², VariBAD, DynaMITE-RL. Each rung answers one question, and an answer only means
+something when the rung below it stood. Pure functions of returns; `rungs` plays them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LABELS = {
+    "blind": "blind PPO",
+    "oracle": "oracle (sees m)",
+    "rl2": "RL²",
+    "varibad": "VariBAD",
+    "dynamite": "DynaMITE-RL",
+}
+Z = 2.0  # standard errors that a difference must have to count
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a rung.
+
+    returns: `[N]`, of the held-out meta-episodes, the same tasks in the same order for every rung;
+        empty where the rung was left out. absent: why it was. env_steps, seconds: what it took.
+    """
+
+    returns: NDArray[np.float64]
+    absent: str = ""
+    env_steps: int = 0
+    seconds: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean over meta-episodes; nan for a single one."""
+        n = len(self.returns)
+        return float(self.returns.std(ddof=1) / n**0.5) if n > 1 else float("nan")
+
+
+def left_out(why: str) -> Outcome:
+    """A rung that was not climbed."""
+    return Outcome(np.zeros(0), why)
+
+
+def difference(one: Outcome, other: Outcome) -> tuple[float, float]:
+    """Mean and standard error of `one` - `other`, task by task.
+
+    Raises:
+        ValueError: if they were not played on equally many tasks, or on fewer than 2.
+    """
+    if len(one.returns) != len(other.returns) or len(one.returns) < 2:
+        raise ValueError(
+            f"difference: {len(one.returns)} and {len(other.returns)} returns; rungs are compared "
+            "task by task, on at least 2."
+        )
+    gaps = one.returns - other.returns
+    return float(gaps.mean()), float(gaps.std(ddof=1) / len(gaps) ** 0.5)
+
+
+def above(one: Outcome, other: Outcome) -> bool:
+    """Whether `one` is better by more than `Z` standard errors."""
+    mean, error = difference(one, other)
+    return mean > Z * error and mean > 1e-9 * (1.0 + abs(other.mean))
+
+
+def must_stop(outcomes: dict[str, Outcome]) -> bool:
+    """Whether the rungs so far say that climbing on is in vain."""
+    return _both(outcomes, "oracle", "blind") and not above(outcomes["oracle"], outcomes["blind"])
+
+
+def verdicts(
+    outcomes: dict[str, Outcome], references: dict[str, float] | None = None
+) -> dict[str, str]:
+    """What each rung says, a sentence for each.
+
+    Args:
+        outcomes: rung -> outcome, of `LABELS`' keys, as far as one has come.
+        references: the env's exact returns (``blind``, ``bayes``, ``oracle``), where it has some.
+    """
+    says = {
+        "blind": _blind,
+        "oracle": _oracle,
+        "rl2": _rl2,
+        "varibad": _varibad,
+        "dynamite": _dynamite,
+    }
+    return {
+        rung: outcome.absent or says[rung](outcomes, references or {})
+        for rung, outcome in outcomes.items()
+    }
+
+
+def _blind(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
+    best = references.get("blind")
+    if best is None:
+        return "what one behaviour for all tasks earns; the others must beat it"
+    if _short_of(outcomes["blind"], best, references):
+        return (
+            f"the best blind policy earns {best:.2f}: PPO has not found it yet. More --steps, or "
+            "other PPO settings, before anything else"
+        )
+    return f"as good as a blind policy gets ({best:.2f}); the others must beat it"
+
+
+def _oracle(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
+    if not _both(outcomes, "oracle", "blind"):
+        return "what who is told the context earns"
+    if must_stop(outcomes):
+        return (
+            "the oracle does not beat blind: the context does not matter to the return, or PPO's "
+            "settings are wrong, or --steps are too few. Stop here"
+        )
+    worth, _ = difference(outcomes["oracle"], outcomes["blind"])
+    best = references.get("oracle")
+    if best is not None and _short_of(outcomes["oracle"], best, references):
+        return (
+            f"knowing the context is worth {worth:.2f}, and {best:.2f} could be earned with it: "
+            "PPO is not done yet. More --steps"
+        )
+    return f"knowing the context is worth {worth:.2f}: that is what there is to gain"
+
+
+def _rl2(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
+    return _too_good(outcomes, "rl2", references) or _of_the_way(
+        outcomes,
+        "rl2",
+        "memory alone finds out nothing yet. The belief below has a better teacher; if that fails "
+        "as well, either --steps are too few or the evidence does not tell the context",
+    )
+
+
+def _varibad(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
+    way = _of_the_way(
+        outcomes,
+        "varibad",
+        "the belief is of no use to the policy. See whether vae_reward_loss falls: if it does not, "
+        "decode what the context changes (decode_state, reward_decoder_inputs), else more --steps",
+    )
+    return _too_good(outcomes, "varibad", references) or way
+
+
+def _dynamite(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
+    suspicious = _too_good(outcomes, "dynamite", references)
+    if suspicious or not _both(outcomes, "dynamite", "varibad"):
+        return suspicious or _of_the_way(outcomes, "dynamite", "the belief is of no use")
+    gap, error = difference(outcomes["dynamite"], outcomes["varibad"])
+    way = _of_the_way(outcomes, "dynamite", "no better than blind")
+    if gap > Z * error:
+        return f"{way}; telling sessions apart is worth {gap:.2f}"
+    if gap < -Z * error:
+        return (
+            f"{way}; worse than VariBAD by {-gap:.2f}: are info['session'] and info['switched'] "
+            "those of the coming transition?"
+        )
+    return f"{way}; no different from VariBAD: sessions are long, or --steps too few to tell"
+
+
+def _of_the_way(outcomes: dict[str, Outcome], rung: str, nothing: str) -> str:
+    """How far from blind to oracle a rung has come, or `nothing` if it is not above blind."""
+    if not _both(outcomes, rung, "blind"):
+        return f"earns {outcomes[rung].mean:.2f}"
+    if not above(outcomes[rung], outcomes["blind"]):
+        return nothing
+    gain, _ = difference(outcomes[rung], outcomes["blind"])
+    if not _both(outcomes, "oracle", "blind") or must_stop(outcomes):
+        return f"{gain:.2f} above blind: the context can be inferred, and is"
+    worth, _ = difference(outcomes["oracle"], outcomes["blind"])
+    return f"{gain / worth:.0%} of the way from blind to oracle"
+
+
+def _too_good(outcomes: dict[str, Outcome], rung: str, references: dict[str, float]) -> str:
+    """What to say of one who earns more than it can; empty if it does not."""
+    outcome, best = outcomes[rung], references.get("bayes")
+    if best is not None and outcome.mean - best > 3 * outcome.error:
+        return (
+            f"above the Bayes-optimal {best:.2f}, which nobody can be: the env leaks the context "
+            "into the observation, or its reference is wrong"
+        )
+    if _both(outcomes, rung, "oracle") and above(outcome, outcomes["oracle"]):
+        return (
+            "better than the oracle: info['context'] is not all that matters, or the oracle's PPO "
+            "needs more --steps"
+        )
+    return ""
+
+
+def _short_of(outcome: Outcome, best: float, references: dict[str, float]) -> bool:
+    """More than a tenth of what is at stake, and the noise, below an exact value."""
+    stake = references.get("oracle", best) - references.get("blind", best)
+    return best - outcome.mean > max(Z * outcome.error, 0.1 * abs(stake))
+
+
+def _both(outcomes: dict[str, Any], *rungs: str) -> bool:
+    """Whether all these rungs were climbed."""
+    return all(rung in outcomes and not outcomes[rung].absent for rung in rungs)
