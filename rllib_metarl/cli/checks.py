@@ -31,6 +31,7 @@ _SPECIAL = {
 _EXTRA = {"train_batch_size_per_learner", "multiagent"}
 # Learning rates and entropy coefficients may be schedules, whatever their setters declare.
 _SCHEDULED = re.compile(r"(^|_)(lr|entropy_coeff)$")
+_SHARES = re.compile(r"^num_[cg]pus_(per|for)_")  # Ray shares a CPU or GPU out in fractions
 _MAX_CHECKED_VARIANTS = 64
 
 
@@ -101,6 +102,8 @@ class ConfigChecker:
     def _beyond_annotation(target: str, value: Any, default: Any) -> bool:
         """RLlib declares some types too narrowly: what it really takes besides."""
         if _SCHEDULED.search(target) and is_schedule(value):
+            return True
+        if _SHARES.search(target) and isinstance(value, float) and value >= 0.0:
             return True
         return isinstance(value, str) and isinstance(default, str)
 

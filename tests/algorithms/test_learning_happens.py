@@ -38,10 +38,10 @@ ACTOR_CRITIC = {
 }
 
 
-def _memory_game(name: str, iterations: int, **settings: Any) -> float:
-    """The mean training return of the last iterations."""
+def _memory_game(name: str, runners: int = 0, **settings: Any) -> Any:
     config = small_config(
         name,
+        runners=runners,
         env_config=MEMORY_GAME,
         seed=0,
         train_batch_size_per_learner=768,
@@ -52,8 +52,14 @@ def _memory_game(name: str, iterations: int, **settings: Any) -> float:
         policy_hidden=[16],
         **settings,
     )
-    config.env_runners(num_envs_per_env_runner=64, rollout_fragment_length=12)
-    algorithm = config.build_algo()
+    envs = 64 // max(runners, 1)
+    config.env_runners(num_envs_per_env_runner=envs, rollout_fragment_length=12)
+    return config.build_algo()
+
+
+def _learnt(name: str, iterations: int, **settings: Any) -> float:
+    """The mean training return of the last iterations."""
+    algorithm = _memory_game(name, **settings)
     returns = [algorithm.train()["env_runners"]["episode_return_mean"] for _ in range(iterations)]
     algorithm.stop()
     return float(np.mean(returns[-5:]))
@@ -76,31 +82,17 @@ def test_who_uses_what_it_saw_finds_out_which_goal_pays(
     name: str, iterations: int, settings: dict[str, Any], shared_ray: None
 ) -> None:
     """Staying on the goal that pays gives about 11 of 12; staying on either, 6."""
-    assert _memory_game(name, iterations, **settings) > 8.5
+    assert _learnt(name, iterations, **settings) > 8.5
 
 
 def test_who_is_blind_does_not(shared_ray: None) -> None:
-    assert 4.0 < _memory_game("BlindPPO", 40, **EPOCHS) < 6.5
+    assert 4.0 < _learnt("BlindPPO", 40, **EPOCHS) < 6.5
 
 
 def test_asynchronous_actors_learn_too(shared_ray: None) -> None:
     """As many steps as it takes: what each actor sends when is up to the machine."""
-    config = small_config(
-        "LSTMA3C",
-        runners=2,
-        env_config=MEMORY_GAME,
-        seed=0,
-        train_batch_size_per_learner=768,
-        updates_per_iteration=10,
-        lr=5e-3,
-        gamma=0.9,
-        encoder_hidden=16,
-        encoder_embedding=[16],
-        policy_hidden=[16],
-        **ACTOR_CRITIC,
-    )
-    config.env_runners(num_envs_per_env_runner=32, rollout_fragment_length=12)
-    algorithm, returns = config.build_algo(), 0.0
+    algorithm = _memory_game("LSTMA3C", runners=2, updates_per_iteration=10, **ACTOR_CRITIC)
+    returns = 0.0
     while returns < 8.0 and algorithm.env_steps() < 500_000:
         returns = algorithm.train()["env_runners"]["episode_return_mean"]
     algorithm.stop()

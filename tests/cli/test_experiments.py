@@ -64,6 +64,7 @@ def test_numbers_are_read_as_meant(write):
             train_batch_size_per_learner: 1e3
             lambda: 1
             entropy_coeff: [[0, 0.1], [9, 0]]
+            num_cpus_per_env_runner: 0.5
         """
     )
     (experiment,) = prepare(read_yaml(path))
@@ -72,6 +73,7 @@ def test_numbers_are_read_as_meant(write):
     assert config.train_batch_size_per_learner == 1000
     assert isinstance(config.train_batch_size_per_learner, int)
     assert config.entropy_coeff == [[0, 0.1], [9, 0]]
+    assert config.num_cpus_per_env_runner == 0.5
 
 
 def test_every_grid_point_is_checked():
