@@ -61,6 +61,7 @@ setup(
     package_dir=MAPPED,
     package_data={
         "rllib_metarl": ["py.typed"],
+        "rllib_metarl.report": ["templates/*"],
         "rllib_metarl.envs": ["**/*.xml"],
         "rllib_metarl.tuned_examples": ["**/*.yaml"],
     },
@@ -69,24 +70,28 @@ setup(
         "ray[rllib]>=2.60,<2.61",
         "torch>=2.3",
         "gymnasium",  # RLlib pins the exact version
+        "jinja2",
+        "matplotlib",
         "mujoco>=3.3",
         "numpy>=1.26",
+        "plotly>=6",
         "scipy",
         "pydantic>=2",
         "pyyaml",
         "rich",
+        "scikit-learn>=1.5",
         "tensorboard",
         "typer",
     ],
     extras_require={
         "dev": [
             "import-linter",
-            "matplotlib",
             "mypy",
             "pytest",
             "ruff",
             "setuptools>=77",
             "types-PyYAML",
+            "websockets",  # drives the browser that the report's page is tested in
         ],
     },
     entry_points={

@@ -3,7 +3,8 @@
     python benchmarks/learning.py run gridworld --jobs 2     # all that the page shows, resumable
     python benchmarks/learning.py report gridworld           # table, curves, picture from raw JSON
 
-Every run is the two commands that the results pages show: `rllib train file` and `rllib evaluate`.
+Every run is the two commands that the results pages show: `rllib train file` and
+`rllib evaluate --quick`.
 The pages are in `pages.py`.
 """
 
@@ -22,7 +23,8 @@ from typing import Any
 
 import numpy as np
 from pages import PAGES, Agent, Page
-from scipy import stats
+
+from rllib_metarl.evaluation.statistics import interval, iqm
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -74,7 +76,12 @@ def run_one(page: str, name: str, seed: int, arguments: argparse.Namespace) -> N
     episodes = PAGES[page].episodes
     elsewhere = [f"--env-config={json.dumps(agent.evaluated_on)}"] if agent.evaluated_on else []
     rllib(
-        "evaluate", checkpoint, f"--episodes={episodes}", *elsewhere, f"--json={files['evaluate']}"
+        "evaluate",
+        checkpoint,
+        "--quick",
+        f"--episodes={episodes}",
+        *elsewhere,
+        f"--json={files['evaluate']}",
     )
     curve = learning_curve(Path(checkpoint).parent / "result.json")
     files["curves"].write_text(json.dumps(curve))
@@ -176,20 +183,6 @@ def summarise(folder: Path, agent: str, measures: tuple[str, ...]) -> dict[str, 
     }
 
 
-def iqm(values: np.ndarray) -> float:
-    """Interquartile mean: the mean of the middle half."""
-    return float(stats.trim_mean(values, 0.25))
-
-
-def interval(values: np.ndarray) -> list[float]:
-    """95 % percentile-bootstrap interval of the IQM over seeds."""
-    if len(values) < 2:
-        return [float(values[0])] * 2
-    generator = np.random.default_rng(0)
-    drawn = generator.choice(values, (10_000, len(values)))
-    return np.percentile(stats.trim_mean(drawn, 0.25, axis=1), [2.5, 97.5]).tolist()
-
-
 def table(page: Page, rows: dict[str, dict[str, Any]]) -> str:
     """The Markdown table of the results page."""
     names = "".join(f"| {name.replace('_', ' ')}, IQM [95 %] " for name in page.measures)
@@ -251,7 +244,7 @@ def picture(folder: Path, page: Page, agents: list[str]) -> None:
         length = min(len(curve["env_steps"]) for curve in curves)
         steps = np.array(curves[0]["env_steps"][:length]) / 1e6
         returns = np.array([curve["return_mean"][:length] for curve in curves])
-        middle = stats.trim_mean(returns, 0.25, axis=0)
+        middle = iqm(returns, axis=0)
         axes.plot(steps, returns.T, color=colour, alpha=0.2, linewidth=0.7)
         axes.plot(steps, middle, color=colour, linewidth=2, label=page.agents[agent].label)
     references = load(folder, "evaluate", agents[0])[0]["references"] or {}

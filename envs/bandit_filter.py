@@ -34,7 +34,7 @@ def exact_filter(actions: ArrayLike, rewards: ArrayLike, **parameters: Any) -> A
     pulled, paid = np.asarray(actions), np.asarray(rewards, np.float64)
     _check(p, pulled, paid)
     count, horizon = pulled.shape
-    runs = _Runs(p, count, horizon)
+    runs = Runs(p, count, horizon)
     means = np.empty((count, horizon + 1, p.arms))
     for t in range(horizon):
         means[:, t] = runs.mean()
@@ -56,7 +56,7 @@ def _check(p: BanditParameters, actions: NDArray[Any], rewards: Array) -> None:
         )
 
 
-class _Runs:
+class Runs:
     """Hypotheses about when the present session began: h = 0 .. H-1 for "with pull h".
 
     Attributes:

@@ -131,6 +131,8 @@ class GridWorldSimulator(Simulator):
 
     def _evidence(self, kind: NDArray[np.int64]) -> NDArray[np.float64]:
         """What each row's reward says about m: 1 or 0 on a goal, NaN (nothing) elsewhere; [N]."""
+        if self.parameters.active_reward == self.parameters.inactive_reward:
+            return np.full(self.num_envs, np.nan)
         on_second = self._cell == self._goals[:, 1]
         return np.where(kind == 0, np.nan, on_second == (kind == 1))
 
@@ -237,6 +239,7 @@ class GridWorldEnv(DLCMDPEnv):
     | `start` | None | the agent's first (x, y) cell, or None for a random one |
     | `active_reward`, `inactive_reward`, `step_reward` | 1, 0, -0.1 | see Rewards |
     | `show_posterior` | False | whether `info` carries the exact filter's posterior |
+    | `context_matters` | True | False lets both goals pay the same: worlds unlike any other |
 
     ## Version history
 
@@ -260,6 +263,7 @@ class GridWorldEnv(DLCMDPEnv):
         inactive_reward: float = 0.0,
         step_reward: float = -0.1,
         show_posterior: bool = False,
+        context_matters: bool = True,
         render_mode: str | None = None,
     ):
         parameters = GridWorldParameters.make(
@@ -276,6 +280,7 @@ class GridWorldEnv(DLCMDPEnv):
             inactive_reward=inactive_reward,
             step_reward=step_reward,
             show_posterior=show_posterior,
+            context_matters=context_matters,
         )
         super().__init__(GridWorldSimulator(1, parameters), render_mode)
 

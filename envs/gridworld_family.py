@@ -146,6 +146,7 @@ class GridWorldFamilyEnv(DLCMDPEnv):
     | `start` | None | the agent's first (x, y) cell, or None for a random one |
     | `active_reward`, `inactive_reward`, `step_reward` | 1, 0, -0.1 | see Rewards |
     | `show_posterior` | False | whether `info` carries the exact filter's posterior |
+    | `context_matters` | True | False lets both goals pay the same: worlds unlike any other |
 
     ## Version history
 
@@ -167,6 +168,7 @@ class GridWorldFamilyEnv(DLCMDPEnv):
         inactive_reward: float = 0.0,
         step_reward: float = -0.1,
         show_posterior: bool = False,
+        context_matters: bool = True,
         render_mode: str | None = None,
     ):
         parameters = FamilyParameters.make(
@@ -181,6 +183,7 @@ class GridWorldFamilyEnv(DLCMDPEnv):
             inactive_reward=inactive_reward,
             step_reward=step_reward,
             show_posterior=show_posterior,
+            context_matters=context_matters,
         )
         super().__init__(GridWorldFamilySimulator(1, parameters), render_mode)
 

@@ -64,6 +64,8 @@ def evidence_of(
     cells = np.rint(observed[:, 1:] * (p.size - 1))
     on_first = (cells[..., 0:2] == cells[..., 2:4]).all(-1)
     on_second = (cells[..., 0:2] == cells[..., 4:6]).all(-1)
+    if p.active_reward == p.inactive_reward:  # nothing tells m
+        return np.full(received.shape, np.nan)
     paid = abs(received - p.active_reward) < abs(received - p.inactive_reward)
     return np.where(on_second, paid, np.where(on_first, ~paid, np.nan))
 

@@ -54,6 +54,7 @@ class GridWorldParameters:
         inactive_reward: float = 0.0,
         step_reward: float = -0.1,
         show_posterior: bool = False,
+        context_matters: bool = True,
     ) -> GridWorldParameters:
         """Check the arguments of `GridWorldEnv` and return them in one hashable form.
 
@@ -63,7 +64,7 @@ class GridWorldParameters:
         check_number("GridWorld", "size", size, low=2, integer=True)
         check_number("GridWorld", "horizon", horizon, low=1, integer=True)
         check_number("GridWorld", "p_switch", p_switch, low=0.0, high=1.0)
-        rewards = _rewards(active_reward, inactive_reward, step_reward)
+        rewards = _rewards(active_reward, inactive_reward, step_reward, context_matters)
         matrix = _probabilities("transition", transition, (2, 2))
         process = Bernoulli(float(p_switch)) if session is None else session_process(session)
         if show_posterior and process.schedule(1) is None:
@@ -109,13 +110,15 @@ def next_cells(size: int, stay: bool = True) -> NDArray[np.int64]:
     return xy[..., 1] * size + xy[..., 0]
 
 
-def _rewards(active: float, inactive: float, step: float) -> tuple[float, float, float]:
+def _rewards(
+    active: float, inactive: float, step: float, context_matters: bool
+) -> tuple[float, float, float]:
     for name, value in (("active", active), ("inactive", inactive), ("step", step)):
         check_number("GridWorld", f"{name}_reward", value)
-    if active == inactive:
+    if active == inactive and context_matters:
         raise ValueError(
             f"GridWorld: active_reward and inactive_reward are both {active}, so the context would "
-            "mean nothing; give them different values."
+            "mean nothing; give them different values, or set context_matters to False."
         )
     return float(active), float(inactive), float(step)
 

@@ -1,47 +1,55 @@
-"""``rllib evaluate``: greedy return of a checkpoint on held-out tasks."""
+"""``rllib evaluate``: a checkpoint on held-out tasks, its return and what its belief is worth."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from rllib_metarl.cli.evaluate_table import progress, show
 from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.cli.session import quiet, ray_session
 from rllib_metarl.cli.source import read_json
 from rllib_metarl.errors import UserError
 
+DEFAULT_FILE = "evaluation.json"
 
-def evaluate(
-    checkpoint: Path,
-    episodes: int,
-    seed: int | None,
-    env_config: str | None,
-    json: Path | None,
-    plugins: tuple[str, ...],
-) -> int:
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    checkpoint: Path
+    episodes: int = 512
+    seed: int | None = None
+    env_config: str | None = None
+    quick: bool = False
+    variants: str | None = None
+    json: Path | None = None
+    plugins: tuple[str, ...] = ()
+
+
+def evaluate(request: Request) -> int:
     """Evaluate a checkpoint, print a table and write it as JSON; returns the exit code."""
-    path = find_checkpoint(checkpoint)
-    check_writable(json)
-    changed = read_json("--env-config", env_config).data
+    path = find_checkpoint(request.checkpoint)
+    console = Console(highlight=False)
+    check_writable(request.json)
     with quiet():
-        result = _evaluate(path, episodes, seed, changed, plugins)
-    if json is not None:
-        write_json(json, result)
-    show(result, Console(highlight=False))
+        result = _evaluate(path, request, console)
+    show(result, console)
+    file = request.json
+    if file is None and not request.quick:
+        file = path.parent / DEFAULT_FILE  # where `rllib report` looks
+    if file is not None:
+        write_json(file, result)
+        console.print(f"all of it: {file}", markup=False, soft_wrap=True)
     return 0
 
 
-def _evaluate(
-    path: Path,
-    episodes: int,
-    seed: int | None,
-    env_config: dict[str, Any],
-    plugins: tuple[str, ...],
-) -> dict[str, Any]:
+def _evaluate(path: Path, request: Request, console: Console) -> dict[str, Any]:
     from rllib_metarl.cli.catalogue import register_everything
     from rllib_metarl.cli.plain import evaluate_rllib, is_rllibs_own
     from rllib_metarl.cli.values import import_plugin
@@ -49,17 +57,39 @@ def _evaluate(
 
     sys.path.append(str(Path.cwd()))
     register_everything()
-    for plugin in plugins:
+    for plugin in request.plugins:
         import_plugin(plugin)
+    env_config = read_json("--env-config", request.env_config).data
+    variants = None if request.variants is None else _variants(request.variants)
     if not is_rllibs_own(path):
-        return evaluate_checkpoint(path, episodes, seed, env_config)
-    if env_config:
+        with progress(console) as tell:
+            return evaluate_checkpoint(
+                path,
+                request.episodes,
+                request.seed,
+                env_config,
+                quick=request.quick,
+                variants=variants,
+                progress=tell,
+            )
+    if env_config or variants:
         raise UserError(
-            "--env-config is for this project's algorithms; for one of RLlib's own, train and "
-            "evaluate it on an env registered with those arguments."
+            "--env-config and --variants are for this project's algorithms; for one of RLlib's "
+            "own, train and evaluate it on an env registered with those arguments."
         )
-    with ray_session(list(plugins)):
-        return evaluate_rllib(path, episodes, seed)
+    with ray_session(list(request.plugins)):
+        return evaluate_rllib(path, request.episodes, request.seed)
+
+
+def _variants(text: str) -> dict[str, dict[str, Any]]:
+    variants = read_json("--variants", text).data
+    for name, arguments in variants.items():
+        if not isinstance(arguments, dict):
+            raise UserError(
+                f"--variants: {name} is {arguments!r}; give env arguments, e.g. "
+                '{"slippery": {"friction": 0.1}}'
+            )
+    return dict(variants)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -83,28 +113,5 @@ def find_checkpoint(path: Path) -> Path:
     return max(whole, key=lambda found: found.stat().st_mtime)
 
 
-def show(result: dict[str, Any], console: Console) -> None:
-    """Print an evaluation as a short table, as plain text where there is no terminal."""
-    rows = [(key, _text(value)) for key, value in result.items() if key != "references"]
-    rows += [
-        (f"reference {name}", _text(value))
-        for name, value in (result.get("references") or {}).items()
-    ]
-    if not console.is_terminal:
-        for name, value in rows:
-            print(f"{name}: {value}")
-        return
-    table = Table(show_header=False, box=None)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
 def _is_checkpoint(path: Path) -> bool:
     return (path / "rllib_checkpoint.json").is_file()
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.3f}" if isinstance(value, float) else str(value)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from rllib_metarl.cli.names import suggestion
 from rllib_metarl.cli.output import check_writable, write_json
@@ -20,7 +18,8 @@ from rllib_metarl.cli.session import quiet, ray_session
 from rllib_metarl.cli.source import read_json
 from rllib_metarl.errors import UserError
 
-_LINE_EVERY_S = 5.0
+FAILED, INTERRUPTED = 1, 130
+_PLAIN_WIDTH = 100  # of the table where there is no terminal that could say its own
 
 
 @dataclass(frozen=True)
@@ -41,30 +40,74 @@ class Request:
 def ladder(request: Request) -> int:
     """Climb, print the table and write it as JSON; returns the exit code."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
     check_writable(request.json)
-    outcomes: dict[str, Any] = {}
-    offer = references = None
-    stopped = False
     with quiet():
         plan = _plan(request)
-        offer, references = _look(plan)
-        try:
-            with ray_session(list(request.plugins)):
-                for rung, outcome in _climb(plan, offer, request.keep_going, console):
-                    outcomes[rung] = outcome
-        except KeyboardInterrupt:
-            stopped = True
-    report = summary(plan, offer, references, outcomes)
-    show(report, console)
-    if request.json is not None:
-        write_json(request.json, report)
-    if stopped:
+        found = _look(plan)
+        return _climb_and_tell(request, plan, *found, console)
+
+
+def _climb_and_tell(
+    request: Request, plan: Any, offer: Any, references: Any, console: Console
+) -> int:
+    """What was climbed is told however the climb ends."""
+    from rllib_metarl.cli.ladder_table import show, summary
+
+    outcomes: dict[str, Any] = {}
+    code = 0
+    try:
+        with ray_session(list(request.plugins)):
+            code = _climb(request, plan, offer, console, outcomes)
+    except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
-    return 130 if stopped else 0
+        code = INTERRUPTED
+    finally:
+        if outcomes:
+            report = summary(request.env, plan, offer, references, _completed(outcomes))
+            show(report, console)
+            if request.json is not None:
+                write_json(request.json, report)
+    return code
+
+
+def _climb(
+    request: Request, plan: Any, offer: Any, console: Console, outcomes: dict[str, Any]
+) -> int:
+    """Rung by rung into `outcomes`, as far as it makes sense; returns the exit code."""
+    from rllib_metarl.cli.ladder_table import progress, say
+    from rllib_metarl.evaluation.ladder import LABELS, left_out, must_stop
+    from rllib_metarl.evaluation.rungs import climb
+
+    code = 0
+    for rung, label in LABELS.items():
+        if not request.keep_going and must_stop(outcomes):
+            outcomes[rung] = left_out("not climbed: see the oracle; --keep-going climbs on")
+            continue
+        try:
+            with progress(label, plan.steps, console) as tell:
+                outcomes[rung] = climb(rung, offer, plan, tell)
+        except UserError:
+            raise
+        except Exception as error:
+            # The env may raise anything, and the other rungs may not meet with it.
+            outcomes[rung] = left_out(f"failed: {_cause(error)}")
+            code = FAILED
+        say(label, outcomes[rung], console)
+    return code
+
+
+def _completed(outcomes: dict[str, Any]) -> dict[str, Any]:
+    """With the rungs that were not reached."""
+    from rllib_metarl.evaluation.ladder import LABELS, left_out
+
+    return {rung: outcomes.get(rung) or left_out("not climbed: stopped before") for rung in LABELS}
 
 
 def _plan(request: Request) -> Any:
     from rllib_metarl.cli.catalogue import check_environment, register_everything
+    from rllib_metarl.cli.checks import check_env_config
     from rllib_metarl.cli.values import import_plugin
     from rllib_metarl.evaluation.rungs import Plan
 
@@ -73,150 +116,67 @@ def _plan(request: Request) -> Any:
     for plugin in request.plugins:
         import_plugin(plugin)
     check_environment(request.env)
-    settings = read_json("--config", request.config).data
-    _check_settings(settings)
+    settings = _settings(read_json("--config", request.config).data)
     env_config = read_json("--env-config", request.env_config).data
+    check_env_config(request.env, env_config, lambda _, text: UserError(f"--env-config: {text}"))
     return Plan(request.env, env_config, request.steps, request.episodes, request.seed, settings)
 
 
-def _check_settings(settings: dict[str, Any]) -> None:
-    from rllib_metarl.evaluation.rungs import ALGORITHM_OF, empty_config, has_setting
+def _settings(written: dict[str, Any]) -> dict[str, Any]:
+    """Settings as the first rung that has them wants them.
 
-    configs = [empty_config(rung) for rung in ALGORITHM_OF]
-    for name in settings:
-        if not any(has_setting(config, name) for config in configs):
-            known = {key for config in configs for key in vars(config) if key[0] != "_"}
-            raise UserError(f"--config: no rung has a setting '{name}'{suggestion(name, known)}")
+    Raises:
+        UserError: no rung has one of them, or it is of the wrong type.
+    """
+    from rllib_metarl.algorithms import ALGORITHMS
+    from rllib_metarl.cli.checks import ConfigChecker, is_grid
+    from rllib_metarl.evaluation.rungs import ALGORITHM_OF
+
+    checkers = {name: ConfigChecker(ALGORITHMS[name].algorithm()) for name in ALGORITHM_OF.values()}
+    checked: dict[str, Any] = {}
+    for key, value in written.items():
+        having = [name for name, checker in checkers.items() if key in checker.names()]
+        if not having:
+            known = {name for checker in checkers.values() for name in checker.names()}
+            raise UserError(f"--config: no rung has a setting '{key}'{suggestion(key, known)}")
+        if is_grid(value):
+            raise UserError(f"--config: '{key}': a ladder has one value for all, no grid_search")
+        checked |= checkers[having[0]].check({key: value}, having[0], _config_error)
+    return checked
+
+
+def _config_error(path: Any, message: str) -> UserError:
+    return UserError(f"--config: {message}")
 
 
 def _look(plan: Any) -> tuple[Any, dict[str, float] | None]:
-    """What the env offers, and its exact references."""
-    from rllib_metarl.evaluation.rungs import probe
-    from rllib_metarl.sampling.held_out import HeldOut
+    """What the env offers, and its exact references; the settings are held against it."""
+    from rllib_metarl.evaluation.rungs import check, probe, references
 
-    try:
+    with _told(f"env {plan.env} cannot be made or acted in"):
         offer = probe(plan)
-        held_out = HeldOut(plan.env, plan.env_config, 1, plan.seed)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"env {plan.env} cannot be made: {error}") from None
-    try:
-        return offer, held_out.references()
-    finally:
-        held_out.close()
-
-
-def _climb(plan: Any, offer: Any, keep_going: bool, console: Console) -> Iterator[tuple[str, Any]]:
-    """Rung by rung, as far as it makes sense."""
-    from rllib_metarl.evaluation.ladder import LABELS, left_out, must_stop
-    from rllib_metarl.evaluation.rungs import climb
-
-    outcomes: dict[str, Any] = {}
-    for rung, label in LABELS.items():
-        if not keep_going and must_stop(outcomes):
-            outcomes[rung] = left_out("not climbed: see the oracle; --keep-going climbs on")
-        else:
-            with _progress(label, plan.steps, console) as progress:
-                outcomes[rung] = climb(rung, offer, plan, progress)
-            console.print(_line(label, outcomes[rung]))
-        yield rung, outcomes[rung]
+        known = references(plan)
+    with _told("--config"):
+        check(offer, plan)
+    return offer, known
 
 
 @contextmanager
-def _progress(label: str, steps: int, console: Console) -> Iterator[Callable[[int, float], None]]:
-    """A bar on a terminal; elsewhere a line now and then."""
-    if not console.is_terminal:
-        yield _lines(label, steps)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:3.0f}% {task.fields[text]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task(f"{label:16}", total=steps, text="starting")
-
-        def draw(done: int, returns: float) -> None:
-            text = f"{done:,} env steps, training return {returns:.2f}"
-            progress.update(bar, completed=done, text=text)
-
-        yield draw
+def _told(what: str) -> Iterator[None]:
+    """Whatever is raised inside, by code that may be the user's, as one message."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what}: {_cause(error)}") from None
 
 
-def _lines(label: str, steps: int) -> Callable[[int, float], None]:
-    last = time.monotonic()
-
-    def tell(done: int, returns: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _LINE_EVERY_S:
-            last = time.monotonic()
-            share = min(done / steps, 1.0)
-            print(f"{label} {share:4.0%} {done:,} env steps, training return {returns:.2f}")
-
-    return tell
-
-
-def _line(label: str, outcome: Any) -> str:
-    if outcome.absent:
-        return f"{label}: {outcome.absent}"
-    return f"{label}: {outcome.mean:.2f} ± {outcome.error:.2f} ({outcome.seconds:.0f} s)"
-
-
-def summary(
-    plan: Any, offer: Any, references: dict[str, float] | None, outcomes: dict[str, Any]
-) -> dict[str, Any]:
-    """All that was found out, as JSON holds it."""
-    from rllib_metarl.evaluation.ladder import verdicts
-    from rllib_metarl.sampling.held_out import normalised_score
-
-    says = verdicts(outcomes, references)
-    rungs = {
-        rung: {
-            "return_mean": None if outcome.absent else outcome.mean,
-            "standard_error": None if outcome.absent else outcome.error,
-            "normalised_score": (
-                None if outcome.absent else normalised_score(outcome.mean, references)
-            ),
-            "env_steps": outcome.env_steps,
-            "seconds": round(outcome.seconds, 1),
-            "says": says[rung],
-        }
-        for rung, outcome in outcomes.items()
-    }
-    return {
-        "env": plan.env,
-        "env_config": plan.env_config,
-        "horizon": offer.horizon,
-        "episodes": plan.episodes,
-        "seed": plan.seed,
-        "random_return": offer.random_return,
-        "references": references,
-        "rungs": rungs,
-    }
-
-
-def show(report: dict[str, Any], console: Console) -> None:
-    """The table; each rung with what it says."""
-    from rllib_metarl.evaluation.ladder import LABELS
-
-    scored = any(row["normalised_score"] is not None for row in report["rungs"].values())
-    table = Table(title=f"{report['env']}, {report['episodes']} held-out meta-episodes")
-    for name in ("rung", "return", *(["score"] if scored else []), "s", "what it says"):
-        table.add_column(name, justify="left" if name in ("rung", "what it says") else "right")
-    random = f"{report['random_return']:.2f}"
-    table.add_row("random actions", random, *([""] if scored else []), "", "where one starts from")
-    for rung, row in report["rungs"].items():
-        cells = [LABELS[rung], _cell(row)]
-        if scored:
-            score = row["normalised_score"]
-            cells.append("" if score is None else f"{score:.2f}")
-        table.add_row(*cells, f"{row['seconds']:.0f}" if row["env_steps"] else "", row["says"])
-    console.print(table)
-    exact = ", ".join(f"{k} {v:.2f}" for k, v in (report["references"] or {}).items())
-    if exact:
-        console.print(f"exact: {exact}")
-
-
-def _cell(row: dict[str, Any]) -> str:
-    if row["return_mean"] is None:
-        return ""
-    return f"{row['return_mean']:.2f} ± {row['standard_error']:.2f}"
+def _cause(error: Exception) -> str:
+    """An exception in one line, with the place in code that is not a library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    package = str(Path(__file__).resolve().parents[1])
+    others = [f for f in frames if "site-packages" not in f.filename and package not in f.filename]
+    place = f" ({Path(others[-1].filename).name}:{others[-1].lineno})" if others else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"

@@ -146,13 +146,28 @@ def evaluate(
         str | None,
         typer.Option("--env-config", help="JSON: env arguments; they overrule the run's."),
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only the greedy policy's return; seconds less.")
+    ] = False,
+    variants: Annotated[
+        str | None,
+        typer.Option(
+            "--variants", help="JSON: name -> env arguments of worlds unlike those of training."
+        ),
+    ] = None,
     plugin: Plugins = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write all of it here.  [default: evaluation.json by the run]"),
+    ] = None,
 ) -> None:
-    """Evaluate a checkpoint: greedy policy, held-out tasks."""
+    """Evaluate a checkpoint on held-out tasks: its return, and what its belief is worth."""
+    from rllib_metarl.cli.evaluate import Request
     from rllib_metarl.cli.evaluate import evaluate as run
 
-    raise typer.Exit(run(checkpoint, episodes, seed, env_config, json, tuple(plugin or ())))
+    plugins = tuple(plugin or ())
+    request = Request(checkpoint, episodes, seed, env_config, quick, variants, json, plugins)
+    raise typer.Exit(run(request))
 
 
 @app.command()
@@ -184,6 +199,26 @@ def ladder(
     plugins = tuple(plugin or ())
     request = Request(env, env_config, config, steps, episodes, seed, keep_going, plugins, json)
     raise typer.Exit(climb(request))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Directories of runs.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
+    figures: Annotated[
+        Path | None, typer.Option("--figures", help="Figures go here: PNG, SVG and PDF.")
+    ] = None,
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option("--evaluation", help="JSON of `rllib evaluate`; may be given several times."),
+    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Show runs on one HTML page: curves, calibration, tables, meta-episodes step by step."""
+    from rllib_metarl.cli.report import report as run
+
+    raise typer.Exit(run(runs, out, figures, evaluation or (), title, plugin or ()))
 
 
 @app.command("list")

@@ -81,7 +81,9 @@ def must_stop(outcomes: dict[str, Outcome]) -> bool:
 def verdicts(
     outcomes: dict[str, Outcome], references: dict[str, float] | None = None
 ) -> dict[str, str]:
-    """What each rung says, a sentence for each.
+    """What each rung says, a sentence or two for each.
+
+    The uncertainty is that over held-out tasks: one training is one draw, which it does not hold.
 
     Args:
         outcomes: rung -> outcome, of `LABELS`' keys, as far as one has come.
@@ -104,24 +106,28 @@ def _blind(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
     best = references.get("blind")
     if best is None:
         return "what one behaviour for all tasks earns; the others must beat it"
+    if _exceeds(outcomes["blind"], best):
+        return (
+            f"above the best blind policy's {best:.2f}, which nobody can be: the env leaks the "
+            "context into the observation, or its reference is wrong"
+        )
     if _short_of(outcomes["blind"], best, references):
         return (
             f"the best blind policy earns {best:.2f}: PPO has not found it yet. More --steps, or "
             "other PPO settings, before anything else"
         )
-    return f"as good as a blind policy gets ({best:.2f}); the others must beat it"
+    return f"about as good as a blind policy gets ({best:.2f}); the others must beat it"
 
 
 def _oracle(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
     if not _both(outcomes, "oracle", "blind"):
         return "what who is told the context earns"
     if must_stop(outcomes):
-        return (
-            "the oracle does not beat blind: the context does not matter to the return, or PPO's "
-            "settings are wrong, or --steps are too few. Stop here"
-        )
+        return f"the oracle does not beat blind: {_why_no_use(references)}. Stop here"
     worth, _ = difference(outcomes["oracle"], outcomes["blind"])
     best = references.get("oracle")
+    if best is not None and _exceeds(outcomes["oracle"], best):
+        return f"above the best oracle's {best:.2f}, which nobody can be: the reference is wrong"
     if best is not None and _short_of(outcomes["oracle"], best, references):
         return (
             f"knowing the context is worth {worth:.2f}, and {best:.2f} could be earned with it: "
@@ -130,23 +136,42 @@ def _oracle(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
     return f"knowing the context is worth {worth:.2f}: that is what there is to gain"
 
 
+def _why_no_use(references: dict[str, float]) -> str:
+    """What it can mean that knowing the context earns nothing."""
+    if references.get("oracle", 0.0) - references.get("blind", 0.0) > 1e-6:
+        return (
+            f"it could earn {references['oracle']:.2f}, so PPO's settings are wrong or --steps too "
+            "few"
+        )
+    return "the context does not matter to the return, or PPO's settings are wrong"
+
+
 def _rl2(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
     return _too_good(outcomes, "rl2", references) or _of_the_way(
         outcomes,
         "rl2",
-        "memory alone finds out nothing yet. The belief below has a better teacher; if that fails "
-        "as well, either --steps are too few or the evidence does not tell the context",
+        "no better than blind: memory alone finds nothing out yet. If VariBAD does not either, "
+        "--steps are too few, or what is seen does not tell the context",
     )
 
 
 def _varibad(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
-    way = _of_the_way(
-        outcomes,
-        "varibad",
-        "the belief is of no use to the policy. See whether vae_reward_loss falls: if it does not, "
-        "decode what the context changes (decode_state, reward_decoder_inputs), else more --steps",
+    return _too_good(outcomes, "varibad", references) or _of_the_way(
+        outcomes, "varibad", f"no better than blind: {_why_no_belief(outcomes)}"
     )
-    return _too_good(outcomes, "varibad", references) or way
+
+
+def _why_no_belief(outcomes: dict[str, Outcome]) -> str:
+    """What it can mean that a belief is of no use, given what memory was worth."""
+    decode = (
+        "Decode what the context changes (reward_decoder_inputs, decode_state) and see in `rllib "
+        "train` whether vae/reward_loss falls"
+    )
+    if not _both(outcomes, "rl2", "blind"):
+        return f"the belief is of no use to the policy yet. {decode}; else more --steps"
+    if above(outcomes["rl2"], outcomes["blind"]):
+        return f"RL² shows that the context can be told, so the belief misses it. {decode}"
+    return f"neither memory nor belief is of use yet: more --steps. {decode}"
 
 
 def _dynamite(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
@@ -160,7 +185,7 @@ def _dynamite(outcomes: dict[str, Outcome], references: dict[str, float]) -> str
     if gap < -Z * error:
         return (
             f"{way}; worse than VariBAD by {-gap:.2f}: are info['session'] and info['switched'] "
-            "those of the coming transition?"
+            "those of the coming transition? If so, more --steps"
         )
     return f"{way}; no different from VariBAD: sessions are long, or --steps too few to tell"
 
@@ -173,7 +198,7 @@ def _of_the_way(outcomes: dict[str, Outcome], rung: str, nothing: str) -> str:
         return nothing
     gain, _ = difference(outcomes[rung], outcomes["blind"])
     if not _both(outcomes, "oracle", "blind") or must_stop(outcomes):
-        return f"{gain:.2f} above blind: the context can be inferred, and is"
+        return f"{gain:.2f} above blind: to remember what was seen pays"
     worth, _ = difference(outcomes["oracle"], outcomes["blind"])
     return f"{gain / worth:.0%} of the way from blind to oracle"
 
@@ -181,17 +206,23 @@ def _of_the_way(outcomes: dict[str, Outcome], rung: str, nothing: str) -> str:
 def _too_good(outcomes: dict[str, Outcome], rung: str, references: dict[str, float]) -> str:
     """What to say of one who earns more than it can; empty if it does not."""
     outcome, best = outcomes[rung], references.get("bayes")
-    if best is not None and outcome.mean - best > 3 * outcome.error:
+    if best is not None and _exceeds(outcome, best):
         return (
             f"above the Bayes-optimal {best:.2f}, which nobody can be: the env leaks the context "
             "into the observation, or its reference is wrong"
         )
     if _both(outcomes, rung, "oracle") and above(outcome, outcomes["oracle"]):
+        gain, _ = difference(outcome, outcomes["oracle"])
         return (
-            "better than the oracle: info['context'] is not all that matters, or the oracle's PPO "
-            "needs more --steps"
+            f"{gain:.2f} better than the oracle, which knows more: the oracle's PPO is not done "
+            "(more --steps), or info['context'] is not all that matters"
         )
     return ""
+
+
+def _exceeds(outcome: Outcome, best: float) -> bool:
+    """Beyond what chance makes of an exact value; an accusation, so by more than `Z`."""
+    return outcome.mean - best > 3 * outcome.error + 1e-9 * (1.0 + abs(best))
 
 
 def _short_of(outcome: Outcome, best: float, references: dict[str, float]) -> bool:

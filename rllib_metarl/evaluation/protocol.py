@@ -1,16 +1,33 @@
-"""Zero-shot evaluation: greedy return on held-out tasks, beside the env's exact references."""
+"""Zero-shot evaluation of a checkpoint on held-out tasks: its return, and what its belief is worth.
+
+`docs/evaluation.md` defines every number.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.measures import MEASURES
 
 MODULE_PATH = Path("learner_group", "learner", "rl_module", "default_policy")
+MOST_SCORED = 1024
+"""Meta-episodes that the belief is judged on at most; the return is a mean over all."""
+MOST_SET_ASIDE_STEPS = 250_000
+SET_ASIDE = 2**32
+"""Added to the seed of held-out tasks: other tasks, for what has to be fitted."""
+STAGES = 6
+"""How many stages of an evaluation that do not play are told of."""
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and with the share of the work that is done."""
 
 
 def evaluate_checkpoint(
@@ -18,19 +35,29 @@ def evaluate_checkpoint(
     episodes: int = 512,
     seed: int | None = None,
     env_config: dict[str, Any] | None = None,
+    *,
+    quick: bool = False,
+    variants: dict[str, dict[str, Any]] | None = None,
+    progress: Progress = lambda stage, share: None,
 ) -> dict[str, Any]:
-    """Plays a checkpoint's policy greedily on held-out tasks.
+    """Plays a checkpoint's policy on held-out tasks and says how well it did, and what it believed.
 
     Args:
         checkpoint: a checkpoint folder of one of this project's algorithms.
         episodes: held-out meta-episodes.
         seed: chooses the held-out tasks; the run's own `held_out_seed` where None.
         env_config: arguments of the env that overrule those it was trained with.
+        quick: play greedily and measure the return, nothing else.
+        variants: name -> env arguments of worlds that the agent was not trained on; where None,
+            those that are known for the env (see `variants`).
+        progress: is told how far it is.
 
     Returns:
         ``run``, ``env``, ``return_mean``, ``return_std`` (over meta-episodes), ``normalised_score``
         and ``references`` (None where the env has none), ``episodes``, ``env_steps``, the env's
-        own measures (see `measures`), ``env_config``, ``held_out_seed``, ``checkpoint``.
+        own measures (see `measures`), ``env_config``, ``held_out_seed``, ``checkpoint``; and,
+        unless quick, ``protocol``, ``belief``, ``calibration``, ``uncertainty``, ``termination``,
+        ``absent`` and ``meta_episodes`` (see `assessment.assess`). Plain numbers, None for nan.
 
     Raises:
         UserError: if there is no such checkpoint, it is of another algorithm or version, or its env
@@ -43,14 +70,19 @@ def evaluate_checkpoint(
     module = load_module(checkpoint)
     seed = config.get("held_out_seed", 0) if seed is None else seed
     config["env_config"] = dict(config.get("env_config") or {}) | (env_config or {})
+    work = _Work(progress, checkpoint, config, module, seed)
+    if not quick:
+        variants = _variants(config) if variants is None else variants
+        work.expect(episodes, len(variants), _fitted_on(episodes))
     held_out = _held_out(checkpoint, config, episodes, seed)
     try:
-        played = held_out.play(module)
+        played = work.play(held_out, "held-out tasks")
         result = held_out.summary(played)
     finally:
         held_out.close()
     measure = MEASURES.get(str(config["env"]).rpartition(":")[2])
-    return {
+    full = {} if quick else _assess(work, played, result, variants or {})
+    whole = {
         "run": name,
         "env": config["env"],
         "env_config": config["env_config"],
@@ -58,7 +90,147 @@ def evaluate_checkpoint(
         **(measure(played) if measure else {}),
         "held_out_seed": seed,
         "checkpoint": str(checkpoint),
+        **full,
     }
+    told: dict[str, Any] = plain(whole)
+    return told
+
+
+class _Work:
+    """The plays of one evaluation, and how much of them is done."""
+
+    def __init__(
+        self, progress: Progress, checkpoint: Path, config: dict[str, Any], module: Any, seed: int
+    ) -> None:
+        self.progress, self.checkpoint, self.config = progress, checkpoint, config
+        self.module, self.seed = module, seed
+        self.total, self.done, self.stage = 1, 0, 1
+
+    def expect(self, episodes: int, variants: int, set_aside: int) -> None:
+        """All work there will be, in meta-episodes; a stage without play counts as one play."""
+        scored = min(episodes, MOST_SCORED)
+        self.stage = scored
+        self.total = 2 * episodes + set_aside + (variants + STAGES) * scored
+
+    def play(self, held_out: Any, what: str, *, explore: bool = False) -> list[Any]:
+        """Plays and tells of it."""
+
+        def tell(played: int) -> None:
+            self.progress(f"playing: {what}", min((self.done + played) / self.total, 1.0))
+
+        tell(0)
+        played: list[Any] = held_out.play(self.module, explore=explore, progress=tell)
+        self.done += len(played)
+        return played
+
+    def play_anew(
+        self, what: str, episodes: int, *, seed: int = 0, explore: bool = False, **env_config: Any
+    ) -> list[Any]:
+        """Plays tasks of other seeds, or of a world with other arguments."""
+        config = dict(self.config)
+        config["env_config"] = self.config["env_config"] | env_config
+        held_out = _held_out(self.checkpoint, config, episodes, self.seed + seed)
+        try:
+            return self.play(held_out, what, explore=explore)
+        finally:
+            held_out.close()
+
+    def tell(self, stage: str) -> None:
+        """Tells of a stage that does not play."""
+        self.progress(stage, min(self.done / self.total, 1.0))
+        self.done += self.stage
+
+
+def _assess(
+    work: _Work,
+    played: list[Any],
+    result: dict[str, Any],
+    variants: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    from rllib_metarl.evaluation.assessment import Plays, assess
+    from rllib_metarl.evaluation.recording import record
+
+    module, config = work.module, work.config
+    latents, count = getattr(module, "latents", None), min(len(played), MOST_SCORED)
+    steps = max(map(len, played))
+    aside = min(_fitted_on(len(played)), max(MOST_SET_ASIDE_STEPS // steps, 64))
+    plays = Plays(
+        record(played[:count], latents),
+        record(work.play_anew("tasks set aside", aside, seed=SET_ASIDE), latents),
+        record(work.play_anew("stochastic policy", len(played), explore=True), latents),
+        {
+            name: record(work.play_anew(name, count, **arguments), latents)
+            for name, arguments in variants.items()
+        },
+    )
+    agent = agent_of(module, _settings(work.checkpoint, config))
+    full = assess(plays, agent, config["env"], config["env_config"], work.tell)
+    references = result["references"] or {}
+    best = references.get("bayes")
+    if best is None:
+        full["absent"]["protocol.regret_to_bayes"] = "the env knows no Bayes-optimal return"
+    full["protocol"]["regret_to_bayes"] = None if best is None else best - result["return_mean"]
+    full["protocol"]["return_standard_error"] = (
+        result["return_std"] / max(len(played) - 1, 1) ** 0.5
+    )
+    for row in full["protocol"]["return_by_variant"]:
+        row["env_config"] = variants[row["variant"]]
+    return full
+
+
+def agent_of(module: Any, settings: Any) -> Any:
+    """What the assessment has to know of a belief agent, an `assessment.Agent`.
+
+    Args:
+        module: its RLModule; what only the learner has may be missing.
+        settings: its algorithm's config.
+    """
+    from rllib_metarl.evaluation.assessment import Agent
+    from rllib_metarl.evaluation.claims import claims_of, without_termination
+
+    why = None
+    if module.belief_size == 0:
+        why = "the agent has no belief: it acts on the present observation alone"
+    elif module.needs_privileged == "context":
+        why = "the agent is given the context, so that there is nothing to believe"
+    return Agent(
+        claims=lambda recording: claims_of(module, settings, recording),
+        threshold=settings.termination_threshold,
+        no_termination=without_termination(settings),
+        no_belief=why,
+        no_variants=_given(module),
+    )
+
+
+def _given(module: Any) -> str | None:
+    """Why an agent that is given a label cannot be judged in a world unlike that of training."""
+    if not module.needs_privileged:
+        return None
+    return f"the agent is given the {module.needs_privileged} by an env that knows what it is"
+
+
+def _fitted_on(episodes: int) -> int:
+    """Tasks that are set aside for what has to be fitted: twice as many as are scored."""
+    return 2 * min(episodes, MOST_SCORED)
+
+
+def _variants(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    from rllib_metarl.evaluation.variants import variants_of
+
+    return variants_of(config["env"], config["env_config"])
+
+
+def plain(value: Any) -> Any:
+    """Numbers, strings, lists and dicts only; None in place of nan and infinity."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def read_checkpoint(checkpoint: Path) -> tuple[str, dict[str, Any]]:
@@ -104,7 +276,7 @@ def load_module(checkpoint: Path) -> Any:
     path = checkpoint / MODULE_PATH
     try:
         module = RLModule.from_checkpoint(str(path.resolve()))
-    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{path}: the policy cannot be restored ({error}). The checkpoint is incomplete or of "
             "another version; use an older one."
@@ -137,14 +309,19 @@ def _stored(checkpoint: Path) -> tuple[Any, Any]:
     return stored["class"], stored["ctor_args_and_kwargs"][0][0]
 
 
+def _settings(checkpoint: Path, config: dict[str, Any]) -> Any:
+    """The algorithm's config object."""
+    algorithm, _ = _stored(checkpoint)
+    return algorithm.get_default_config().update_from_dict(config)
+
+
 def _held_out(checkpoint: Path, config: dict[str, Any], episodes: int, seed: int) -> Any:
     import gymnasium as gym
 
     from rllib_metarl.sampling.held_out import HeldOut
     from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
-    algorithm, _ = _stored(checkpoint)
-    settings = algorithm.get_default_config().update_from_dict(config)
+    settings = _settings(checkpoint, config)
     try:
         if settings.acts_through_connectors():
             held_out = StepwiseHeldOut(settings, episodes, seed)

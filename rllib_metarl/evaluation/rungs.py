@@ -9,13 +9,18 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.envs import Stream
+from rllib_metarl.algorithms.belief.module import action_size, observation_size
+from rllib_metarl.envs import BatchedEnvs, Stream
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.ladder import Outcome, left_out
 from rllib_metarl.sampling.envs import build_vector
 from rllib_metarl.sampling.held_out import HeldOut
+
+Array = NDArray[Any]
+Labels = dict[str, Any]
 
 ALGORITHM_OF = {
     "blind": "BlindPPO",
@@ -25,8 +30,13 @@ ALGORITHM_OF = {
     "dynamite": "DynaMITE",
 }
 PROBE_ENVS = 16
-PROBE_STEPS = 5_000
-BATCH_STEPS = 3_840
+PROBE_EPISODES = 64
+PROBE_STEPS = 20_000  # of all sub-envs; one meta-episode of each is waited for
+PROBE_PATIENCE = 5_000  # steps of a sub-env without a time limit in which an end has to come
+BATCH_STEPS = (1_920, 7_680)
+MINIBATCH_STEPS = 480  # fewer are too noisy for these learning rates
+MAX_ENVS = 128
+VAE_UPDATES = 1_000  # in the whole run: a belief needs as many however soon it is wanted
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Offer:
     horizon: env steps of the longest meta-episode. context_size: width of info["context"], 0 where
     there is none. labels: names of the labels. continuous: whether actions are vectors.
     reward_scale: how far single rewards differ, their standard deviation where they do.
-    random_return: mean return.
+    random: the meta-episodes that were acted at random.
     """
 
     horizon: int
@@ -44,7 +54,7 @@ class Offer:
     labels: frozenset[str]
     continuous: bool
     reward_scale: float
-    random_return: float
+    random: Outcome
 
 
 @dataclass(frozen=True)
@@ -63,48 +73,79 @@ def probe(plan: Plan) -> Offer:
     """Acts at random until meta-episodes have ended.
 
     Raises:
-        UserError: if none ends within `PROBE_STEPS` steps.
+        UserError: if none ends, or the env's spaces are none that an agent here can have.
     """
     env = build_vector(plan.env, PROBE_ENVS, plan.env_config, Stream(plan.seed, evaluation=True))
     try:
-        return _probe(env, plan.env)
+        observation_size(env.single_observation_space)
+        action_size(env.single_action_space)
+        limit = _time_limit(env)
+        return _offer(env, limit, *_act_at_random(env, limit, plan.env))
     finally:
         env.close()
 
 
-def _probe(env: gym.vector.VectorEnv, name: Any) -> Offer:
-    _, infos = env.reset()
-    labels = {key for key in ("context", "session", "switched") if key in infos}
+def _act_at_random(env: gym.vector.VectorEnv, limit: int, name: Any) -> tuple[Array, Array, Labels]:
+    """Rewards and ends `[T, N]` of random actions, and the labels of the last step."""
+    env.reset()
     env.action_space.seed(0)
     rewards, ends = [], []
-    while len(rewards) < PROBE_STEPS and not (ends and np.any(ends, axis=0).all()):
-        _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+    ended = np.zeros(env.num_envs, np.int64)
+    while True:
+        _, reward, terminated, truncated, infos = env.step(env.action_space.sample())
         rewards.append(reward)
         ends.append(terminated | truncated)
-    ended = np.array(ends)
-    if not ended.any():
-        raise UserError(
-            f"env {name}: no meta-episode ended within {PROBE_STEPS:,} random steps. Give it an "
-            "end: wrap it in gymnasium.wrappers.TimeLimit, or register it with max_episode_steps."
-        )
-    finished = np.flatnonzero(ended.any(axis=0))
-    lengths = ended[:, finished].argmax(axis=0) + 1
-    paid = np.array(rewards)
-    returns = [paid[:length, i].sum() for i, length in zip(finished, lengths, strict=True)]
-    return Offer(
-        horizon=max(int(lengths.max()), _time_limit(name)),
-        context_size=int(np.shape(infos["context"])[1]) if "context" in labels else 0,
-        labels=frozenset(labels),
-        continuous=isinstance(env.single_action_space, gym.spaces.Box),
-        reward_scale=float(max(paid.std(), 0.1 * abs(paid.mean())) or 1.0),
-        random_return=float(np.mean(returns)),
+        ended += ends[-1]
+        acted = len(ends) * env.num_envs
+        if ended.all() and (ended.sum() >= PROBE_EPISODES or acted >= PROBE_STEPS):
+            return np.array(rewards), np.array(ends), infos
+        if len(ends) > max(limit, PROBE_PATIENCE):
+            break
+    if ended.any():
+        return np.array(rewards), np.array(ends), infos
+    raise UserError(
+        f"env {name}: no meta-episode ended within {len(ends):,} random steps. Give it an end: "
+        "wrap it in gymnasium.wrappers.TimeLimit, or register it with max_episode_steps."
     )
 
 
-def _time_limit(name: Any) -> int:
-    """The env's registered time limit, or 0: acting at random may end much earlier."""
-    spec = gym.registry.get(name.partition(":")[2] or name) if isinstance(name, str) else None
-    return (spec.max_episode_steps if spec else None) or 0
+def _offer(
+    env: gym.vector.VectorEnv, limit: int, rewards: Array, ends: Array, infos: Labels
+) -> Offer:
+    labels = frozenset(infos).intersection(("context", "session", "switched"))
+    context = np.shape(infos.get("context", [[]]))[1:]
+    if len(context) != 1:
+        raise UserError(
+            f"info['context'] has the shape {context}: make it a vector, e.g. np.array([m])."
+        )
+    played = [_episodes(rewards[:, i], ends[:, i]) for i in range(env.num_envs)]
+    each = min(filter(None, map(len, played)))  # equally many of all, or short ones count for more
+    scale = float(max(rewards.std(), 0.1 * abs(rewards.mean())))
+    episodes = [episode for of_one in played for episode in of_one[:each]]
+    return Offer(
+        horizon=max(limit, *map(len, episodes)),
+        context_size=context[0],
+        labels=labels,
+        continuous=isinstance(env.single_action_space, gym.spaces.Box),
+        reward_scale=scale if scale > 1e-5 else 1.0,  # nothing paid yet: none is seen
+        random=Outcome(np.array([episode.sum() for episode in episodes])),
+    )
+
+
+def _episodes(rewards: Array, ends: Array) -> list[Array]:
+    """The rewards `[T]` of one sub-env, cut into its finished meta-episodes."""
+    return np.split(rewards, np.flatnonzero(ends) + 1)[:-1]
+
+
+def _time_limit(env: gym.vector.VectorEnv) -> int:
+    """The env's time limit, or 0 where none is seen: acting at random may end much earlier."""
+    single = env.envs[0] if isinstance(env, BatchedEnvs) else None
+    limit = 0
+    while isinstance(single, gym.Wrapper):
+        if isinstance(single, gym.wrappers.TimeLimit):
+            limit = max(limit, single._max_episode_steps)  # its only name
+        single = single.env
+    return limit
 
 
 def absence(rung: str, offer: Offer) -> str:
@@ -118,44 +159,71 @@ def absence(rung: str, offer: Offer) -> str:
 
 
 def settings(rung: str, offer: Offer, plan: Plan) -> dict[str, Any]:
-    """Settings of a small run, scaled to the env's horizon and the steps there are."""
-    envs = int(np.clip(BATCH_STEPS // offer.horizon, 4, 64))
-    batch = envs * offer.horizon
+    """Settings of a small run, scaled to the env's horizon and the steps there are.
+
+    Rates and exploration end well above 0: where they are annealed within a small run, policies
+    settle before the belief is there to be used.
+    """
+    trials = _trials(offer.horizon, plan.steps)
+    batch = trials * offer.horizon
+    recurrent = rung == "rl2"
+    rate = 1e-3 if recurrent or offer.continuous else 2e-3
     entropy = 0.005 if offer.continuous else 0.05
+    sight = float(np.clip(offer.horizon / 3, 20, 100))  # steps that the policy looks ahead
     chosen: dict[str, Any] = {
-        "num_envs_per_env_runner": envs,
-        "rollout_fragment_length": offer.horizon,
+        "num_envs_per_env_runner": min(trials, MAX_ENVS),
         "train_batch_size_per_learner": batch,
-        "minibatch_size": max(batch // 8, min(batch, offer.horizon)),
+        "minibatch_size": min(batch, max(batch // (8 if recurrent else 16), MINIBATCH_STEPS)),
         "num_epochs": 4,
-        "lr": [[0, 1e-3], [plan.steps, 1e-4]],
-        "entropy_coeff": [[0, entropy], [int(0.75 * plan.steps), 0.0]],
+        "gamma": 1 - 1 / sight,
+        "lr": [[0, rate], [plan.steps, rate / 2]],
+        "entropy_coeff": [[0, entropy], [plan.steps, 0.4 * entropy]],
         "vf_loss_coeff": 0.5,
         "evaluate_every_steps": 0,
         "seed": plan.seed,
     }
     if rung == "oracle":
         chosen["context_size"] = offer.context_size
-    if rung == "rl2":
+    if recurrent:
         chosen["recurrent_cell"] = "lstm"
     if rung in ("varibad", "dynamite"):
         chosen |= _belief_settings(offer, plan)
     return chosen | plan.settings
 
 
+def _trials(horizon: int, steps: int) -> int:
+    """Meta-episodes in a batch: large batches, but still some 80 of them."""
+    return max(int(np.clip(steps // 80, *BATCH_STEPS)) // horizon, 4)
+
+
 def _belief_settings(offer: Offer, plan: Plan) -> dict[str, Any]:
     """The ELBO's: rewards and observations are decoded, since either may tell the context."""
+    batch = _trials(offer.horizon, plan.steps) * offer.horizon
     return {
-        "vae_lr": [[0, 2e-3], [plan.steps, 2e-4]],
-        "vae_updates": 6,
+        "vae_lr": [[0, 2e-3], [plan.steps, 1e-3]],
+        "vae_updates": int(np.clip(VAE_UPDATES * batch / plan.steps, 6, 20)),
         "vae_batch_size": 32,
         "vae_max_pairs": 6000,
-        "vae_buffer_size": int(np.clip(400_000 // offer.horizon, 100, 8000)),
+        "vae_buffer_size": int(np.clip(480_000 // offer.horizon, 100, 8000)),
         "vae_reward_scale": 0.5 * offer.reward_scale,
         "reward_decoder_inputs": ["observation", "action", "next_observation"],
         "decode_state": True,
         "kl_weight": 0.05,
     }
+
+
+def check(offer: Offer, plan: Plan) -> None:
+    """Finds out before the climb whether the settings suit every rung.
+
+    Raises:
+        UserError: if they do not.
+    """
+    for rung in ALGORITHM_OF:
+        if not absence(rung, offer):
+            try:
+                _config(rung, offer, plan).validate()
+            except (TypeError, ValueError) as error:
+                raise UserError(f"--config: {ALGORITHM_OF[rung]} refuses it: {error}") from None
 
 
 def climb(rung: str, offer: Offer, plan: Plan, progress: Callable[[int, float], None]) -> Outcome:
@@ -172,19 +240,33 @@ def climb(rung: str, offer: Offer, plan: Plan, progress: Callable[[int, float], 
         return left_out(why)
     began = time.perf_counter()
     algorithm = _config(rung, offer, plan).build_algo()
-    held_out = HeldOut(plan.env, plan.env_config, plan.episodes, plan.seed)
     try:
         while algorithm.env_steps() < plan.steps:
             result = algorithm.train()
             returns = result["env_runners"].get("episode_return_mean", float("nan"))
             progress(algorithm.env_steps(), float(returns))
-        played = held_out.play(algorithm.env_runner.module)
-        steps = algorithm.env_steps()
+        returns = _play(plan, algorithm.env_runner.module)
+        return Outcome(returns, "", algorithm.env_steps(), time.perf_counter() - began)
+    finally:
+        algorithm.stop()
+
+
+def _play(plan: Plan, module: Any) -> NDArray[np.float64]:
+    """Returns `[N]` of the held-out meta-episodes, greedily."""
+    held_out = HeldOut(plan.env, plan.env_config, plan.episodes, plan.seed)
+    try:
+        return np.array([episode.rewards.sum() for episode in held_out.play(module)])
     finally:
         held_out.close()
-        algorithm.stop()
-    returns = np.array([episode.rewards.sum() for episode in played])
-    return Outcome(returns, "", steps, time.perf_counter() - began)
+
+
+def references(plan: Plan) -> dict[str, float] | None:
+    """The env's exact reference returns, or None where it has none."""
+    held_out = HeldOut(plan.env, plan.env_config, 1, plan.seed)
+    try:
+        return held_out.references()
+    finally:
+        held_out.close()
 
 
 def _config(rung: str, offer: Offer, plan: Plan) -> Any:

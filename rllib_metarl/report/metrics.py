@@ -466,7 +466,7 @@ _OWN_RLLIB_KEYS = (
 _BOOKKEEPING = re.compile(
     r"(^|/)(timers?|connectors?|num_|weights_seq_no|diff_num|perf|actor_manager|"
     r"env_to_module|module_to_env|learner_connector|agent_|module_|episode_|sample$|"
-    r"time_between|rlmodule_|env_reset|env_step|curr_|total_loss|vf_loss|default_optimizer)"
+    r"snapshot/|time_between|rlmodule_|env_reset|env_step|curr_|total_loss|vf_loss|default_optimizer)"
 )
 # Keys that stand beside RLlib's own in the same row of the table.
 _OURS = re.compile(r"timing/|evaluation/(?!env_runners/)|.*/policy_learning_rate")

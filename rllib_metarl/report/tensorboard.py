@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.logger import LoggerCallback
 
-from rllib_metarl.report.metrics import ENV_STEPS, extras, tagged
+from rllib_metarl.algorithms.belief.snapshot import SNAPSHOT
+from rllib_metarl.report.metrics import ENV_STEPS, extras, flatten, tagged
+from rllib_metarl.report.picture_tags import ENTROPIES
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
     from tensorboardX import SummaryWriter
+
+COMPARED = ("eval/return_mean", "eval/normalised_score", "train/return_mean")
+"""Metrics that the HParams tab compares trials by."""
 
 
 class TensorBoard(LoggerCallback):
@@ -18,7 +26,7 @@ class TensorBoard(LoggerCallback):
 
     Use it instead of Tune's own TensorBoard logger, which puts iterations on the x-axis and
     ``ray/tune/`` before every tag. After a resumption the curve goes on; points past the restored
-    checkpoint are purged.
+    checkpoint are purged. Pictures are drawn here, not in the process that trains.
     """
 
     _SAVED_FILE_TEMPLATES = ["events.out.tfevents.*"]
@@ -26,9 +34,11 @@ class TensorBoard(LoggerCallback):
     def __init__(self) -> None:
         self._writers: dict[str, SummaryWriter] = {}
         self._evaluated_at: dict[str, float] = {}
+        self._artist = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+        self._drawing: dict[str, list[Future[None]]] = {}
 
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
-        """Write all metrics of one training iteration."""
+        """Write all metrics of one training iteration, and pictures where it evaluated."""
         step = int(result.get(ENV_STEPS) or result.get("training_iteration", 0))
         writer = self._writers.get(trial.trial_id) or self._open(trial, step)
         values = {**tagged(result), **extras(result)}
@@ -36,10 +46,17 @@ class TensorBoard(LoggerCallback):
             values = {tag: v for tag, v in values.items() if not tag.startswith("eval/")}
         for tag, value in values.items():
             writer.add_scalar(tag, value, global_step=step)
+        snapshot = (result.get("evaluation") or {}).get(SNAPSHOT)
+        if snapshot:
+            # Not on this thread, which training waits for.
+            job = self._artist.submit(draw, writer, Path(trial.local_path), snapshot, step)
+            self._drawing.setdefault(trial.trial_id, []).append(job)
         writer.flush()
 
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """Close the trial's event file."""
+        for job in self._drawing.pop(trial.trial_id, []):
+            job.result()  # what went wrong there is told here
         writer = self._writers.pop(trial.trial_id, None)
         if writer is not None:
             writer.close()
@@ -63,5 +80,45 @@ class TensorBoard(LoggerCallback):
         trial.init_local_path()
         # Points that an interrupted run drew beyond its last checkpoint are drawn again.
         writer = SummaryWriter(trial.local_path, flush_secs=30, purge_step=step)
+        self._write_settings(writer, trial)
         self._writers[trial.trial_id] = writer
         return writer
+
+    def _write_settings(self, writer: SummaryWriter, trial: Trial) -> None:
+        """What the HParams tab shows: at the start, so that running trials are in it."""
+        from tensorboardX.summary import hparams
+
+        searched = flatten(trial.evaluated_params or {})
+        settings = {"algorithm": trial.trainable_name, "seed": trial.config.get("seed")} | searched
+        shown = {key: _setting(value) for key, value in settings.items() if value is not None}
+        experiment, start, _ = hparams(shown, dict.fromkeys(COMPARED))
+        writer.file_writer.add_summary(experiment)
+        writer.file_writer.add_summary(start)
+
+
+def draw(writer: SummaryWriter, folder: Path, snapshot: dict[str, Any], step: int) -> None:
+    """Images, histogram and projector of one held-out evaluation, see `picture_tags`."""
+    from rllib_metarl.report.live import pictures, write_projector
+
+    for tag, figure in pictures(snapshot).items():
+        writer.add_figure(tag, figure, global_step=step, close=False)
+    entropy = snapshot["entropy"]
+    edges = entropy["edges"]
+    writer.add_histogram_raw(
+        ENTROPIES,
+        edges[0],
+        edges[-1],
+        entropy["num"],
+        entropy["sum"],
+        entropy["sum_squares"],
+        edges[1:],
+        entropy["counts"],
+        global_step=step,
+    )
+    writer.flush()
+    write_projector(folder, snapshot["latents"])
+
+
+def _setting(value: Any) -> bool | float | str:
+    """A setting as the HParams tab takes it."""
+    return value if isinstance(value, (bool, int, float, str)) else json.dumps(value, default=str)

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rllib_metarl.columns import LABELS
+from rllib_metarl.columns import RECORDED
 from rllib_metarl.errors import UserError
 
 HOW_TO_LABEL = {
@@ -27,7 +27,7 @@ class MetaEpisode:
 
     observations `[T + 1, O]`, actions `[T]` or `[T, A]`, rewards `[T]`, belief `[T, D]` and logits
     `[T, A]` as the policy saw and gave them, final_belief `[D]` after the last observation (for
-    bootstrapping where the end is a truncation), labels: arrays `[T, ...]` of `LABELS` where the
+    bootstrapping where the end is a truncation), labels: arrays `[T, ...]` of `RECORDED` where the
     env gives them, env_index: the sub-env it was played in.
     """
 
@@ -126,7 +126,7 @@ class Collector:
         )
         action = self._act(step.logits, explore)
         action_array = action.cpu().numpy()
-        labels = {key: self._infos[key] for key in LABELS if key in self._infos}
+        labels = {key: self._infos[key] for key in RECORDED if key in self._infos}
         record = {
             "observation": self._observation,
             "action": action_array,
@@ -205,7 +205,7 @@ class Collector:
                     bool(last["terminated"][i]),
                     bool(last["truncated"][i]),
                     int(i),
-                    {key: arrays[key][cut] for key in LABELS if key in arrays},
+                    {key: arrays[key][cut] for key in RECORDED if key in arrays},
                 )
             )
         self._begin_anew(done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,21 @@ class HeldOut:
         self.stream = Stream(seed, evaluation=True)
         self.env = build_vector(env, envs, env_config, self.stream)
 
-    def play(self, module: Any, *, explore: bool = False) -> list[MetaEpisode]:
+    def play(
+        self,
+        module: Any,
+        *,
+        explore: bool = False,
+        progress: Callable[[int], None] = lambda played: None,
+    ) -> list[MetaEpisode]:
         """The meta-episodes, in the order of their tasks.
 
         Every sub-env contributes equally many, so that short meta-episodes are not over-counted.
+
+        Args:
+            module: acts.
+            explore: by sampling, else greedily.
+            progress: called now and then with the number of meta-episodes played.
         """
         self.env.unwrapped.set_stream(self.stream)
         collector = Collector(self.env, module, seed=self.stream.seed)
@@ -44,6 +56,7 @@ class HeldOut:
         while min(map(len, by_env.values())) < self.per_env:
             for episode in collector.collect(min_episodes=1, explore=explore):
                 by_env[episode.env_index].append(episode)
+            progress(sum(min(len(own), self.per_env) for own in by_env.values()))
         return [by_env[i][k] for k in range(self.per_env) for i in by_env][: self.episodes]
 
     def references(self) -> dict[str, float] | None:

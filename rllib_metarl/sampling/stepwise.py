@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.util.debug import log_once
 
-from rllib_metarl.columns import BELIEF, FINAL_BELIEF, LABELS
+from rllib_metarl.columns import BELIEF, FINAL_BELIEF, RECORDED
 from rllib_metarl.sampling.collector import MetaEpisode
 from rllib_metarl.sampling.connectors import privileged_label
 from rllib_metarl.sampling.held_out import HeldOut, spread
@@ -205,10 +206,17 @@ class StepwiseHeldOut(HeldOut):
         own._module_to_env.set_state(runner._module_to_env.get_state())
 
     @override(HeldOut)
-    def play(self, module: Any, *, explore: bool = False) -> list[MetaEpisode]:
+    def play(
+        self,
+        module: Any,
+        *,
+        explore: bool = False,
+        progress: Callable[[int], None] = lambda played: None,
+    ) -> list[MetaEpisode]:
         """The meta-episodes in the order of their tasks, observations as the module saw them."""
         self.runner.module = module
         played = self.runner.play(self.per_env, explore=explore)
+        progress(len(played))
         envs = self.runner.num_envs
         return [_meta_episode(e, i % envs) for i, e in enumerate(played)][: self.episodes]
 
@@ -232,5 +240,5 @@ def _meta_episode(episode: SingleAgentEpisode, env_index: int) -> MetaEpisode:
         terminated=episode.is_terminated,
         truncated=episode.is_truncated,
         env_index=env_index,
-        labels={key: np.stack([i[key] for i in infos]) for key in LABELS if key in infos[0]},
+        labels={key: np.stack([i[key] for i in infos]) for key in RECORDED if key in infos[0]},
     )

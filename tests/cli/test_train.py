@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+from PIL import Image
 
 from rllib_metarl.report.metrics import METRICS, markdown_table
+from rllib_metarl.report.picture_tags import ENTROPIES, LATENTS, PICTURES, pictures_table
 from tests.cli.conftest import ROOT, TINY, Ended, finish, start
+from tests.cli.tensorboard_server import Served, serving
+
+ELSEWHERE = ("async/", "top/")  # LSTM-A3C's and HLT-DynaMITE-RL's own
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +67,7 @@ def test_checkpoints_come_as_asked(summary):
 
 
 def test_emitted_tags_are_those_of_the_table(events):
-    elsewhere = ("async/", "top/")  # LSTM-A3C's and HLT-DynaMITE-RL's own
-    expected = {metric.tag for metric in METRICS if not metric.tag.startswith(elsewhere)}
+    expected = {metric.tag for metric in METRICS if not metric.tag.startswith(ELSEWHERE)}
     assert set(events.Tags()["scalars"]) == expected
 
 
@@ -72,7 +80,63 @@ def test_each_evaluation_is_drawn_once(events):
 
 
 def test_the_page_explains_exactly_the_tables_metrics():
-    assert markdown_table() in (ROOT / "docs" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    assert markdown_table() in page
+    assert pictures_table() in page
+
+
+@pytest.fixture(scope="module")
+def served(summary: dict) -> Iterator[Served]:
+    with serving(Path(summary["directory"]).parent) as server:
+        yield server
+
+
+def test_every_tag_of_the_page_is_served_by_a_real_tensorboard(served, summary):
+    """Every row of both tables in docs/metrics.md, by its tag, from the tab it is said to be in."""
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    tags = set(re.findall(r"^\| `([\w/]+)` \|", page, re.MULTILINE))
+    assert tags == {m.tag for m in METRICS} | {p.tag for p in PICTURES}
+    run = Path(summary["directory"]).name
+    missing = tags - served.tags(run)
+    assert missing == {tag for tag in tags if tag.startswith(ELSEWHERE)}
+
+
+def test_pictures_are_served_as_pictures(served, summary):
+    run = Path(summary["directory"]).name
+    for picture in (p for p in PICTURES if p.tab == "Images"):
+        (sample,) = served.get("images/images", run=run, tag=picture.tag, sample=0)
+        assert sample["step"] == 480
+        drawn = Image.open(BytesIO(served.raw(f"images/individualImage?{sample['query']}")))
+        assert drawn.format == "PNG" and drawn.width > 400 and drawn.height > 300
+        assert len(drawn.getcolors(2**24)) > 50  # not an empty sheet
+
+
+def test_the_entropy_histogram_counts_every_step_of_every_meta_episode(served, summary):
+    run = Path(summary["directory"]).name
+    ((_, step, buckets),) = served.get("histograms/histograms", run=run, tag=ENTROPIES)
+    assert step == 480
+    assert sum(count for _, _, count in buckets) == 4 * 61  # held-out meta-episodes of 60 steps
+
+
+def test_the_projector_has_latents_with_context_and_session(served, summary):
+    run = Path(summary["directory"]).name
+    ((embedding),) = served.get("projector/info", run=run)["embeddings"]
+    assert embedding["tensorName"] == LATENTS
+    assert embedding["tensorShape"] == [240, 5]  # 4 times 60 steps, latent_size
+    given = {"run": run, "name": LATENTS}
+    lines = served.raw(f"projector/metadata?{urlencode(given)}").decode().splitlines()
+    assert lines[0].split("\t") == ["context", "session", "step", "meta_episode"]
+    assert len(lines) == 241
+    assert {line.split("\t")[0] for line in lines[1:]} <= {"0", "1"}
+    assert len(served.raw(f"projector/tensor?{urlencode(given)}")) == 4 * 240 * 5
+
+
+def test_hparams_compare_trials_by_their_returns(served, summary):
+    (group,) = served.session_groups()
+    assert group["hparams"] == {"algorithm": "DynaMITE", "seed": 1.0}
+    values = {value["name"]["tag"]: value["value"] for value in group["metricValues"]}
+    assert values["eval/return_mean"] == pytest.approx(summary["return_mean"])
+    assert set(values) == {"eval/return_mean", "eval/normalised_score", "train/return_mean"}
 
 
 def test_evaluate_finds_the_checkpoint_in_a_runs_folder(summary, rllib, tmp_path):

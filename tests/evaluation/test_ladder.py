@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
 import numpy as np
 import pytest
 
+from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.ladder import (
     LABELS,
     Outcome,
@@ -14,7 +19,7 @@ from rllib_metarl.evaluation.ladder import (
     must_stop,
     verdicts,
 )
-from rllib_metarl.evaluation.rungs import Offer, Plan, absence, probe, settings
+from rllib_metarl.evaluation.rungs import Offer, Plan, absence, check, probe, settings
 
 TASKS = np.random.default_rng(0).normal(0.0, 10.0, 200)  # some tasks pay far more than others
 REFERENCES = {"blind": 10.0, "bayes": 30.0, "oracle": 40.0}
@@ -59,17 +64,29 @@ SAYINGS = [
     ({"blind": 10.0}, None, "blind", "what one behaviour for all tasks earns"),
     ({"blind": 10.1}, REFERENCES, "blind", "as good as a blind policy gets"),
     ({"blind": 2.0}, REFERENCES, "blind", "has not found it yet"),
+    ({"blind": 15.0}, REFERENCES, "blind", "above the best blind policy's 10.00"),
+    ({"oracle": 30.0}, None, "oracle", "what who is told the context earns"),
     ({"blind": 10.0, "oracle": 39.0}, REFERENCES, "oracle", "that is what there is to gain"),
     ({"blind": 10.0, "oracle": 20.0}, REFERENCES, "oracle", "40.00 could be earned"),
-    ({"blind": 10.0, "oracle": 30.0, "rl2": 10.0}, None, "rl2", "finds out nothing yet"),
+    ({"blind": 10.0, "oracle": 45.0}, REFERENCES, "oracle", "the reference is wrong"),
+    ({"blind": 10.0, "oracle": 9.0}, None, "oracle", "the context does not matter"),
+    ({"blind": 10.0, "oracle": 9.0}, REFERENCES, "oracle", "it could earn 40.00, so PPO"),
+    ({"blind": 10.0, "oracle": 30.0, "rl2": 10.0}, None, "rl2", "no better than blind"),
     ({"blind": 10.0, "oracle": 30.0, "rl2": 25.0}, None, "rl2", "75% of the way"),
+    ({"blind": 10.0, "oracle": 9.0, "rl2": 25.0}, None, "rl2", "better than the oracle"),
+    ({"blind": 10.0, "oracle": 10.1, "rl2": 10.25}, None, "rl2", "0.25 above blind"),
     ({"blind": 10.0, "rl2": 25.0}, None, "rl2", "15.00 above blind"),
-    ({"blind": 10.0, "oracle": 30.0, "varibad": 10.0}, None, "varibad", "vae_reward_loss"),
-    ({"blind": 10.0, "oracle": 20.0, "varibad": 25.0}, None, "varibad", "better than the oracle"),
     ({"blind": 10.0, "rl2": 35.0}, REFERENCES, "rl2", "above the Bayes-optimal 30.00"),
+    ({"rl2": 25.0}, None, "rl2", "earns 25.00"),
+    ({"blind": 10.0, "varibad": 10.0}, None, "varibad", "of no use to the policy yet"),
+    ({"blind": 10.0, "rl2": 10.0, "varibad": 10.0}, None, "varibad", "neither memory nor belief"),
+    ({"blind": 10.0, "rl2": 25.0, "varibad": 10.0}, None, "varibad", "RL² shows"),
+    ({"blind": 10.0, "oracle": 20.0, "varibad": 25.0}, None, "varibad", "better than the oracle"),
+    ({"blind": 10.0, "dynamite": 10.0}, None, "dynamite", "of no use"),
     ({"varibad": 20.0, "dynamite": 25.0, "blind": 10.0}, None, "dynamite", "is worth 5.00"),
     ({"varibad": 20.0, "dynamite": 15.0, "blind": 10.0}, None, "dynamite", "VariBAD by 5.00"),
     ({"varibad": 20.0, "dynamite": 20.0, "blind": 10.0}, None, "dynamite", "no different from"),
+    ({"oracle": 20.0, "varibad": 20.0, "dynamite": 25.0}, None, "dynamite", "than the oracle"),
 ]
 
 
@@ -95,21 +112,69 @@ def test_a_rung_that_is_left_out_says_why_and_nobody_is_compared_with_it() -> No
 def test_an_env_is_looked_at_by_acting_in_it() -> None:
     offer = probe(Plan("DLCMDP/GridWorld-v0", {"horizon": 23}, steps=1000))
     assert offer.horizon == 23 and offer.context_size == 1 and not offer.continuous
-    assert -2.3 < offer.random_return < 1.0 and offer.reward_scale > 0.1
+    assert len(offer.random.returns) >= 64 and -2.3 < offer.random.mean < 1.0
+    assert offer.reward_scale > 0.1
     assert all(not absence(rung, offer) for rung in LABELS)
     plain = probe(Plan("CartPole-v1", {}, steps=1000))
     assert plain.horizon == 500  # its time limit; acting at random ends far earlier
+    assert plain.random.mean < 40 and plain.context_size == 0
     assert "info['context']" in absence("oracle", plain)
     assert "info['session']" in absence("dynamite", plain) and not absence("varibad", plain)
     assert probe(Plan("Pendulum-v1", {}, steps=1000)).continuous
 
 
+class Odd(gym.Env):
+    """Ends at random, at the latest where its wrapper ends it, with what a test asks for."""
+
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, observations: gym.Space, context: Any) -> None:
+        self.observation_space, self._context = observations, context
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {"context": self._context}
+
+    def step(self, action: int) -> Any:
+        over = bool(self.np_random.random() < 0.5)
+        return self.observation_space.sample(), 1.0, over, False, {"context": self._context}
+
+
+def _probe_odd(observations: gym.Space, context: Any) -> Offer:
+    def make(_: Any) -> gym.Env:
+        return gym.wrappers.TimeLimit(Odd(observations, context), 77)
+
+    return probe(Plan(make, {}, steps=1000))
+
+
+def test_a_time_limit_is_found_where_it_was_put() -> None:
+    offer = _probe_odd(gym.spaces.Box(0.0, 1.0, (2,)), np.zeros(3, np.float32))
+    assert offer.horizon == 77 and offer.context_size == 3
+    assert offer.random.mean == pytest.approx(2.0, abs=0.8)  # one half ends each step
+    with pytest.raises(UserError, match="make it a vector"):
+        _probe_odd(gym.spaces.Box(0.0, 1.0, (2,)), 1.0)
+    with pytest.raises(UserError, match="observation space"):
+        _probe_odd(gym.spaces.Discrete(3), np.zeros(3, np.float32))
+
+
+OFFER = Offer(40, 3, frozenset({"context"}), False, 12.0, _outcome(0.0))
+
+
 def test_settings_follow_the_horizon_the_rewards_and_what_the_user_says() -> None:
-    offer = Offer(40, 3, frozenset({"context"}), False, 12.0, 0.0)
     plan = Plan("any", {}, steps=1000, settings={"lr": 0.5})
     for rung in LABELS:
-        chosen = settings(rung, offer, plan)
+        chosen = settings(rung, OFFER, plan)
         assert chosen["train_batch_size_per_learner"] == chosen["num_envs_per_env_runner"] * 40
-        assert chosen["lr"] == 0.5
-    assert settings("oracle", offer, plan)["context_size"] == 3
-    assert settings("varibad", offer, plan)["vae_reward_scale"] == 6.0
+        assert chosen["minibatch_size"] >= 40 and chosen["lr"] == 0.5
+    long = settings("blind", OFFER, replace(plan, steps=1_000_000))
+    assert long["train_batch_size_per_learner"] > 2 * chosen["train_batch_size_per_learner"]
+    assert settings("oracle", OFFER, plan)["context_size"] == 3
+    assert settings("varibad", OFFER, plan)["vae_reward_scale"] == 6.0
+    far = settings("rl2", replace(OFFER, horizon=1000), plan)
+    assert far["gamma"] == pytest.approx(0.99)
+    assert settings("rl2", OFFER, plan)["gamma"] == pytest.approx(0.95)
+
+
+def test_settings_that_do_not_fit_are_refused_before_the_climb() -> None:
+    with pytest.raises(UserError, match="encoder_hidden"):
+        check(OFFER, Plan("CartPole-v1", {}, steps=1000, settings={"encoder_hidden": 0}))

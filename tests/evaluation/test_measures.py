@@ -66,8 +66,11 @@ def test_a_checkpoint_is_measured_and_can_be_tried_on_other_arguments(
     path = Path(algorithm.save_to_path(str(tmp_path / "checkpoint_000000")))
     algorithm.stop()
     easy = evaluate_checkpoint(path, episodes=64)
-    hard = evaluate_checkpoint(path, episodes=64, env_config={"structure": "dependent_hard"})
+    changed = {"structure": "dependent_hard"}
+    hard = evaluate_checkpoint(path, episodes=64, env_config=changed, quick=True)
     assert easy["env_config"]["structure"] == "dependent_easy"
     assert hard["env_config"] == bandit | {"structure": "dependent_hard"}
+    assert easy["belief"]["classes"] == ["arm 0 is good", "arm 1 is good"]
+    assert "no termination head" in easy["absent"]["termination"]
     # The arms differ by 0.8 and by 0.2, and the policy knows nothing yet.
     assert 0 < hard["regret_mean"] < 1.2 < easy["regret_mean"] < 4.8

@@ -46,7 +46,7 @@ def test_an_evaluation_says_what_was_played_and_how_well(checkpoint: Path) -> No
 def test_an_evaluation_is_reproducible_and_its_seed_chooses_the_tasks(checkpoint: Path) -> None:
     first = evaluate_checkpoint(checkpoint, episodes=64)
     assert evaluate_checkpoint(checkpoint, episodes=64) == first
-    other = evaluate_checkpoint(checkpoint, episodes=64, seed=12)
+    other = evaluate_checkpoint(checkpoint, episodes=64, seed=12, quick=True)
     assert other["held_out_seed"] == 12 and other["return_mean"] != first["return_mean"]
 
 
@@ -60,6 +60,38 @@ def test_evaluation_during_training_plays_the_same_tasks(shared_ray: None, tmp_p
     result = evaluate_checkpoint(Path(path), episodes=16)
     for key in ("return_mean", "return_std", "normalised_score", "episodes", "env_steps"):
         assert reported[key] == pytest.approx(result[key]), key
+
+
+def test_a_quick_evaluation_is_the_return_alone(checkpoint: Path) -> None:
+    whole = evaluate_checkpoint(checkpoint, episodes=16)
+    quick = evaluate_checkpoint(checkpoint, episodes=16, quick=True)
+    assert set(whole) - set(quick) == {
+        *("protocol", "belief", "calibration", "uncertainty", "termination"),
+        *("absent", "meta_episodes"),
+    }
+    assert quick == {key: whole[key] for key in quick}
+
+
+def test_progress_rises_and_names_what_is_done(checkpoint: Path) -> None:
+    told: list[tuple[str, float]] = []
+    evaluate_checkpoint(checkpoint, episodes=16, progress=lambda *news: told.append(news))
+    shares = [share for _, share in told]
+    assert shares == sorted(shares) and shares[0] == 0.0 and 0.7 < shares[-1] <= 1.0
+    stages = list(dict.fromkeys(stage for stage, _ in told))
+    assert stages[0] == "playing: held-out tasks" and "playing: both_pay" in stages
+    assert "decoding the context" in stages
+
+
+def test_too_few_meta_episodes_to_judge_a_belief_are_told(checkpoint: Path) -> None:
+    result = evaluate_checkpoint(checkpoint, episodes=8)
+    assert result["belief"] is None and result["uncertainty"] is None
+    assert "8 meta-episodes are too few" in result["absent"]["belief"]
+    assert result["protocol"]["return_by_context"]
+
+
+def test_a_world_that_cannot_be_made_is_told(checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="no setting 'siz'"):
+        evaluate_checkpoint(checkpoint, episodes=2, variants={"small": {"siz": 2}})
 
 
 def test_no_such_folder(tmp_path: Path) -> None:

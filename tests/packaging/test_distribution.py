@@ -16,7 +16,7 @@ from tests.packaging.building import ROOT, Fresh, build, run
 
 def modules(base: Path, package: str) -> set[str]:
     """Return the wheel's names of all files a folder of the checkout must contribute."""
-    wanted = {".py", ".yaml", ".xml", ".typed"}
+    wanted = {".py", ".yaml", ".xml", ".typed", ".html", ".css", ".js"}
     files = (path for path in base.rglob("*") if path.suffix in wanted)
     return {f"{package}/{path.relative_to(base).as_posix()}" for path in files}
 
@@ -90,6 +90,11 @@ def test_env_is_made_and_stepped(fresh: Fresh, name: str) -> None:
         "print(len(env.step(env.action_space.sample())))"
     )
     assert out.strip() == "5"
+
+
+def test_the_reports_page_is_made_from_its_resources(fresh: Fresh) -> None:
+    out = fresh.execute("from rllib_metarl.report.page import make_page; print(make_page([], 'T'))")
+    assert "<title>T</title>" in out and "Plotly.react" in out and "--paper" in out
 
 
 def test_every_tuned_example_is_loaded_as_a_resource(source: Path, fresh: Fresh) -> None:

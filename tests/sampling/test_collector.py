@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from rllib_metarl.algorithms.oracle.module import OracleModule
+from rllib_metarl.columns import LABELS
 from rllib_metarl.envs import BatchedEnvs, make_vector
 from rllib_metarl.errors import UserError
-from rllib_metarl.sampling.collector import LABELS, Collector, MetaEpisode
+from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from tests.sampling.tiny import Corridor, build, corridors, grid, replay
 
 LENGTHS = (3, 5, 11)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from fnmatch import fnmatch
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -11,6 +12,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.algorithms.belief.snapshot import SNAPSHOT, take_snapshot
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.faults import reported_fault
 from rllib_metarl.sampling.held_out import HeldOut
@@ -31,8 +33,17 @@ class BeliefPPO(PPO):
     def setup(self, config: Any) -> None:
         self._held_out: HeldOut | None = None
         self._newest_evaluation: dict[str, float] = {}
+        self._snapshot: dict[str, Any] | None = None
         self._idle = 0
         super().setup(config)
+
+    @override(PPO)
+    def step(self) -> Any:
+        result = super().step()
+        if self._snapshot is not None:  # lists, not a metric that could be reduced: reported once
+            result.setdefault("evaluation", {})[SNAPSHOT] = self._snapshot
+            self._snapshot = None
+        return result
 
     @override(PPO)
     def training_step(self) -> None:
@@ -79,7 +90,12 @@ class BeliefPPO(PPO):
             self._held_out = self._make_held_out()
         if isinstance(self._held_out, StepwiseHeldOut):
             self._held_out.follow(self.env_runner)
-        result = self._held_out.evaluate(self.env_runner.module)
+        module = self.env_runner.module
+        played = self._held_out.play(module)
+        result = self._held_out.summary(played)
+        untrained = [*self.config.unreported_metrics()]
+        tells = not any(fnmatch("vae_termination_loss", pattern) for pattern in untrained)
+        self._snapshot = take_snapshot(played, module, termination=tells)
         numbers = {key: value for key, value in result.items() if isinstance(value, (int, float))}
         self._newest_evaluation = numbers | {"at_env_steps": self.env_steps()}
         return result

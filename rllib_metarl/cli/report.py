@@ -1,0 +1,64 @@
+"""``rllib report``: runs as one HTML page, and as figures for papers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rllib_metarl.errors import UserError
+
+
+def report(
+    directories: Sequence[Path],
+    out: Path,
+    figures: Path | None,
+    evaluations: Sequence[Path],
+    title: str | None,
+    plugins: Sequence[str],
+) -> int:
+    """Write the page, and the figures where they are asked for; returns the exit code."""
+    from rllib_metarl.cli.values import import_plugin
+    from rllib_metarl.report.groups import tasks_of
+    from rllib_metarl.report.page import make_page
+    from rllib_metarl.report.runs import read_runs
+
+    _check_places(out, figures)
+    sys.path.append(str(Path.cwd()))
+    for plugin in plugins:
+        import_plugin(plugin)
+    tasks = tasks_of(read_runs(directories, evaluations))
+    runs = [run for task in tasks for group in task.groups for run in group.runs]
+    _write(out, make_page(tasks, title or "Report on " + _counted(len(runs), "run")))
+    print(f"page: {out} ({_counted(len(runs), 'run')}, {_counted(len(tasks), 'task')})")
+    if figures is not None:
+        from rllib_metarl.report.figures import write_figures
+
+        written = write_figures(tasks, figures)
+        print(f"figures: {figures} ({_counted(len(written), 'file')})")
+    return 0
+
+
+def _check_places(out: Path, figures: Path | None) -> None:
+    """Find out before the work whether its result can be written."""
+    if out.is_dir():
+        raise UserError(f"--out {out}: is a directory, expected a file name")
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise UserError(f"--figures {figures}: is a file, expected a directory")
+    for option, folder in (("--out", out.parent), ("--figures", figures)):
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{option} {folder}: cannot be made: {error.strerror}") from None
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {file}: cannot be written: {error.strerror}") from None
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'s' if number != 1 else ''}"

@@ -1,0 +1,157 @@
+"""The report as one HTML file that needs nothing else: figures, viewer, tables, commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from rllib_metarl.report.belief_charts import adaptation_charts, uncertainty_charts
+from rllib_metarl.report.charts import Chart
+from rllib_metarl.report.groups import Group, Task
+from rllib_metarl.report.learning_charts import (
+    REFERENCES,
+    belief_term_charts,
+    learning_charts,
+)
+from rllib_metarl.report.plotly_figures import figure
+from rllib_metarl.report.reproduce import (
+    evaluate_command,
+    own_settings,
+    shown_path,
+    train_command,
+)
+from rllib_metarl.report.tables import Table, absent, comparison, improvement, measures
+from rllib_metarl.report.viewer import Viewer, make_viewer
+
+TEMPLATES = ("rllib_metarl.report", "templates")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A heading with charts below it; where there are none, `empty` says why."""
+
+    heading: str
+    charts: list[Chart]
+    empty: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the page shows of one task; `name` is unique on the page."""
+
+    name: str
+    task: Task
+    parts: list[Part]
+    tables: list[Table]
+    absent: list[tuple[str, str]]
+    viewer: Viewer | None
+    not_evaluated: list[str] = field(default_factory=list)
+
+
+def parts_of(task: Task) -> list[Part]:
+    """All charts of a task, in the order in which they are read."""
+    return [
+        Part("Learning", learning_charts(task), "No returns were reported."),
+        Part(
+            "The belief during training",
+            belief_term_charts(task),
+            "None of these agents learns a belief by an ELBO.",
+        ),
+        Part("Adaptation", adaptation_charts(task)),
+        Part("What the belief is worth", uncertainty_charts(task)),
+    ]
+
+
+def make_page(tasks: Sequence[Task], title: str) -> str:
+    """The page as HTML.
+
+    Args:
+        tasks: what was trained, see `groups.tasks_of`.
+        title: the page's heading.
+    """
+    sections = [_section(f"task-{number}", task) for number, task in enumerate(tasks, 1)]
+    environment = Environment(
+        loader=PackageLoader(*TEMPLATES),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        title=title,
+        sections=sections,
+        figures=_embedded(_figures(sections)),
+        viewers=_embedded(_viewers(sections)),
+        plotly=Markup(get_plotlyjs()),
+        style=_resource("page.css"),
+        script=_resource("page.js"),
+        settings=_settings,
+        references=REFERENCES,
+        train_command=train_command,
+        evaluate_command=evaluate_command,
+        shown_path=shown_path,
+    )
+
+
+def _section(name: str, task: Task) -> Section:
+    tables = [comparison(task), improvement(task), measures(task)]
+    return Section(
+        name,
+        task,
+        parts_of(task),
+        [table for table in tables if table is not None],
+        absent(task),
+        make_viewer(task),
+        [evaluate_command(run) for g in task.groups for run in g.runs if run.evaluation is None],
+    )
+
+
+def _figures(sections: list[Section]) -> dict[str, Any]:
+    """Element id -> figure, for all charts that stand still."""
+    return {
+        f"{section.name}-{chart.key}": json.loads(figure(chart).to_json())
+        for section in sections
+        for part in section.parts
+        for chart in part.charts
+    }
+
+
+def _viewers(sections: list[Section]) -> dict[str, Any]:
+    """Section -> what its viewer steps through."""
+    return {
+        section.name: {
+            "texts": section.viewer.texts,
+            "switches": section.viewer.switches,
+            "views": {
+                f"{section.name}-view-{view.key}": {
+                    "figures": [json.loads(made.to_json()) for made in view.figures],
+                    "scenes": view.scenes,
+                }
+                for view in section.viewer.views
+            },
+        }
+        for section in sections
+        if section.viewer is not None
+    }
+
+
+def _settings(group: Group) -> str:
+    """The settings of a group as YAML."""
+    return yaml.safe_dump(own_settings(group.runs[0]), default_flow_style=None, sort_keys=True)
+
+
+def _embedded(content: Any) -> Markup:
+    """JSON that may stand in a script element."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _resource(name: str) -> Markup:
+    return Markup(files(TEMPLATES[0]).joinpath(TEMPLATES[1], name).read_text(encoding="utf-8"))

@@ -1,0 +1,271 @@
+"""Reads what `rllib train` left in a run's directory, and the evaluations that belong to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rllib_metarl.errors import UserError
+from rllib_metarl.report.metrics import ENV_STEPS, tagged
+from rllib_metarl.report.recorded import check_evaluation
+
+RESULTS, SETTINGS, EVALUATION = "result.json", "params.json", "evaluation.json"
+EVALUATED_AT = "eval/at_env_steps"
+
+
+class Curve(NamedTuple):
+    """One metric of one run: training env steps `[P]`, increasing, and the values there `[P]`."""
+
+    steps: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trial.
+
+    directory: its folder. algorithm, env: names. config: the settings that were given, without
+    RLlib's defaults. curves: tag -> curve, for the metrics of `metrics.METRICS` it reported.
+    env_steps, iterations, wall_s: at its last report. evaluation: the JSON of `rllib evaluate`, or
+    None. notes: what a reader should know about the files.
+    """
+
+    directory: Path
+    algorithm: str
+    env: str
+    config: dict[str, Any]
+    curves: dict[str, Curve]
+    env_steps: int
+    iterations: int
+    wall_s: float
+    evaluation: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seed(self) -> int | None:
+        """The seed it was given."""
+        return self.config.get("seed")
+
+    @property
+    def env_config(self) -> dict[str, Any]:
+        """Arguments of its env."""
+        return dict(self.config.get("env_config") or {})
+
+    def last(self, tag: str) -> float | None:
+        """The newest value of a metric, or None where it was never reported."""
+        curve = self.curves.get(tag)
+        return float(curve.values[-1]) if curve is not None and len(curve.values) else None
+
+
+@dataclass
+class _Rows:
+    """Reports of a run in order of env steps."""
+
+    steps: list[float] = field(default_factory=list)
+    values: list[dict[str, float]] = field(default_factory=list)
+
+    def add(self, step: float, values: dict[str, float]) -> None:
+        """A resumed run goes back to its checkpoint: what it reported beyond is reported anew."""
+        while self.steps and self.steps[-1] >= step:
+            self.steps.pop()
+            self.values.pop()
+        self.steps.append(step)
+        self.values.append(values)
+
+    def curves(self) -> dict[str, Curve]:
+        points: dict[str, list[tuple[float, float]]] = {}
+        evaluated_at: float | None = None
+        for step, row in zip(self.steps, self.values, strict=True):
+            at = row.get(EVALUATED_AT)
+            repeated = at is not None and at == evaluated_at
+            evaluated_at = at
+            for tag, value in row.items():
+                if tag.startswith("eval/"):
+                    if not repeated:
+                        points.setdefault(tag, []).append((step if at is None else at, value))
+                else:
+                    points.setdefault(tag, []).append((step, value))
+        return {tag: Curve(*np.array(pairs).T) for tag, pairs in points.items()}
+
+
+def read_runs(directories: Sequence[Path], evaluations: Sequence[Path] = ()) -> list[Run]:
+    """All runs in and below some directories, with their evaluations.
+
+    Args:
+        directories: of trials, of experiments, or of many experiments.
+        evaluations: files of `rllib evaluate --json`, beside those that lie with the runs.
+
+    Raises:
+        UserError: a directory does not exist or holds no results, a file is damaged, or an
+            evaluation belongs to none of the runs.
+    """
+    folders: dict[Path, None] = {}
+    for directory in directories:
+        folders.update(dict.fromkeys(_trial_folders(directory)))
+    runs = [run for run in map(_read_run, folders) if run is not None]
+    if not runs:
+        raise UserError(
+            f"{directories[0]}: no training iteration has been reported yet; {RESULTS} is empty. "
+            "Wait for the first one, or train longer."
+        )
+    runs = [_with_own_evaluation(run, directories) for run in runs]
+    for file in evaluations:
+        runs = _assigned(runs, file)
+    return runs
+
+
+def _trial_folders(directory: Path) -> list[Path]:
+    directory = directory.expanduser()
+    if not directory.exists():
+        raise UserError(
+            f"{directory}: no such directory; name a run's, which lies below the --storage-path "
+            "of `rllib train` (~/ray_results by default)"
+        )
+    if not directory.is_dir():
+        raise UserError(f"{directory}: is a file, expected a run's directory")
+    found = sorted(path.parent for path in directory.rglob(RESULTS))
+    if not found:
+        raise UserError(
+            f"{directory}: no results in it, for there is no {RESULTS} in it or below; name a "
+            "directory that `rllib train` has written"
+        )
+    return found
+
+
+def _read_run(folder: Path) -> Run | None:
+    """One trial, or None where it has not reported anything."""
+    rows, last, notes = _read_results(folder / RESULTS)
+    if not last:
+        return None
+    config = _read_settings(folder / SETTINGS)
+    env = str(config.get("env"))
+    return Run(
+        directory=folder,
+        algorithm=_algorithm(folder, env),
+        env=env,
+        config=config,
+        curves=rows.curves(),
+        env_steps=int(last.get(ENV_STEPS) or 0),
+        iterations=int(last.get("training_iteration") or 0),
+        wall_s=float(last.get("time_total_s") or 0.0),
+        notes=tuple(notes),
+    )
+
+
+def _read_results(file: Path) -> tuple[_Rows, dict[str, Any], list[str]]:
+    """The reports of a `result.json`, one JSON object a line; the last; notes."""
+    rows, last, notes = _Rows(), {}, []
+    lines = _text(file).split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            result = json.loads(line)
+        except json.JSONDecodeError:
+            if number == len(lines):  # no newline behind it: it was being written
+                notes.append(f"line {number} of {RESULTS} is unfinished and was left out")
+                break
+            raise UserError(
+                f"{file}:{number}: not a JSON object, the file is damaged; delete that line, or "
+                "leave this run out"
+            ) from None
+        if not isinstance(result, dict):
+            raise UserError(f"{file}:{number}: not a JSON object; delete that line")
+        result.pop("config", None)  # most of the line, and in every one of them
+        step = float(result.get(ENV_STEPS) or result.get("training_iteration") or 0)
+        rows.add(step, tagged(result))
+        last = result
+    return rows, last, notes
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise UserError(
+            f"{file}: missing, so the run's settings are unknown; Tune writes it beside {RESULTS}: "
+            "copy the trial's whole directory"
+        )
+    return read_object(file)
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A file with one JSON object.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    try:
+        content = json.loads(_text(file))
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{file}:{error.lineno}: not valid JSON ({error.msg}), the file is damaged; write it "
+            "anew, or leave it out"
+        ) from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: expected one JSON object, found {type(content).__name__}")
+    return content
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not a text file, it is damaged; leave this run out") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _algorithm(folder: Path, env: str) -> str:
+    """The algorithm's name, from the experiment's record or from how Tune calls the folder."""
+    for record in sorted(folder.parent.glob("experiment_state-*.json"), reverse=True):
+        for trial in _trials_of(record):
+            if trial.get("relative_logdir") == folder.name and trial.get("trainable_name"):
+                return str(trial["trainable_name"])
+    head, found, _ = folder.name.partition("_" + env.replace("/", "_"))
+    return head if found else folder.name.partition("_")[0]
+
+
+def _trials_of(record: Path) -> list[dict[str, Any]]:
+    try:
+        stored = json.loads(record.read_text(encoding="utf-8"))["trial_data"]
+        return [json.loads(entry[0]) for entry in stored]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return []  # Tune's own record, needed for the name alone, which the folder tells too
+
+
+def _with_own_evaluation(run: Run, directories: Sequence[Path]) -> Run:
+    """The evaluation beside a run: in its folder, or above it where it names the run."""
+    tops = {directory.expanduser().absolute() for directory in directories}
+    folder = run.directory.absolute()
+    own = folder / EVALUATION
+    if own.is_file():
+        return replace(run, evaluation=check_evaluation(read_object(own), own))
+    for above in folder.parents:
+        file = above / EVALUATION
+        if file.is_file() and _names(content := read_object(file), run):
+            return replace(run, evaluation=check_evaluation(content, file))
+        if above in tops or folder in tops:  # no further up than what was named, or one above it
+            break
+    return run
+
+
+def _assigned(runs: list[Run], file: Path) -> list[Run]:
+    """The runs, with the evaluation of a file given to the one whose checkpoint it played."""
+    content = check_evaluation(read_object(file.expanduser()), file)
+    found = [run for run in runs if _names(content, run)]
+    if not found:
+        raise UserError(
+            f"--evaluation {file}: it evaluates {content.get('checkpoint')}, a checkpoint of none "
+            "of these runs; name its run's directory too"
+        )
+    return [replace(run, evaluation=content) if run is found[0] else run for run in runs]
+
+
+def _names(evaluation: dict[str, Any], run: Run) -> bool:
+    """Whether an evaluation is of a checkpoint in the run's folder, wherever that lies now."""
+    return run.directory.name in Path(str(evaluation.get("checkpoint"))).parts
