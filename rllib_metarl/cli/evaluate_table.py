@@ -17,7 +17,7 @@ Row = tuple[str, str, Any, Any]
 """Group, name, the agent's number, the ideal's (None where there is none)."""
 
 _LINE_EVERY_S = 5.0
-_OWN = ("references", "env_config", "absent", "meta_episodes")
+_OWN = ("normalised_score", "references", "env_config", "absent", "meta_episodes")
 _SECTIONS = ("protocol", "belief", "calibration", "uncertainty", "termination")
 
 

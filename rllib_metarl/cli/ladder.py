@@ -102,7 +102,7 @@ def _completed(outcomes: dict[str, Any]) -> dict[str, Any]:
     """With the rungs that were not reached."""
     from rllib_metarl.evaluation.ladder import LABELS, left_out
 
-    return {rung: outcomes.get(rung) or left_out("not climbed: stopped before") for rung in LABELS}
+    return {rung: outcomes.get(rung) or left_out("stopped before it was done") for rung in LABELS}
 
 
 def _plan(request: Request) -> Any:

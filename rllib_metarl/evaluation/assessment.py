@@ -62,6 +62,8 @@ class Agent:
         no_termination: why it has no such head; None if it has one.
         no_belief: why there is no belief to be judged; None if there is one.
         no_variants: why it cannot be judged in a world that it was not trained on; None if it can.
+        altered: what stands between the env and the agent, so that recorded observations are not
+            the env's; None if nothing does.
     """
 
     claims: Callable[[Recording], Claims]
@@ -69,6 +71,7 @@ class Agent:
     no_termination: str | None = None
     no_belief: str | None = None
     no_variants: str | None = None
+    altered: str | None = None
 
 
 def assess(
@@ -92,7 +95,9 @@ def assess(
         cannot be is None), ``absent`` (row -> why it is not there), ``meta_episodes``.
     """
     absent: dict[str, str] = {}
-    exact = _exact_filter(env, env_config, absent)
+    if agent.altered is not None:  # neither a filter nor a picture could read what was seen
+        absent["exact"] = f"{agent.altered}: recorded observations are not the env's own"
+    exact = None if agent.altered is not None else _exact_filter(env, env_config, absent)
     tell("decoding the context")
     decoded = _decoded(plays, agent, exact, absent)
     tell("what the agent claims")
@@ -105,7 +110,8 @@ def assess(
         "uncertainty": _uncertainty(plays, agent, claims, decoded, exact, absent, tell),
         "termination": _termination(plays.held_out, agent, claims, told, absent),
     }
-    shown = meta_episodes(plays.held_out, env, env_config, decoded, claims)
+    seen = None if agent.altered is not None else env
+    shown = meta_episodes(plays.held_out, seen, env_config, decoded, claims)
     return sections | {"absent": absent, "meta_episodes": shown}
 
 

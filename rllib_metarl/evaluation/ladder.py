@@ -187,6 +187,8 @@ def _dynamite(outcomes: dict[str, Outcome], references: dict[str, float]) -> str
             f"{way}; worse than VariBAD by {-gap:.2f}: are info['session'] and info['switched'] "
             "those of the coming transition? If so, more --steps"
         )
+    if _both(outcomes, "blind") and not above(outcomes["dynamite"], outcomes["blind"]):
+        return f"{way}: what is said of VariBAD holds here too"
     return f"{way}; no different from VariBAD: sessions are long, or --steps too few to tell"
 
 

@@ -74,14 +74,8 @@ def evaluate_checkpoint(
     if not quick:
         variants = _variants(config) if variants is None else variants
         work.expect(episodes, len(variants), _fitted_on(episodes))
-    held_out = _held_out(checkpoint, config, episodes, seed)
-    try:
-        played = work.play(held_out, "held-out tasks")
-        result = held_out.summary(played)
-    finally:
-        held_out.close()
+    played, result = _play_held_out(work, episodes)
     measure = MEASURES.get(str(config["env"]).rpartition(":")[2])
-    full = {} if quick else _assess(work, played, result, variants or {})
     whole = {
         "run": name,
         "env": config["env"],
@@ -90,7 +84,7 @@ def evaluate_checkpoint(
         **(measure(played) if measure else {}),
         "held_out_seed": seed,
         "checkpoint": str(checkpoint),
-        **full,
+        **({} if quick else _assess(work, played, result, variants or {})),
     }
     told: dict[str, Any] = plain(whole)
     return told
@@ -139,6 +133,16 @@ class _Work:
         """Tells of a stage that does not play."""
         self.progress(stage, min(self.done / self.total, 1.0))
         self.done += self.stage
+
+
+def _play_held_out(work: _Work, episodes: int) -> tuple[list[Any], dict[str, Any]]:
+    """The greedily played held-out tasks, and what `HeldOut.summary` says of them."""
+    held_out = _held_out(work.checkpoint, work.config, episodes, work.seed)
+    try:
+        played = work.play(held_out, "held-out tasks")
+        return played, held_out.summary(played)
+    finally:
+        held_out.close()
 
 
 def _assess(
@@ -199,6 +203,7 @@ def agent_of(module: Any, settings: Any) -> Any:
         no_termination=without_termination(settings),
         no_belief=why,
         no_variants=_given(module),
+        altered="the agent acts through connectors" if settings.acts_through_connectors() else None,
     )
 
 

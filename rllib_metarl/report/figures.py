@@ -20,6 +20,7 @@ from rllib_metarl.report.timeline import timeline
 FORMATS = ("png", "svg", "pdf")
 STYLES = {"dashed": "--", "dotted": ":"}
 DASHES = ("-", "--", ":", "-.")
+_LABELS_ROOM = 60  # characters of all labels of an axis together
 
 
 def write_figures(tasks: Sequence[Task], folder: Path) -> list[Path]:
@@ -45,7 +46,7 @@ def write_figures(tasks: Sequence[Task], folder: Path) -> list[Path]:
 
 def draw(chart: Chart) -> Any:
     """A chart as a Matplotlib figure; nothing is shown on a screen."""
-    figure = blank_figure((6.4, 4.0))
+    figure = blank_figure((6.4, 5.8 if _crowded(chart) else 4.0))
     axes = figure.subplots()
     draw_on(axes, chart)
     axes.set_title(chart.title, fontsize=11, loc="left")
@@ -54,6 +55,11 @@ def draw(chart: Chart) -> Any:
         rows = 1 if max(map(len, names)) > 28 else 2
         figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=rows)
     return figure
+
+
+def _crowded(chart: Chart) -> bool:
+    """Whether its labels have no room side by side."""
+    return sum(map(len, chart.x_labels or ())) > _LABELS_ROOM
 
 
 def draw_timeline(charts: Sequence[Chart], title: str) -> Any:
@@ -96,7 +102,8 @@ def draw_on(axes: Any, chart: Chart) -> None:
         )
     axes.set(xlabel=chart.x_label, ylabel=chart.y_label, xlim=chart.x_range, ylim=chart.limits())
     if chart.x_labels:
-        axes.set_xticks(range(len(chart.x_labels)), chart.x_labels)
+        turned: dict[str, Any] = {"rotation": 60, "ha": "right"} if _crowded(chart) else {}
+        axes.set_xticks(range(len(chart.x_labels)), chart.x_labels, **turned)
     if chart.x_label == STEPS:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from PIL import Image
 
+from rllib_metarl.cli.main import main
 from rllib_metarl.report.metrics import METRICS, markdown_table
 from rllib_metarl.report.picture_tags import ENTROPIES, LATENTS, PICTURES, pictures_table
 from tests.cli.conftest import ROOT, TINY, Ended, finish, start
@@ -149,3 +150,40 @@ def test_evaluate_finds_the_checkpoint_in_a_runs_folder(summary, rllib, tmp_path
     assert result["episodes"] == 4
     assert set(result["references"]) == {"random", "blind", "bayes", "oracle"}
     assert "normalised_score" in ended.out
+
+
+@pytest.fixture(scope="module")
+def reported(summary: dict, folder: Path) -> str:
+    """The page of the run with an evaluation of its own, both written by the command."""
+    place = Path(summary["directory"])
+    told = place / "evaluation.json"
+    assert main(["evaluate", str(place), "--episodes", "16", "--json", str(told)]) == 0
+    assert main(["report", str(place), "--out", str(folder / "page.html")]) == 0
+    return (folder / "page.html").read_text()
+
+
+def test_the_report_shows_what_training_and_evaluation_left(reported, summary):
+    figures = json.loads(re.search(r'id="figures">(.*?)</script>', reported).group(1))
+    returns = figures["task-1-training_return"]["data"][0]
+    assert returns["x"] == [240, 480, 720]
+    (held_out, *_) = figures["task-1-held_out_return"]["data"]
+    assert (held_out["x"], held_out["y"]) == ([480], [pytest.approx(summary["return_mean"])])
+    assert {"vae_elbo", "termination_loss", "belief_entropy"} <= {k[7:] for k in figures}
+    assert {"reliability", "entropy_by_step", "risk_coverage"} <= {k[7:] for k in figures}
+    assert "rllib train --run DynaMITE --env DLCMDP/GridWorld-v0" in reported
+
+
+def test_the_viewer_shows_a_meta_episode_of_the_evaluation(reported, summary):
+    told = json.loads((Path(summary["directory"]) / "evaluation.json").read_text())
+    episode = told["meta_episodes"][0]
+    viewer = json.loads(re.search(r'id="viewers">(.*?)</script>', reported).group(1))["task-1"]
+    views = {key.rpartition("-")[2]: view for key, view in viewer["views"].items()}
+    assert set(views) == {"grid", "goals", "latent", "timeline"}
+    assert len(viewer["texts"]) == len(told["meta_episodes"])
+    for t, (row, column) in enumerate(episode["frame"]["position"]):
+        *_, agent = views["grid"]["scenes"][0][t]
+        assert (agent["y"], agent["x"]) == ([row], [column])
+        decoded, exact = views["goals"]["scenes"][0][t]
+        for heat, who in ((decoded, "decoded"), (exact, "exact")):
+            cells = [heat["z"][y][x] for y, x in episode["frame"]["goals"]]
+            assert cells == pytest.approx(episode[who][t], abs=1e-5)

@@ -120,4 +120,4 @@ def test_where_nothing_switches_there_is_nothing_to_score() -> None:
 )
 def test_wrong_shapes_are_told(probabilities: object, truth: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        calibration.class_scores(probabilities, truth)  # type: ignore[arg-type]
+        calibration.class_scores(probabilities, truth)

@@ -53,6 +53,19 @@ def test_a_bernoulli_reward_costs_its_probability() -> None:
     np.testing.assert_allclose(claims.positive, p, atol=1e-6)
 
 
+def test_how_far_the_belief_moves_is_what_the_bound_adds() -> None:
+    """Where all samples foretell the same, it is the surprise and KL(q_{t+1} || q_t)."""
+    module = Constant(SMALL_GRID)
+    played = _played(module)
+    claims = claims_of(module, SETTINGS, played)
+    mean, var = played.mean[..., 0].astype(np.float64), np.exp(played.log_var[..., 0])
+    squared = np.square(mean[:, 1:] - mean[:, :-1])
+    ratio = var[:, 1:] / var[:, :-1]
+    moved = 0.5 * (ratio - 1 - np.log(ratio) + squared / var[:, :-1])
+    assert moved.max() > 1.0
+    np.testing.assert_allclose(claims.negative_elbo - claims.surprise, moved, rtol=1e-3, atol=1e-4)
+
+
 def test_what_is_said_of_switches_begins_with_none() -> None:
     module = FilterAgent(SMALL_GRID)
     told = claims_of(module, SETTINGS, _played(module)).termination
@@ -79,7 +92,7 @@ def test_a_longer_observation_to_foretell_is_a_greater_surprise() -> None:
     def surprise(state: bool) -> float:
         config = small_config("DynaMITE", decode_state=state)
         module = small_learner(config).agent
-        return float(claims_of(module, config, _played(module)).surprise.mean())  # type: ignore[union-attr]
+        return float(claims_of(module, config, _played(module)).surprise.mean())
 
     # Each of six numbers costs at least what a unit Gaussian does at its mean.
     assert surprise(True) > surprise(False) + 6 * 0.5 * np.log(2 * np.pi) - 1e-3

@@ -48,7 +48,7 @@ def at_random(env_id: str, config: dict[str, Any], count: int = 400) -> Recordin
     observation, infos = env.reset()
     seen, taken, paid, told, done = [observation], [], [], [infos], np.zeros(1)
     while not done.any():
-        taken.append(rng.integers(env.single_action_space.n, size=count))  # type: ignore[union-attr]
+        taken.append(rng.integers(env.single_action_space.n, size=count))
         observation, reward, terminated, truncated, infos = env.step(taken[-1])
         done = terminated | truncated
         paid.append(reward)

@@ -86,6 +86,7 @@ SAYINGS = [
     ({"varibad": 20.0, "dynamite": 25.0, "blind": 10.0}, None, "dynamite", "is worth 5.00"),
     ({"varibad": 20.0, "dynamite": 15.0, "blind": 10.0}, None, "dynamite", "VariBAD by 5.00"),
     ({"varibad": 20.0, "dynamite": 20.0, "blind": 10.0}, None, "dynamite", "no different from"),
+    ({"varibad": 10.0, "dynamite": 10.0, "blind": 10.0}, None, "dynamite", "said of VariBAD"),
     ({"oracle": 20.0, "varibad": 20.0, "dynamite": 25.0}, None, "dynamite", "than the oracle"),
 ]
 

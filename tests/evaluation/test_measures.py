@@ -11,7 +11,8 @@ import pytest
 from rllib_metarl.envs import Stream, make_vector
 from rllib_metarl.evaluation.measures import bandit_regret, inner_returns, two_step_stays
 from rllib_metarl.evaluation.protocol import evaluate_checkpoint
-from tests.algorithms.small import small_config
+from rllib_metarl.sampling.held_out import HeldOut
+from tests.algorithms.small import small_config, small_learner
 
 
 def _trial(chances: list[float], actions: list[int]) -> SimpleNamespace:
@@ -38,6 +39,16 @@ def test_an_inner_episodes_return_begins_where_the_one_before_has_ended() -> Non
     )
     measured = inner_returns([trial])
     assert measured == {"inner_return_1": 3.0, "inner_return_2": 12.0, "last_inner_return": 12.0}
+
+
+def test_inner_episodes_are_told_apart_in_held_out_play() -> None:
+    world = {"size": 3, "inner_horizon": 4, "inner_episodes": 3}
+    config = small_config("VariBAD", env="VariBAD/GridWorld-v0", env_config=world)
+    played = HeldOut(config.env, world, 8).play(small_learner(config).agent)
+    measured = inner_returns(played)
+    total = sum(measured[f"inner_return_{k}"] for k in (1, 2, 3))
+    assert total == pytest.approx(np.mean([e.rewards.sum() for e in played]))
+    assert "inner_return_4" not in measured
 
 
 def test_a_choice_that_ignores_the_last_round_has_no_interaction() -> None:

@@ -5,11 +5,12 @@ import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_metarl.errors import UserError
-from rllib_metarl.evaluation.protocol import evaluate_checkpoint
+from rllib_metarl.evaluation.protocol import evaluate_checkpoint, plain
 from tests.algorithms.small import small_config
 
 
@@ -92,6 +93,12 @@ def test_too_few_meta_episodes_to_judge_a_belief_are_told(checkpoint: Path) -> N
 def test_a_world_that_cannot_be_made_is_told(checkpoint: Path) -> None:
     with pytest.raises(UserError, match="no setting 'siz'"):
         evaluate_checkpoint(checkpoint, episodes=2, variants={"small": {"siz": 2}})
+
+
+def test_results_are_plain_and_hold_no_nan() -> None:
+    told = plain({"a": np.float32(0.5), "b": [float("nan"), np.arange(2)], 3: (float("inf"), "x")})
+    assert told == {"a": 0.5, "b": [None, [0, 1]], "3": [None, "x"]}
+    assert type(told["a"]) is float
 
 
 def test_no_such_folder(tmp_path: Path) -> None:

@@ -125,6 +125,15 @@ def _rewarded_on_the_goal_that_pays(episode: Result) -> None:
         assert (reward == 1.0) == (places[t + 1] == paying)
 
 
+def test_behind_connectors_there_is_neither_a_filter_nor_a_picture(small_probes: None) -> None:
+    result = assessed(FilterAgent, altered="it acts through connectors", no_variants="no reason")
+    told = "it acts through connectors: recorded observations are not the env's own"
+    assert result["absent"]["exact"] == told
+    assert result["absent"]["uncertainty.out_of_distribution"] == "no reason"
+    assert "exact" not in result["belief"] and result["belief"]["probe"]["accuracy"] > 0.85
+    assert result["meta_episodes"][0]["frame"] == {"kind": "none"}
+
+
 # --- the broken ones ----------------------------------------------------------------------------
 
 

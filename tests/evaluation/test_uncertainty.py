@@ -74,6 +74,14 @@ def test_where_even_the_surest_answers_are_wrong_there_is_no_threshold() -> None
     assert never == {"coverage": 0.0, "risk": None}
 
 
+def test_one_lucky_answer_sets_no_threshold() -> None:
+    probabilities = np.tile([0.9, 0.1], (1000, 1))
+    probabilities[0] = [0.99, 0.01]
+    truth = np.ones(1000, np.int64)
+    truth[0] = 0
+    assert uncertainty.abstain_threshold(probabilities, truth, 0.05) is None
+
+
 def test_means_leave_out_what_was_not_played() -> None:
     values = np.array([[1.0, 2.0], [3.0, 99.0]])
     valid = np.array([[True, True], [True, False]])

@@ -85,10 +85,10 @@ class FilterAgent:
 
     def reward_decoder(self, latent: Tensor, features: Tensor, pairs: Any) -> Tensor:
         """Log-odds of a reward above 0 in the cell that was entered."""
-        first, second = self._on(features)
-        log_odds = latent[..., 0].clamp(-15, 15)
-        told = torch.where(second, log_odds, torch.where(first, -log_odds, -20.0))
-        return told[pairs[0], pairs[2]]
+        row, encoded, decoded = pairs
+        first, second = (on[row, decoded] for on in self._on(features))
+        log_odds = latent[row, encoded, 0].clamp(-15, 15)
+        return torch.where(second, log_odds, torch.where(first, -log_odds, -20.0))
 
     def distorted(self, log_odds: Tensor) -> Tensor:
         """Hook: what the agent makes of the exact log-odds `[N]`."""
@@ -168,8 +168,8 @@ class Shuffled(FilterAgent):
         return switch.roll(1)
 
 
-def assessed(kind: type[FilterAgent]) -> dict[str, Any]:
-    """The whole assessment of a toy, with `normalised_score`."""
+def assessed(kind: type[FilterAgent], **known: Any) -> dict[str, Any]:
+    """The whole assessment of a toy, with `normalised_score`; `known` goes to `Agent`."""
     module = kind(WORLD)
 
     def play(episodes: int, seed: int = 0, explore: bool = False, **changed: Any) -> Any:
@@ -189,5 +189,5 @@ def assessed(kind: type[FilterAgent]) -> dict[str, Any]:
         recorded(EPISODES, explore=True),
         variants,
     )
-    agent = Agent(lambda recording: claims_of(module, SETTINGS, recording))
+    agent = Agent(lambda recording: claims_of(module, SETTINGS, recording), **known)
     return assess(plays, agent, GRID, WORLD) | held_out.summary(played)

@@ -50,7 +50,7 @@ def test_lines_bands_and_references_are_drawn(task: Task) -> None:
 def test_nothing_of_a_figure_is_cut_off(task: Task) -> None:
     for chart in charts_of(task).values():
         figure = draw(chart)
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         box = figure.get_tightbbox()
         width, height = figure.get_size_inches()
         assert -0.05 < box.x0 and box.x1 < width + 0.05, chart.key

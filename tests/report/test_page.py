@@ -161,6 +161,16 @@ def test_text_from_files_cannot_become_markup(page: Path) -> None:
     assert "Two <agents>" not in text
 
 
+def test_text_from_files_cannot_end_a_script(tmp_path: Path) -> None:
+    for gamma in ("</script><b>a", "</script><b>b"):
+        seeds(tmp_path / gamma[-1], (40.0,), gamma=gamma)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 0
+    html = Elements((tmp_path / "page.html").read_text())
+    names = [t.get("name") for t in json.loads(html.texts["figures"])["task-1-vae_elbo"]["data"]]
+    assert names[0] == "DynaMITE · gamma=</script><b>a, 1 seed"
+    assert len(html.all("script")) == 4 and not html.all("b")
+
+
 def test_commands_for_what_is_missing_are_told(page: Path) -> None:
     text = page.read_text()
     assert "4 of the runs have no evaluation" in text

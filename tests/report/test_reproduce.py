@@ -52,6 +52,14 @@ def test_what_was_changed_in_a_tuned_example_is_told(tmp_path: Path) -> None:
     assert json.loads(given["--stop"]) == {STEPS: 1_000_000}
 
 
+def test_an_example_of_another_algorithm_or_env_is_no_example(tmp_path: Path) -> None:
+    config = example()["config"] | {"seed": 0}
+    other = run_of(tmp_path / "algorithm", 3_002_880, config, algorithm="MyDynaMITE")
+    assert options(train_command(other))["--run"] == "MyDynaMITE"
+    elsewhere = run_of(tmp_path / "env", 3_002_880, config | {"env": "My/Grid-v0"})
+    assert options(train_command(elsewhere))["--env"] == "My/Grid-v0"
+
+
 def test_a_run_that_is_like_no_example_is_told_in_full(tmp_path: Path) -> None:
     command = train_command(run_of(tmp_path, 5000, {"gamma": 0.5}, algorithm="VariBAD"))
     given = options(command)

@@ -135,8 +135,7 @@ def _recorded(
 
 
 def evaluation(run: Path, value: float = 45.0, episodes: int = 2) -> dict[str, Any]:
-    """An evaluation of a run's last checkpoint, as the contract between the two commands has it."""
-    ends = [0.55, 0.75, 0.95]
+    """An evaluation of a run's last checkpoint, as `rllib evaluate` writes it."""
     return {
         "run": "DynaMITE",
         "env": GRID,
@@ -167,6 +166,16 @@ def evaluation(run: Path, value: float = 45.0, episodes: int = 2) -> dict[str, A
             ],
             "stochastic_return_mean": value - 1.5,
         },
+        **_of_the_belief(),
+        "absent": {"crps": "the context is discrete"},
+        "meta_episodes": [meta_episode(seed, 1.6) for seed in range(episodes)],
+    }
+
+
+def _of_the_belief() -> dict[str, Any]:
+    """The sections that judge the belief."""
+    ends = [0.55, 0.75, 0.95]
+    return {
         "belief": {
             "probe": {"log_loss": 0.31, "accuracy": 0.86, "brier": 0.1},
             "exact": {"log_loss": 0.28, "accuracy": 0.87, "brier": 0.09},
@@ -197,6 +206,4 @@ def evaluation(run: Path, value: float = 45.0, episodes: int = 2) -> dict[str, A
             "auroc_exact": 0.92,
             "threshold": 0.5,
         },
-        "absent": {"crps": "the context is discrete"},
-        "meta_episodes": [meta_episode(seed, 1.6) for seed in range(episodes)],
     }
