@@ -238,8 +238,9 @@ def picture(folder: Path, page: Page, agents: list[str]) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7.5, 4.2), constrained_layout=True)
-    colours = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
-    for agent, colour in zip(agents, colours * 3, strict=False):
+    maps: list[Any] = [plt.get_cmap(name) for name in ("tab10", "Dark2")]
+    colours = [colour for shades in maps for colour in shades.colors]
+    for agent, colour in zip(agents, colours, strict=False):
         curves = load(folder, "curves", agent)
         length = min(len(curve["env_steps"]) for curve in curves)
         steps = np.array(curves[0]["env_steps"][:length]) / 1e6
