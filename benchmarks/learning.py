@@ -147,7 +147,8 @@ def report(name: str, page: Page) -> None:
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     text = table(page, rows) + classical_table(classical)
     (folder / "table.md").write_text(text)
-    picture(folder, page, list(rows))
+    # Who was trained on other tasks was evaluated on those while training.
+    picture(folder, page, [name for name in rows if not page.agents[name].evaluated_on])
     print(text)
 
 
@@ -247,7 +248,9 @@ def picture(folder: Path, page: Page, agents: list[str]) -> None:
         returns = np.array([curve["return_mean"][:length] for curve in curves])
         middle = iqm(returns, axis=0)
         axes.plot(steps, returns.T, color=colour, alpha=0.2, linewidth=0.7)
-        axes.plot(steps, middle, color=colour, linewidth=2, label=page.agents[agent].label)
+        seeds = f"{len(curves)} seed" + "s" * (len(curves) > 1)
+        label = f"{page.agents[agent].label}, {seeds}"
+        axes.plot(steps, middle, color=colour, linewidth=2, label=label)
     references = load(folder, "evaluate", agents[0])[0]["references"] or {}
     for name in ("oracle", "bayes", "blind"):
         if name in references:
