@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from rllib_metarl.cli.output import LINE_EVERY_S
 from rllib_metarl.report.metrics import ENV_STEPS, flatten, tagged
 
 _COUNTED = (ENV_STEPS, "training_iteration", "time_total_s")
@@ -23,7 +24,6 @@ _SHOWN = (
     ("termination/accuracy", "termination", ".3f"),
     ("ppo/entropy", "entropy", ".3f"),
 )
-_LINE_EVERY_S = 5.0
 _UNBROKEN = Column(no_wrap=True)
 
 
@@ -95,7 +95,7 @@ class Display(Callback):
         seen.printed = False
         if self._progress is not None:
             self._draw(str(trial) if self._named else "", trial.trial_id, fraction, text, eta)
-        elif now - self._last_line >= _LINE_EVERY_S:
+        elif now - self._last_line >= LINE_EVERY_S:
             self._print_line(seen, now)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

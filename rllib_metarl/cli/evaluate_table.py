@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,11 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from rllib_metarl.cli.output import occasional_lines
+
 Tell = Callable[[str, float], None]
 Row = tuple[str, str, Any, Any]
 """Group, name, the agent's number, the ideal's (None where there is none)."""
 
-_LINE_EVERY_S = 5.0
 _OWN = ("normalised_score", "references", "env_config", "absent", "meta_episodes")
 _SECTIONS = ("protocol", "belief", "calibration", "uncertainty", "termination")
 
@@ -25,7 +25,8 @@ _SECTIONS = ("protocol", "belief", "calibration", "uncertainty", "termination")
 def progress(console: Console) -> Iterator[Tell]:
     """A bar on a terminal; elsewhere a line now and then. Told the stage and the share done."""
     if not console.is_terminal:
-        yield _lines(console)
+        tell = occasional_lines(console)
+        yield lambda stage, share: tell(f"{share:4.0%} {stage}")
         return
     columns = (
         BarColumn(bar_width=24),
@@ -36,18 +37,6 @@ def progress(console: Console) -> Iterator[Tell]:
     with Progress(*columns, console=console, transient=True) as bars:
         bar = bars.add_task("loading", total=1.0)
         yield lambda stage, share: bars.update(bar, completed=share, description=stage)
-
-
-def _lines(console: Console) -> Tell:
-    last = time.monotonic()
-
-    def tell(stage: str, share: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _LINE_EVERY_S:
-            last = time.monotonic()
-            console.print(f"{share:4.0%} {stage}", markup=False, soft_wrap=True)
-
-    return tell
 
 
 def show(result: dict[str, Any], console: Console) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,12 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from rllib_metarl.cli.output import occasional_lines
 from rllib_metarl.evaluation.ladder import LABELS, verdicts
 from rllib_metarl.sampling.held_out import normalised_score
 
 Tell = Callable[[int, float], None]
-
-_LINE_EVERY_S = 5.0
 
 
 @contextmanager
@@ -43,17 +41,13 @@ def progress(label: str, steps: int, console: Console) -> Iterator[Tell]:
 
 
 def _lines(label: str, steps: int, console: Console) -> Tell:
-    last = time.monotonic()
+    tell = occasional_lines(console)
 
-    def tell(done: int, returns: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _LINE_EVERY_S:
-            last = time.monotonic()
-            share = min(done / steps, 1.0)
-            line = f"{label} {share:4.0%} {done:,} env steps, training return {returns:.2f}"
-            console.print(line, markup=False, soft_wrap=True)
+    def tell_steps(done: int, returns: float) -> None:
+        share = min(done / steps, 1.0)
+        tell(f"{label} {share:4.0%} {done:,} env steps, training return {returns:.2f}")
 
-    return tell
+    return tell_steps
 
 
 def say(label: str, outcome: Any, console: Console) -> None:

@@ -1,12 +1,31 @@
-"""Writing results as JSON, and finding out early whether that will work."""
+"""What a command leaves: results as JSON, and lines of progress where there is no terminal."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from rllib_metarl.errors import UserError
+
+LINE_EVERY_S = 5.0
+
+
+def occasional_lines(console: Console) -> Callable[[str], None]:
+    """Prints a line of progress at most every `LINE_EVERY_S`, and none before that."""
+    last = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY_S:
+            last = time.monotonic()
+            console.print(line, markup=False, soft_wrap=True)
+
+    return tell
 
 
 def write_json(path: Path, data: Any) -> None:

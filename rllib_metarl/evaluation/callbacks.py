@@ -9,8 +9,6 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from rllib_metarl.evaluation.assessment import Plays, assess
 from rllib_metarl.evaluation.protocol import SET_ASIDE, agent_of, plain
 from rllib_metarl.evaluation.recording import Recording, record
-from rllib_metarl.sampling.held_out import HeldOut
-from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
 REPORTED = {
     "belief_log_loss": ("belief", "probe", "log_loss"),
@@ -72,13 +70,8 @@ def judge(algorithm: Any) -> dict[str, float]:
 
 
 def _played(algorithm: Any, module: Any, episodes: int, seed: int) -> Recording:
-    config = algorithm.config
-    if config.acts_through_connectors():
-        stepwise = StepwiseHeldOut(config, episodes, seed)
-        stepwise.follow(algorithm.env_runner)
-        held_out: HeldOut = stepwise
-    else:
-        held_out = HeldOut(config.env, config.env_config, episodes, seed)
+    held_out = algorithm.make_held_out(episodes, seed)
+    held_out.follow(algorithm.env_runner)
     try:
         return record(held_out.play(module), getattr(module, "latents", None))
     finally:

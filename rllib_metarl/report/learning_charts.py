@@ -14,6 +14,7 @@ from rllib_metarl.report.groups import Group, Task
 from rllib_metarl.report.metrics import METRICS
 from rllib_metarl.report.runs import Curve
 from rllib_metarl.report.tables import final_results
+from rllib_metarl.sampling import held_out
 
 REFERENCES = {"oracle": "oracle", "bayes": "Bayes-optimal", "blind": "blind", "random": "random"}
 BELIEF_TERMS = ("vae/", "top/", "termination/", "belief/")
@@ -156,13 +157,10 @@ def return_levels(task: Task) -> tuple[Level, ...]:
 
 def score_levels(task: Task) -> tuple[Level, ...]:
     """Those references as normalised scores."""
-    known = task.references
-    if not {"blind", "bayes"} <= set(known) or known["bayes"] - known["blind"] <= 1e-6:
-        return ()
-    gap = known["bayes"] - known["blind"]
+    known = dict(task.references)
     shown = [(n, known[key]) for key, n in REFERENCES.items() if key in known and key != "random"]
-    scores = [(name, (value - known["blind"]) / gap) for name, value in shown]
-    return tuple(Level(f"{name} {score:.2f}", score) for name, score in scores)
+    scores = [(name, held_out.normalised_score(value, known)) for name, value in shown]
+    return tuple(Level(f"{name} {score:.2f}", score) for name, score in scores if score is not None)
 
 
 def _lines(

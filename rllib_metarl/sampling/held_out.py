@@ -59,6 +59,9 @@ class HeldOut:
             progress(sum(min(len(own), self.per_env) for own in by_env.values()))
         return [by_env[i][k] for k in range(self.per_env) for i in by_env][: self.episodes]
 
+    def follow(self, runner: Any) -> None:
+        """Hook: takes over what a runner that trains has learnt beside its module; nothing here."""
+
     def references(self) -> dict[str, float] | None:
         """The env's exact reference returns, or None where it has none."""
         unwrapped = self.env.unwrapped

@@ -199,6 +199,7 @@ class StepwiseHeldOut(HeldOut):
         with torch.random.fork_rng():  # an evaluation leaves no trace in training
             self.runner = StepwiseRunner(config=config, worker_index=0, num_workers=0)
 
+    @override(HeldOut)
     def follow(self, runner: SingleAgentEnvRunner) -> None:
         """Takes over what the connectors of a runner that trains have learnt."""
         own = self.runner

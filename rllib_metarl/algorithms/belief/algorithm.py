@@ -87,9 +87,9 @@ class BeliefPPO(PPO):
     def evaluate_held_out(self) -> dict[str, Any]:
         """Greedy evaluation on the held-out tasks; reported under ``evaluation/``."""
         if self._held_out is None:
-            self._held_out = self._make_held_out()
-        if isinstance(self._held_out, StepwiseHeldOut):
-            self._held_out.follow(self.env_runner)
+            config = self.config
+            self._held_out = self.make_held_out(config.held_out_episodes, config.held_out_seed)
+        self._held_out.follow(self.env_runner)
         module = self.env_runner.module
         played = self._held_out.play(module)
         result = self._held_out.summary(played)
@@ -100,9 +100,9 @@ class BeliefPPO(PPO):
         self._newest_evaluation = numbers | {"at_env_steps": self.env_steps()}
         return result
 
-    def _make_held_out(self) -> HeldOut:
+    def make_held_out(self, episodes: int, seed: int) -> HeldOut:
+        """Held-out tasks on which the policy acts as it does in training."""
         config = self.config
-        episodes, seed = config.held_out_episodes, config.held_out_seed
         if config.acts_through_connectors():
             return StepwiseHeldOut(config, episodes, seed)
         return HeldOut(config.env, config.env_config, episodes, seed)
