@@ -27,7 +27,8 @@ class Page:
 
     `classical` plays policies that do not learn: name -> return_mean, standard_error and measures.
     `measures` are keys of the evaluations' JSON that are shown beside the return; `episodes` is how
-    many held-out meta-episodes an evaluation plays.
+    many held-out meta-episodes an evaluation plays. `factors`, entries of the env's context by
+    name, are what the latents are held against (MIG, SAP, DCI) at the steps `told_at`.
     """
 
     title: str
@@ -36,6 +37,8 @@ class Page:
     classical: Callable[[], dict[str, dict[str, float]]] | None = None
     measures: tuple[str, ...] = ()
     episodes: int = 512
+    factors: dict[str, int] = field(default_factory=dict)
+    told_at: tuple[int, ...] = ()
 
 
 DYNAMITE = "dynamite/gridworld.yaml"
@@ -102,7 +105,13 @@ def mdp_policies() -> dict[str, dict[str, float]]:
 
 PAGES = {
     "gridworld": Page("GridWorld DLCMDP", GRIDWORLD, {"bayes": "Bayes-optimal"}),
-    "gridworld-family": Page("GridWorld family", GRIDWORLD_FAMILY, {"bayes": "Bayes-optimal"}),
+    "gridworld-family": Page(
+        "GridWorld family",
+        GRIDWORLD_FAMILY,
+        {"bayes": "Bayes-optimal"},
+        factors={"m": 0, "p": 1, "T_m": 2},
+        told_at=(15, 30, 59),
+    ),
     "gridworld-rates": Page("GridWorld at other rates of change", RATE_OF_CHANGE),
     "static-gridworld": Page(
         "VariBAD's GridWorld, 4 inner episodes of 15 steps",

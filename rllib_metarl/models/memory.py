@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -21,9 +22,14 @@ class RecurrentMemory(nn.Module):
         hidden_size: H, the width of the memory.
         embedding: widths of the layers between the inputs and the memory; none feeds it directly.
         cell: ``gru`` or ``lstm``.
+        memory_steps: start with units that forget over 1 to so many steps, evenly in the logarithm
+            (Tallec and Ollivier 2018, arXiv:1804.11188); None for the cells' usual start, after
+            which little is left of what was seen ten steps ago.
+        whole_transitions: o_{t-1} is an input too, so that what (a_{t-1}, r_{t-1}) was about need
+            not be remembered first.
 
     Raises:
-        ValueError: for an unknown cell.
+        ValueError: for an unknown cell, or memory_steps below 3.
     """
 
     def __init__(
@@ -35,13 +41,16 @@ class RecurrentMemory(nn.Module):
         embedding: tuple[int, ...] = (),
         activation: str = "relu",
         cell: str = "gru",
+        memory_steps: int | None = None,
+        whole_transitions: bool = False,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"recurrent_cell {cell!r} is unknown; use one of {list(CELLS)}")
-        self.hidden_size = hidden_size
+        self.hidden_size, self.observation_size = hidden_size, observation_size
         self.lstm = cell == "lstm"
-        inputs = observation_size + action_size + 1
+        self.whole_transitions = whole_transitions
+        inputs = (1 + whole_transitions) * observation_size + action_size + 1
         self.embedding = mlp([inputs, *embedding], activation)
         kind: Any = nn.LSTM if self.lstm else nn.GRU
         self.memory = kind(embedding[-1] if embedding else inputs, hidden_size, batch_first=True)
@@ -50,13 +59,19 @@ class RecurrentMemory(nn.Module):
                 _orthogonal_gates(parameter, hidden_size)
             else:
                 nn.init.zeros_(parameter)
-        if self.lstm:  # open forget gates: counting over a trial starts from remembering
+        if memory_steps is not None:
+            _forget_slowly(self.memory, memory_steps, self.lstm)
+        elif self.lstm:  # open forget gates: counting over a trial starts from remembering
             nn.init.ones_(self.memory.bias_ih_l0[hidden_size : 2 * hidden_size])
 
     def initial_state(self) -> State:
         """The state before the first observation, without a batch dimension."""
         state = {"hidden": torch.zeros(self.hidden_size)}
-        return state | {"cell": torch.zeros(self.hidden_size)} if self.lstm else state
+        if self.lstm:
+            state["cell"] = torch.zeros(self.hidden_size)
+        if self.whole_transitions:
+            state["last_observation"] = torch.zeros(self.observation_size)
+        return state
 
     def forward(
         self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
@@ -65,33 +80,47 @@ class RecurrentMemory(nn.Module):
 
         Args:
             observation: `[B, T, O]`; previous_action: `[B, T, A]`; previous_reward: `[B, T]`.
-            state: `hidden [B, H]` and, for an LSTM, `cell [B, H]`.
+            state: `hidden [B, H]`, for an LSTM `cell [B, H]`, and with whole transitions
+                `last_observation [B, O]`.
 
         Returns:
             the memory after each observation, `[B, T, H]`, and the state after the last.
         """
-        inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
+        inputs = [observation, previous_action, previous_reward.unsqueeze(-1)]
+        if self.whole_transitions:
+            first = state["last_observation"].unsqueeze(1)
+            inputs.append(torch.cat([first, observation[:, :-1]], dim=1))
+        embedded = self.embedding(torch.cat(inputs, dim=-1))
         start: Any = state["hidden"].unsqueeze(0)
         if self.lstm:
-            features, (hidden, cell) = self.memory(
-                self.embedding(inputs), (start, state["cell"].unsqueeze(0))
-            )
-            return features, {"hidden": hidden[0], "cell": cell[0]}
-        features, hidden = self.memory(self.embedding(inputs), start)
-        return features, {"hidden": hidden[0]}
+            features, (hidden, cell) = self.memory(embedded, (start, state["cell"].unsqueeze(0)))
+            return features, self._state(observation[:, -1], hidden[0], cell[0])
+        features, hidden = self.memory(embedded, start)
+        return features, self._state(observation[:, -1], hidden[0])
 
     def step(
         self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
     ) -> tuple[Tensor, State]:
         """`forward` for one step, without the time dimension: the same numbers, sooner."""
-        inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
-        rnn, embedded = self.memory, self.embedding(inputs)
+        inputs = [observation, previous_action, previous_reward.unsqueeze(-1)]
+        if self.whole_transitions:
+            inputs.append(state["last_observation"])
+        rnn, embedded = self.memory, self.embedding(torch.cat(inputs, dim=-1))
         weights = (rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
         if self.lstm:
             hidden, cell = torch.lstm_cell(embedded, (state["hidden"], state["cell"]), *weights)
-            return hidden, {"hidden": hidden, "cell": cell}
+            return hidden, self._state(observation, hidden, cell)
         hidden = torch.gru_cell(embedded, state["hidden"], *weights)
-        return hidden, {"hidden": hidden}
+        return hidden, self._state(observation, hidden)
+
+    def _state(self, observation: Tensor, hidden: Tensor, cell: Tensor | None = None) -> State:
+        """The state after `observation [B, O]`."""
+        state = {"hidden": hidden}
+        if cell is not None:
+            state["cell"] = cell
+        if self.whole_transitions:
+            state["last_observation"] = observation
+        return state
 
 
 class NoMemory(nn.Module):
@@ -100,6 +129,22 @@ class NoMemory(nn.Module):
     def initial_state(self) -> State:
         """A state nobody reads: RLlib wants one."""
         return {"unused": torch.zeros(1)}
+
+
+@torch.no_grad()
+def _forget_slowly(memory: Any, steps: int, lstm: bool) -> None:
+    """Biases by which unit i keeps its content for about u_i steps, u_i log-uniform in [1, steps).
+
+    The gate that keeps is the second of an LSTM's (forget) and of a GRU's (update); an LSTM's first
+    lets in as much as is forgotten.
+    """
+    if steps < 3:
+        raise ValueError(f"memory_steps is {steps}; give 3 or more, the length of a trial say.")
+    size = memory.hidden_size
+    bias = math.log(steps - 1) * torch.rand(size)
+    memory.bias_ih_l0[size : 2 * size] = bias
+    if lstm:
+        memory.bias_ih_l0[:size] = -bias
 
 
 @torch.no_grad()

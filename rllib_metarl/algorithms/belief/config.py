@@ -36,6 +36,7 @@ MODULE_SETTINGS = (
     "policy_hidden",
     "policy_activation",
     "belief_conditioning",
+    "belief_embedding",
     "policy_gradient_to_encoder",
     "prior_conditioning",
     "termination_threshold",
@@ -54,6 +55,7 @@ class BeliefConfig(PPOConfig):
         encoder_hidden: width of the GRU.
         policy_hidden, policy_activation: layers of the policy and of the value network.
         belief_conditioning: ``film`` or ``concat``: how the belief enters those networks.
+        belief_embedding: width of the layer through which ``film`` reads the belief.
         standardise_advantages: over the steps of each batch; else they are only brought into the
             units of the critic, divided by the returns' running standard deviation.
         policy_gradient_to_encoder: train the encoder with the gradient of policy and value too.
@@ -88,6 +90,7 @@ class BeliefConfig(PPOConfig):
         self.policy_hidden = [128, 128]
         self.policy_activation = "relu"
         self.belief_conditioning = "film"
+        self.belief_embedding = 32
         self.policy_gradient_to_encoder = False
         self.prior_conditioning = False
         self.termination_threshold = 0.5
@@ -164,7 +167,7 @@ class BeliefConfig(PPOConfig):
             raise UserError(
                 f"belief_conditioning is {self.belief_conditioning!r}: use film or concat."
             )
-        for name in ("latent_size", "encoder_hidden", "held_out_episodes"):
+        for name in ("latent_size", "encoder_hidden", "belief_embedding", "held_out_episodes"):
             self.check_range(name, 1)
         self.check_range("evaluate_every_steps", 0)
         if not 0.0 < self.termination_threshold < 1.0:

@@ -79,6 +79,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             "hidden": tuple(settings["policy_hidden"]),
             "activation": settings["policy_activation"],
             "conditioning": settings["belief_conditioning"],
+            "belief_embedding": settings.get("belief_embedding", 32),  # not in older checkpoints
         }
         outputs = self.action_width if self.discrete else 2 * self.action_width
         sizes = (self.observation_width, self.belief_size)

@@ -23,6 +23,8 @@ class RL2Module(BeliefModule):
             settings["encoder_hidden"],
             embedding=tuple(settings["encoder_embedding"]),
             cell=settings["recurrent_cell"],
+            memory_steps=settings.get("memory_steps"),  # older checkpoints have neither
+            whole_transitions=settings.get("whole_transitions", False),
         )
         self.belief_size = settings["encoder_hidden"]
 

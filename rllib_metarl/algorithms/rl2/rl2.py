@@ -12,17 +12,24 @@ from rllib_metarl.algorithms.belief.config import BeliefConfig
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.memory import CELLS
 
+OWN_SETTINGS = ("recurrent_cell", "memory_steps", "whole_transitions")
+
 
 class RL2Config(BeliefConfig):
     """Settings of RL²: PPO whose gradient runs through the memory of the whole trial.
 
     Attributes (beside `BeliefConfig`'s; `encoder_hidden` is the memory's width):
         recurrent_cell: ``gru`` or ``lstm``.
+        memory_steps: start with units that forget over 1 to so many steps (the trial's length, say;
+            at least 3); null for the cells' usual start, which forgets within ten steps.
+        whole_transitions: the memory is fed o_{t-1} beside (a_{t-1}, r_{t-1}, o_t).
     """
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class or RL2)
         self.recurrent_cell = "gru"
+        self.memory_steps: int | None = None
+        self.whole_transitions = False
         self.encoder_embedding = [64]
         self.policy_hidden = [64]
         self.belief_conditioning = "concat"
@@ -31,7 +38,8 @@ class RL2Config(BeliefConfig):
     @property
     @override(AlgorithmConfig)
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        return super()._model_config_auto_includes | {"recurrent_cell": self.recurrent_cell}
+        own = {name: getattr(self, name) for name in OWN_SETTINGS}
+        return super()._model_config_auto_includes | own
 
     @override(BeliefConfig)
     def module_class(self) -> type:
@@ -44,6 +52,8 @@ class RL2Config(BeliefConfig):
         super().validate()
         if self.recurrent_cell not in CELLS:
             raise UserError(f"recurrent_cell is {self.recurrent_cell!r}: use one of {list(CELLS)}.")
+        if self.memory_steps is not None:
+            self.check_range("memory_steps", 3)
         if not self.policy_gradient_to_encoder:
             raise UserError(
                 "policy_gradient_to_encoder is false, but nothing else trains RL²'s memory: leave "

@@ -1,0 +1,90 @@
+"""Holds the latents of a page's trained agents against what the env drew: MIG, SAP, DCI, R².
+
+    python benchmarks/disentangle.py gridworld-family --storage ~/ray_results
+
+Reads the checkpoints that `learning.py run PAGE` left in the storage, plays 4,096 held-out
+meta-episodes greedily, and writes `disentanglement/<agent>-<seed>.json` and `disentanglement.md`
+beside the page's other results. What has its file already is not played again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from learning import RESULTS
+from pages import PAGES, Page
+
+from rllib_metarl.evaluation.disentanglement import disentanglement_of
+from rllib_metarl.evaluation.protocol import load_module, read_checkpoint
+from rllib_metarl.sampling.held_out import HeldOut
+
+EPISODES = 4096
+
+
+def main() -> None:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("page", choices=[name for name, page in PAGES.items() if page.factors])
+    parser.add_argument("--storage", type=Path, default=Path("~/ray_results").expanduser())
+    arguments = parser.parse_args()
+    page, folder = PAGES[arguments.page], RESULTS / arguments.page
+    for trained in sorted((folder / "train").glob("*.json")):
+        file = folder / "disentanglement" / trained.name
+        if not file.exists():
+            last = json.loads(trained.read_text())["checkpoint"]
+            checkpoint = arguments.storage / arguments.page / trained.stem / last
+            if checkpoint.exists():
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(json.dumps(scores(checkpoint, page), indent=2) + "\n")
+                print(trained.stem, flush=True)
+    text = table(page, folder / "disentanglement")
+    (folder / "disentanglement.md").write_text(text)
+    print(text)
+
+
+def scores(checkpoint: Path, page: Page) -> dict[str, Any]:
+    """What one checkpoint's latents tell, at each of the page's times."""
+    _, config = read_checkpoint(checkpoint)
+    seed = config.get("held_out_seed", 0)
+    held_out = HeldOut(config["env"], config.get("env_config"), EPISODES, seed)
+    try:
+        return disentanglement_of(load_module(checkpoint), held_out, page.factors, page.told_at)
+    finally:
+        held_out.close()
+
+
+def table(page: Page, folder: Path) -> str:
+    """Means over seeds, a row for each agent and time; R² for each latent and factor."""
+    names = list(page.factors)
+    lines = [
+        "| agent | seeds | step | MIG | SAP | DCI: disentanglement, completeness, informativeness "
+        f"| latent | {' | '.join(f'R² of {name}' for name in names)} |",
+        "|---" * (7 + len(names)) + "|",
+    ]
+    for key, agent in page.agents.items():
+        seeds = [json.loads(f.read_text()) for f in sorted(folder.glob(f"{key}-[0-9]*.json"))]
+        for step in page.told_at if seeds else ():
+            lines += _rows(agent.label, step, [seed[str(step)] for seed in seeds], names)
+    return "\n".join(lines) + "\n"
+
+
+def _rows(label: str, step: int, seeds: list[dict[str, Any]], names: list[str]) -> list[str]:
+    """One row for each latent of an agent at one time."""
+    mean = {key: float(np.mean([seed[key] for seed in seeds])) for key in ("mig", "sap")}
+    parts = ("disentanglement", "completeness", "informativeness")
+    dci = ", ".join(f"{np.mean([seed['dci'][part] for seed in seeds]):.2f}" for part in parts)
+    rows = []
+    for latent in seeds[0]["readout"]:
+        told = (np.mean([seed["readout"][latent][name] for seed in seeds]) for name in names)
+        cells = " | ".join(f"{value:.2f}" for value in told)
+        head = f"| {label} | {len(seeds)} | {step} | {mean['mig']:.2f} | {mean['sap']:.2f} | {dci} "
+        rows.append(f"{head}| {latent} | {cells} |")
+    return rows
+
+
+if __name__ == "__main__":
+    main()
