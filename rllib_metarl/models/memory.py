@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -22,9 +21,9 @@ class RecurrentMemory(nn.Module):
         hidden_size: H, the width of the memory.
         embedding: widths of the layers between the inputs and the memory; none feeds it directly.
         cell: ``gru`` or ``lstm``.
-        memory_steps: start with units that forget over 1 to so many steps, evenly in the logarithm
-            (Tallec and Ollivier 2018, arXiv:1804.11188); None for the cells' usual start, after
-            which little is left of what was seen ten steps ago.
+        memory_steps: start with units that forget over 1 to so many steps, evenly spread (Tallec
+            and Ollivier 2018, arXiv:1804.11188); None for the cells' usual start, after which
+            little is left of what was seen ten steps ago.
         whole_transitions: o_{t-1} is an input too, so that what (a_{t-1}, r_{t-1}) was about need
             not be remembered first.
 
@@ -133,7 +132,7 @@ class NoMemory(nn.Module):
 
 @torch.no_grad()
 def _forget_slowly(memory: Any, steps: int, lstm: bool) -> None:
-    """Biases by which unit i keeps its content for about u_i steps, u_i log-uniform in [1, steps).
+    """Biases by which unit i keeps its content for about u_i steps, u_i uniform in [1, steps - 1).
 
     The gate that keeps is the second of an LSTM's (forget) and of a GRU's (update); an LSTM's first
     lets in as much as is forgotten.
@@ -141,7 +140,7 @@ def _forget_slowly(memory: Any, steps: int, lstm: bool) -> None:
     if steps < 3:
         raise ValueError(f"memory_steps is {steps}; give 3 or more, the length of a trial say.")
     size = memory.hidden_size
-    bias = math.log(steps - 1) * torch.rand(size)
+    bias = torch.empty(size).uniform_(1.0, steps - 1.0).log()
     memory.bias_ih_l0[size : 2 * size] = bias
     if lstm:
         memory.bias_ih_l0[:size] = -bias
