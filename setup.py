@@ -14,6 +14,8 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 # Import name of each folder that lies beside the package instead of inside it.
 MAPPED = {"rllib_metarl.envs": "envs", "rllib_metarl.tuned_examples": "tuned_examples"}
+# What search algorithms beside random search need.
+SWEEPS = ["bayesian-optimization>=2", "optuna>=4"]
 
 
 def version() -> str:
@@ -70,6 +72,7 @@ setup(
         "ray[rllib]>=2.60,<2.61",
         "torch>=2.3",
         "gymnasium",  # RLlib pins the exact version
+        "imageio",  # gymnasium's own MuJoCo environments import it
         "jinja2",
         "matplotlib",
         "mujoco>=3.3",
@@ -84,7 +87,10 @@ setup(
         "typer",
     ],
     extras_require={
+        "sweeps": SWEEPS,
         "dev": [
+            *SWEEPS,
+            "hypothesis",
             "import-linter",
             "mypy",
             "pytest",

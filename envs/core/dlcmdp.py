@@ -99,7 +99,8 @@ class Sessions(gym.Wrapper):
         if not env.has_wrapper_attr("set_context"):
             raise ValueError(
                 f"Sessions: {env} has no method set_context(m); give the environment one that "
-                "changes its hidden context and leaves its state alone."
+                "changes its hidden context and leaves its state alone, or, for a MuJoCo "
+                "environment, wrap it with one of rllib_metarl.envs.mujoco.wrappers."
             )
         self.process, self.dynamics = process, dynamics
         self.session_random = np.random.default_rng()

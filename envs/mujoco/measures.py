@@ -1,0 +1,88 @@
+"""Tasks whose success is not their return: measures of it, given with `info`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv
+from .simulator import MujocoSimulator, MujocoTaskEnv, MujocoTaskVectorEnv, arranged
+from .task import Array, State, Task
+from .trial import Moved, Trial
+
+Measure = Callable[[State, Array], dict[str, Array]]
+
+
+class MeasuredSimulator(MujocoSimulator):
+    """N environments of one task whose labels have measures as well.
+
+    The measures that come with an observation are those of the state that the step led to, under
+    the context of that step. Where the step ended an inner episode this is the last state of that
+    one, not the first of the next: what they say in the last step of an inner episode is final. The
+    measures that come with a meta-episode's first observation are those of its first state.
+
+    Args:
+        num_envs: N.
+        task: what there is to do.
+        trial: length and sessions.
+        threads: how many threads share the rows of one step.
+        measure: (state, contexts [N, C]) -> name -> [N], a module-level function.
+    """
+
+    def __init__(
+        self, num_envs: int, task: Task, trial: Trial, threads: int, measure: Measure
+    ) -> None:
+        super().__init__(num_envs, task, trial, threads)
+        self._measure = measure
+        self._measured = measure(self._state, self._active)
+
+    def begin(self, rows: NDArray[np.int64], uniforms: Array) -> None:
+        super().begin(rows, uniforms)
+        for name, values in self._measure(self._state, self._active).items():
+            self._measured[name][rows] = values[rows]
+
+    def _move(self, actions: Array) -> Moved:
+        moved = super()._move(actions)
+        self._measured = self._measure(self._state, self._active)
+        return moved
+
+    def labels(self) -> dict[str, NDArray[Any]]:
+        measured = {name: values.copy() for name, values in self._measured.items()}
+        return {**super().labels(), **measured}
+
+
+class MeasuredTaskEnv(MujocoTaskEnv):
+    """A single environment of a task with measures; subclasses name both.
+
+    Attributes:
+        measure: what `MeasuredSimulator` takes.
+    """
+
+    measure: Measure
+
+    def __init__(self, threads: int = 1, render_mode: str | None = None, **settings: Any):
+        kind = type(self)
+        task, trial = arranged(kind.make_task, settings)
+        simulator = MeasuredSimulator(1, task, trial, threads, kind.measure)
+        DLCMDPEnv.__init__(self, simulator, render_mode)
+
+
+class MeasuredTaskVectorEnv(MujocoTaskVectorEnv):
+    """N environments of a task with measures, moved by one call of ``mujoco.rollout`` a step."""
+
+    measure: Measure
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        threads: int = 1,
+        **settings: Any,
+    ):
+        kind = type(self)
+        task, trial = arranged(kind.make_task, settings)
+        simulator = MeasuredSimulator(num_envs, task, trial, threads, kind.measure)
+        DLCMDPVectorEnv.__init__(self, simulator, render_mode)
