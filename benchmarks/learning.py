@@ -251,9 +251,11 @@ def picture(folder: Path, page: Page, agents: list[str]) -> None:
         seeds = f"{len(curves)} seed" + "s" * (len(curves) > 1)
         label = f"{page.agents[agent].label}, {seeds}"
         axes.plot(steps, middle, color=colour, linewidth=2, label=label)
-    references = load(folder, "evaluate", agents[0])[0]["references"] or {}
+    told = [load(folder, "evaluate", agent)[0]["references"] or {} for agent in agents]
+    references = told[0]
     for name in ("oracle", "bayes", "blind"):
-        if name in references:
+        # A line for all of the picture must hold for every agent's env.
+        if name in references and all(other.get(name) == references[name] for other in told):
             draw_reference(axes, page.reference_labels.get(name, name), references[name])
     axes.set(xlabel="environment steps (millions)", ylabel="return on held-out meta-episodes")
     axes.set_title(f"{page.title}: IQM over seeds (thin lines: seeds)", fontsize=10)

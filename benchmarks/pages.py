@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -93,13 +93,13 @@ def bandit_policies(**bandit: Any) -> Callable[[], dict[str, dict[str, float]]]:
 
 
 def mdp_policies() -> dict[str, dict[str, float]]:
-    """Posterior sampling, and acting greedily on the posterior's mean, on 2,000 random MDPs."""
+    """Posterior sampling, and acting greedily on the posterior's mean, on 4,000 random MDPs."""
     from rllib_metarl.envs.tabular_mdp_policies import greedy_returns, psrl_returns
 
     return {
-        "PSRL, the true prior": psrl_returns(4000, 0)._asdict(),
-        "PSRL, prior mean 0": psrl_returns(4000, 0, prior_mean=0.0)._asdict(),
-        "greedy on the posterior's mean": greedy_returns(4000, 0)._asdict(),
+        "PSRL, the true prior": asdict(psrl_returns(4000, 0)),
+        "PSRL, prior mean 0": asdict(psrl_returns(4000, 0, prior_mean=0.0)),
+        "greedy on the posterior's mean": asdict(greedy_returns(4000, 0)),
     }
 
 
