@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.tune.registry import register_env
 
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import rollout_from_episodes
-from tests.algorithms.small import numbers, small_config, small_learner, small_runner
+from tests.algorithms.small import (
+    GRID,
+    SMALL_GRID,
+    numbers,
+    small_config,
+    small_learner,
+    small_runner,
+)
 
 ACTOR_CRITIC = {"num_epochs": 1, "minibatch_size": None}
 
@@ -139,3 +150,40 @@ def test_asynchronous_actors_deliver_one_by_one_and_get_newer_weights(shared_ray
     # The next sample was under way when the weights changed, but not for long.
     assert 0 < reports[-1]["asynchrony"]["staleness_mean"] < 6
     assert torch.equal(learnt, local)
+
+
+class Gated(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A GridWorld that, on the second worker, makes no step until a file is there."""
+
+    def __init__(self, gate: str, worker: int) -> None:
+        super().__init__(gymnasium.make(GRID, **SMALL_GRID))
+        self._gate = Path(gate) if worker == 2 else None
+
+    def step(self, action: Any) -> Any:
+        while self._gate and not self._gate.exists():
+            time.sleep(0.01)
+        return super().step(action)
+
+
+def test_no_actor_waits_for_another(shared_ray: None, tmp_path: Path) -> None:
+    gate = tmp_path / "open"
+    register_env("Gated", lambda context: Gated(context["gate"], context.worker_index))
+    config = small_config(
+        "LSTMA3C",
+        env="Gated",
+        runners=2,
+        env_config={"gate": str(gate)},
+        updates_per_iteration=6,
+        fetch_timeout_s=60.0,
+        train_batch_size_per_learner=24,
+        **ACTOR_CRITIC,
+    )
+    config.env_runners(sample_timeout_s=30.0)
+    algorithm = config.build_algo()
+    try:
+        asynchrony = algorithm.train()["asynchrony"]
+    finally:
+        gate.touch()
+        algorithm.stop()
+    # Six batches of the one actor; nobody else's weights came between, so none was stale.
+    assert asynchrony["updates"] == 6 and asynchrony["staleness_max"] == 0

@@ -21,6 +21,7 @@ from rllib_metarl.algorithms.lstm_a2c.lstm_a2c import LSTMA2C, LSTMA2CConfig
 from rllib_metarl.errors import UserError
 
 _CALL = "sample_get_state_and_metrics"
+_POLL_S = 0.001
 
 
 class LSTMA3CConfig(LSTMA2CConfig):
@@ -81,19 +82,27 @@ class LSTMA3C(LSTMA2C):
         updates, staleness = 0, []
         deadline = time.monotonic() + self.config.sample_timeout_s
         while updates < self.config.updates_per_iteration and time.monotonic() < deadline:
-            ready = self.env_runner_group.foreach_env_runner_async_fetch_ready(
-                func=_CALL,
-                tag=_CALL,
-                timeout_seconds=self.config.fetch_timeout_s,
-                return_actor_ids=True,
-            )
-            for actor, (episodes, _, metrics) in ready:
+            self.env_runner_group.foreach_env_runner_async(_CALL, tag=_CALL)  # whoever is idle
+            for actor, (episodes, _, metrics) in self._delivered():
                 staleness.append(self._weights_seq_no() - int(metrics[WEIGHTS_SEQ_NO].peek()))
                 self.metrics.aggregate([metrics], key=ENV_RUNNER_RESULTS)
                 self._learn_from(episodes)
                 self._send_weights(actor)
                 updates += 1
         self._report_asynchrony(staleness)
+
+    def _delivered(self) -> list[tuple[int, Any]]:
+        """What has come from any actor, the actor's index with it; waits for the first only.
+
+        RLlib's own waiting is for *all* requests under way or the time-out, whichever is first:
+        actors that take turns would run in lock-step.
+        """
+        end = time.monotonic() + self.config.fetch_timeout_s
+        while True:
+            ready = self.env_runner_group.fetch_ready_async_reqs(tags=_CALL, timeout_seconds=0.0)
+            if ready or time.monotonic() > end:
+                return ready
+            time.sleep(_POLL_S)
 
     def _learn_from(self, episodes: Any) -> None:
         """One gradient step on one actor's meta-episodes, a reference to a list of them."""
