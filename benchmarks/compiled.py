@@ -78,7 +78,7 @@ class Pieces:
 
     def backward(self, loss: Callable[..., torch.Tensor], data: Any) -> torch.Tensor:
         """A loss and the gradients of all parameters; the same latents in each call."""
-        self.learner._noise.manual_seed(0)
+        self.learner._noise.generator.manual_seed(0)
         self.learner.agent.zero_grad(set_to_none=True)
         value = loss(data)
         value.backward()

@@ -95,10 +95,6 @@ def test_what_would_break_meta_episodes_or_their_seeds_is_refused() -> None:
     config.env_runners(batch_mode="complete_episodes")
     with pytest.raises(UserError, match="complete_episodes.*truncate_episodes"):
         config.validate()
-    config = small_config()
-    config.learners(num_learners=2)
-    with pytest.raises(UserError, match="num_learners is 2.*num_learners: 0"):
-        config.validate()
 
 
 def test_an_oracle_has_no_encoder_to_train() -> None:

@@ -120,12 +120,12 @@ def test_the_top_terms_equal_a_slow_loop_over_beliefs_and_sessions() -> None:
         for parameter in learner.agent.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     posterior = learner.agent.encode(data.observation, data.previous_action, data.previous_reward)
-    generator = learner._noise.get_state()
+    generator = learner._noise.generator.get_state()
     loss, terms = learner._top(data, posterior)
-    learner._noise.set_state(generator)
+    learner._noise.generator.set_state(generator)
     mean, log_var = posterior.top_mean[:, :-1], posterior.top_log_var[:, :-1]
     draws = [
-        sample(mean, log_var, torch.empty_like(mean).normal_(generator=learner._noise))
+        sample(mean, log_var, torch.empty_like(mean).normal_(generator=learner._noise.generator))
         for _ in range(2)
     ]
     slow = _looped_top(learner, data, posterior, draws)

@@ -151,12 +151,12 @@ def test_the_elbo_equals_the_sum_over_beliefs_and_pairs_of_a_slow_loop(likelihoo
     with torch.no_grad():
         for parameter in learner.agent.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    generator = learner._noise.get_state()
+    generator = learner._noise.generator.get_state()
     loss, terms = learner.elbo(data)
-    learner._noise.set_state(generator)
+    learner._noise.generator.set_state(generator)
     posterior = learner.agent.encode(data.observation, data.previous_action, data.previous_reward)
     mean, log_var = posterior.mean[:, :-1], posterior.log_var[:, :-1]
-    noise = torch.empty_like(mean).normal_(generator=learner._noise)
+    noise = torch.empty_like(mean).normal_(generator=learner._noise.generator)
     latent = sample(mean, log_var, noise)
     slow = _looped_reconstruction(learner, data, latent) | _looped_beliefs(learner, data, posterior)
     for key, value in slow.items():
@@ -213,11 +213,12 @@ def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
     learner = small_learner(small_config())
     start = {n: p.detach().clone() for n, p in learner.agent.named_parameters()}
     loss = learner.elbo(small_batch())[0]
-    learner.gradient_step(loss * float("nan"), "vae")
+    learner.gradient_step(loss * float("nan"), torch.ones(()), "vae")
     assert all(torch.equal(start[n], p) for n, p in learner.agent.named_parameters())
     with pytest.raises(UserError, match="gradient of the vae parameters was NaN.*resumed"):
         for _ in range(MAX_SKIPPED_STEPS):
-            learner.gradient_step(learner.elbo(small_batch())[0] * float("nan"), "vae")
+            loss = learner.elbo(small_batch())[0] * float("nan")
+            learner.gradient_step(loss, torch.ones(()), "vae")
 
 
 def test_labels_that_are_missing_are_named_with_the_mend() -> None:

@@ -13,6 +13,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.errors import UserError
+from rllib_metarl.learning.group import BeliefLearnerGroup
 from rllib_metarl.models.mlp import ACTIVATIONS
 from rllib_metarl.sampling.connectors import AddPreviousTransition
 from rllib_metarl.sampling.runner import MetaEpisodeRunner
@@ -142,6 +143,22 @@ class BeliefConfig(PPOConfig):
 
         return BeliefLearner
 
+    @override(AlgorithmConfig)
+    def build_learner_group(
+        self,
+        *,
+        env: Any = None,
+        spaces: Any = None,
+        rl_module_spec: Any = None,
+        placement_group: Any = None,
+    ) -> BeliefLearnerGroup:
+        """The learners, who all get whole meta-episodes."""
+        return BeliefLearnerGroup(
+            config=self.copy(),
+            module_spec=rl_module_spec or self.get_multi_rl_module_spec(env=env, spaces=spaces),
+            placement_group=placement_group,
+        )
+
     @override(PPOConfig)
     def validate(self) -> None:
         """Checks what RLlib lets pass.
@@ -153,11 +170,6 @@ class BeliefConfig(PPOConfig):
         super().validate()
         self._validate_unused()
         self._choose_runner()
-        if self.num_learners > 1:
-            raise UserError(
-                f"num_learners is {self.num_learners}: RLlib would split meta-episodes between "
-                "learners. Use num_learners: 0 (or 1 for a learner in a process of its own)."
-            )
         if self.policy_activation not in ACTIVATIONS:
             raise UserError(
                 f"policy_activation is {self.policy_activation!r}: use one of "

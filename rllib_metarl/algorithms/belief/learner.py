@@ -24,6 +24,7 @@ from torch import Tensor
 from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches, rollout_from_episodes
+from rllib_metarl.learning.shares import Share
 from rllib_metarl.ops.elbo import masked_mean
 from rllib_metarl.ops.ppo import (
     ClippedSurrogate,
@@ -44,17 +45,24 @@ class BeliefLearner(PPOTorchLearner):
     starves the other at the clip.
 
     Differs from RLlib's PPO learner: no learner connectors (one pass from episodes to tensors),
-    advantages standardised over valid steps only, no value clipping (values are standardised).
+    advantages standardised over valid steps only, no value clipping (values are standardised),
+    and several learners divide the rows of each minibatch and not the episodes (`Share`).
     """
 
     @override(PPOTorchLearner)
     def build(self) -> None:
+        self.share = Share.of_this_process()
         super().build()
+        self.share.begin_alike(self.agent)
         self._generator = torch.Generator().manual_seed(int(self.config.seed or 0) + 1)
         self._log: dict[str, list[Tensor]] = defaultdict(list)
         self._skipped: dict[str, int] = defaultdict(int)
         self._schedule_steps = 0
         _ = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]  # made on first access
+
+    @override(PPOTorchLearner)
+    def _make_modules_ddp_if_necessary(self) -> None:
+        """Not wrapped: `gradient_step` joins the gradients, also those of heads that PPO leaves."""
 
     @property
     def agent(self) -> Any:
@@ -97,14 +105,21 @@ class BeliefLearner(PPOTorchLearner):
         """The gradient norm that an optimiser's step is clipped to."""
         return self.config.grad_clip or float("inf")
 
-    def gradient_step(self, loss: Tensor, *groups: str) -> None:
-        """One step of the named optimisers, each with its own gradient-norm clip."""
+    def gradient_step(self, loss: Tensor, terms: Tensor, *groups: str) -> None:
+        """One step of the named optimisers, each with its own gradient-norm clip.
+
+        Args:
+            loss: a mean over this learner's share of the rows.
+            terms: how many terms the mean is over, which weighs it against the other learners'.
+            groups: names of optimisers.
+        """
         optimisers = [self.get_optimizer(DEFAULT_MODULE_ID, group) for group in groups]
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
         for group, optimiser in zip(groups, optimisers, strict=True):
             parameters = optimiser.param_groups[0]["params"]
+            self.share.join_gradients(parameters, terms)
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip(group))
             self._count_skips(group, bool(torch.isfinite(norm)))
             if not self._skipped[group]:
@@ -167,17 +182,19 @@ class BeliefLearner(PPOTorchLearner):
         valid = rollout.trajectories.valid
         if self.config.policy_gradient_to_encoder:
             columns |= self.sequence_columns(rollout)
-            count, size = (
-                valid.shape[0],
-                max(1, (minibatch_size or valid.numel()) // valid.shape[1]),
-            )
+            count, size = valid.shape[0], self._rows_at_once(minibatch_size, valid)
         else:
             columns = flatten_valid(columns, valid)
             count = len(columns[Columns.ACTIONS])
             size = minibatch_size or count
-        for rows in minibatches(count, size, epochs, self._generator):
-            rows = rows.to(self._device)
+        for rows in minibatches(count, size * self.share.count, epochs, self._generator):
+            rows = rows[self.share.part(len(rows))].to(self._device)
             self.ppo_step({key: value[rows] for key, value in columns.items()})
+
+    @staticmethod
+    def _rows_at_once(minibatch_size: int | None, valid: Tensor) -> int:
+        """How many meta-episodes of `[B, T]` steps hold a minibatch of so many steps."""
+        return max(1, (minibatch_size or valid.numel()) // valid.shape[1])
 
     def ppo_step(self, batch: dict[str, Tensor]) -> None:
         """One gradient step on one minibatch."""
@@ -186,7 +203,9 @@ class BeliefLearner(PPOTorchLearner):
         loss = self.compute_loss_for_module(
             module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=outputs
         )
-        self.gradient_step(loss, "policy", "value")
+        mask = batch.get(Columns.LOSS_MASK)
+        terms = torch.tensor(len(batch[Columns.ACTIONS])) if mask is None else mask.sum()
+        self.gradient_step(loss, terms.to(loss.device), "policy", "value")
 
     @torch.no_grad()
     def ppo_columns(self, rollout: Rollout) -> dict[str, Tensor]:
@@ -275,9 +294,11 @@ class BeliefLearner(PPOTorchLearner):
             self._log[key].append(value.detach())
 
     def _report(self, steps: int) -> None:
-        means = {key: torch.stack(v).float().mean().item() for key, v in self._log.items()}
+        means = torch.stack([torch.stack(v).float().mean() for v in self._log.values()])
+        values = dict(zip(self._log, self.share.mean(means).tolist(), strict=True))
         self._log.clear()
-        self.metrics.log_dict(means, key=DEFAULT_MODULE_ID, window=1)
+        self.metrics.log_dict(values, key=DEFAULT_MODULE_ID, window=1)
+        steps = 0 if self.share.index else steps  # all learn from the same ones
         for key in (DEFAULT_MODULE_ID, ALL_MODULES):
             self.metrics.log_value((key, NUM_MODULE_STEPS_TRAINED), steps, reduce="sum")
             self.metrics.log_value(

@@ -50,7 +50,7 @@ class HLTLearner(DynaMITELearner):
         if self.agent.session_prior is None:
             return None, None
         before = [torch.nn.functional.pad(x, (0, 0, 1, 0))[:, :-1] for x in belief[:2]]
-        return self.agent.session_prior(self._sampled(belief.top_mean, belief.top_log_var), *before)
+        return self.agent.session_prior(self.sampled(belief.top_mean, belief.top_log_var), *before)
 
     @override(DynaMITELearner)
     def extra_loss(
@@ -70,7 +70,7 @@ class HLTLearner(DynaMITELearner):
         switch_loss, terms = self._switches(data, mean, log_var)
         terms["vae_top_kl"] = kl
         terms["vae_top_entropy"] = masked_mean(gaussian.entropy(log_var), data.valid)
-        terms["vae_top_reward_loss"] = self._other_rewards(data, self._sampled(mean, log_var))
+        terms["vae_top_reward_loss"] = self._other_rewards(data, self.sampled(mean, log_var))
         loss = terms["vae_top_reward_loss"] + self.config.top_kl_weight * kl + switch_loss
         return loss, terms
 
@@ -87,11 +87,7 @@ class HLTLearner(DynaMITELearner):
         """How well beliefs `[B, T, M]` tell how often sessions end, weighted."""
         if self.agent.switch_head is None:
             return 0.0, {}
-        logit = self.agent.switch_head(self._sampled(mean, log_var))
+        logit = self.agent.switch_head(self.sampled(mean, log_var))
         loss = switch_rate_loss(logit, self._label(data, "switched"), data.valid)
         per_belief = loss.sum() / data.valid.sum()
         return self.config.switch_weight * per_belief, {"vae_top_switch_loss": per_belief}
-
-    def _sampled(self, mean: Tensor, log_var: Tensor) -> Tensor:
-        noise = torch.empty_like(mean).normal_(generator=self._noise)
-        return gaussian.sample(mean, log_var, noise)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rllib_metarl.algorithms.belief.learner import BeliefLearner
 from rllib_metarl.learning.batch import Rollout, Trajectories
+from rllib_metarl.learning.shares import SharedNoise
 from rllib_metarl.learning.trajectories import TrajectoryBuffer
 from rllib_metarl.models.decoders import Pairs, decoded_side
 from rllib_metarl.models.encoder import Belief
@@ -38,7 +39,7 @@ class VariBADLearner(BeliefLearner):
         super().build()
         seed = int(self.config.seed or 0)
         self.buffer = TrajectoryBuffer(self.config.vae_buffer_size, seed + 2)
-        self._noise = torch.Generator(device=self._device).manual_seed(seed + 3)
+        self._noise = SharedNoise(self.share, seed + 3, self._device)
 
     @override(BeliefLearner)
     def parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
@@ -70,11 +71,18 @@ class VariBADLearner(BeliefLearner):
         warm = self.policy_may_learn(steps)
         updates = self.config.vae_updates if warm else self.config.vae_warmup_updates
         for _ in range(updates):
-            batch = self.buffer.sample(self.config.vae_batch_size, self._device)
-            loss, terms = self.elbo(batch)
-            self.gradient_step(loss, *self.vae_groups())
-            self.record(terms)
+            self.elbo_step(self.buffer.sample(self.config.vae_batch_size, self._device))
         self.record({"vae_buffer_episodes": torch.tensor(float(len(self.buffer)))})
+
+    def elbo_step(self, batch: Trajectories) -> None:
+        """One gradient step on the negative ELBO of B meta-episodes."""
+        rows = len(batch.length)
+        share = batch.map(lambda column: column[self.share.part(rows)])
+        self._noise.divide(rows)
+        loss, terms = self.elbo(share)
+        self._noise.divide(None)
+        self.gradient_step(loss, share.valid.sum(), *self.vae_groups())
+        self.record(terms)
 
     def vae_groups(self) -> tuple[str, ...]:
         """The optimisers that step on the ELBO."""
@@ -89,8 +97,7 @@ class VariBADLearner(BeliefLearner):
         beliefs = data.valid.sum()
 
         pairs = self.pairs(same_session_mask(decoded, decoded, data.valid, data.valid))
-        noise = torch.empty_like(belief.mean).normal_(generator=self._noise)
-        latent = gaussian.sample(belief.mean, belief.log_var, noise)
+        latent = self.sampled(belief.mean, belief.log_var)
         terms = self.reconstruction(data, latent, pairs)
         kl = session_chain_kl(
             belief.mean, belief.log_var, session, data.valid, *self.session_prior(belief, session)
@@ -104,6 +111,10 @@ class VariBADLearner(BeliefLearner):
         terms["vae_elbo"] = -loss
         extra, extra_terms = self.extra_loss(data, posterior, session)
         return loss + extra, terms | extra_terms
+
+    def sampled(self, mean: Tensor, log_var: Tensor) -> Tensor:
+        """A latent drawn from each posterior `[B, T, L]`."""
+        return gaussian.sample(mean, log_var, self._noise.like(mean))
 
     def sessions(self, data: Trajectories) -> Tensor:
         """Which session each step is in `[B, T]`, for the chain of beliefs and for `extra_loss`.
@@ -153,7 +164,9 @@ class VariBADLearner(BeliefLearner):
         count = data.valid.numel() * steps if pairs is None else len(pairs[0])
         limit = self.config.vae_max_pairs
         if pairs is not None and limit and count > limit:
-            rows = torch.randint(count, (limit,), generator=self._noise, device=self._device)
+            rows = torch.randint(
+                count, (limit,), generator=self._noise.generator, device=self._device
+            )
             pairs = (pairs[0][rows], pairs[1][rows], pairs[2][rows])
         return pairs, count / data.valid.sum()
 
@@ -177,11 +190,11 @@ class VariBADLearner(BeliefLearner):
     def extra_state(self) -> dict[str, Any]:
         return super().extra_state() | {
             "buffer": self.buffer.get_state(),
-            "noise": self._noise.get_state().cpu().numpy(),
+            "noise": self._noise.generator.get_state().cpu().numpy(),
         }
 
     @override(BeliefLearner)
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         self.buffer.set_state(state["buffer"])
-        self._noise.set_state(torch.as_tensor(np.asarray(state["noise"])))
+        self._noise.generator.set_state(torch.as_tensor(np.asarray(state["noise"])))
