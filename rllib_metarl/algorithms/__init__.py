@@ -65,6 +65,12 @@ ALGORITHMS: dict[str, Entry] = {
         "LSTMA3CConfig",
         "the same with asynchronous actors (Wang et al. 2016)",
     ),
+    "ContextPPO": Entry(
+        "context.context",
+        "ContextPPO",
+        "ContextConfig",
+        "PPO with a context that is hidden, given or inferred by IIDA (Evans et al. 2022)",
+    ),
     "BlindPPO": Entry(
         "blind.blind",
         "BlindPPO",

@@ -74,8 +74,28 @@ def inner_returns(episodes: Sequence[Any]) -> Numbers:
     return numbers | {"last_inner_return": means[-1]}
 
 
+def striker_distance(episodes: Sequence[Any]) -> Numbers:
+    """How far from the goal the ball is at the end of a meta-episode, in m: Striker's score.
+
+    Args:
+        episodes: meta-episodes with observations `[T + 1, 23 or more]` of ``DLCMDP/Striker-v0``.
+
+    Returns:
+        ``final_distance_mean``, ``final_distance_median`` and ``final_distance_standard_error``.
+    """
+    last = np.array([e.observations[-1] for e in episodes], np.float64)
+    far = np.linalg.norm(last[:, 17:20] - last[:, 20:23], axis=1)
+    error = far.std(ddof=1) / len(far) ** 0.5 if len(far) > 1 else float("nan")
+    return {
+        "final_distance_mean": float(far.mean()),
+        "final_distance_median": float(np.median(far)),
+        "final_distance_standard_error": float(error),
+    }
+
+
 MEASURES: dict[str, Callable[[Sequence[Any]], Numbers]] = {
     "Bandit/Bernoulli-v0": bandit_regret,
+    "DLCMDP/Striker-v0": striker_distance,
     "TwoStep-v0": two_step_stays,
     "VariBAD/GridWorld-v0": inner_returns,
 }

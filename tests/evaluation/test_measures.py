@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import Stream, make_vector
-from rllib_metarl.evaluation.measures import bandit_regret, inner_returns, two_step_stays
+from rllib_metarl.evaluation.measures import (
+    bandit_regret,
+    inner_returns,
+    striker_distance,
+    two_step_stays,
+)
 from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 from rllib_metarl.sampling.held_out import HeldOut
 from tests.algorithms.small import small_config, small_learner
@@ -85,3 +90,17 @@ def test_a_checkpoint_is_measured_and_can_be_tried_on_other_arguments(
     assert "no termination head" in easy["absent"]["termination"]
     # The arms differ by 0.8 and by 0.2, and the policy knows nothing yet.
     assert 0 < hard["regret_mean"] < 1.2 < easy["regret_mean"] < 4.8
+
+
+def test_strikers_score_is_what_the_env_says_of_its_last_state() -> None:
+    config = {"horizon": 8, "grid": [(1.0, 0.5), (0.2, 0.1)]}
+    env, said = make_vector("DLCMDP/Striker-v0", 3, config, Stream(1)), []
+    observations, _ = env.reset()
+    for _ in range(8):
+        observations, *_, infos = env.step(np.full((3, 7), 3.0, np.float32))
+    said = infos["final_info"]["final_distance"]
+    episodes = [SimpleNamespace(observations=o[None]) for o in infos["final_obs"]]
+    measured = striker_distance(episodes)
+    assert measured["final_distance_mean"] == pytest.approx(said.mean(), abs=1e-5)
+    assert measured["final_distance_median"] == pytest.approx(np.median(said), abs=1e-5)
+    assert said.mean() != pytest.approx(np.hypot(0.5, 1.3), abs=1e-3)  # the ball has moved

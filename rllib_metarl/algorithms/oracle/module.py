@@ -23,7 +23,7 @@ class OracleModule(BeliefModule):
     def setup_encoder(self, settings: dict[str, Any]) -> None:
         self.encoder: Any = NoMemory()
         self.belief_size = settings["context_size"]
-        self.label = settings["oracle_sees"]
+        self.label = settings.get("oracle_sees", "context")  # ContextPPO has no other
 
     @property
     @override(BeliefModule)
@@ -42,7 +42,7 @@ class OracleModule(BeliefModule):
         if privileged is None or privileged.shape[-1] != self.belief_size:
             width = None if privileged is None else privileged.shape[-1]
             raise UserError(
-                f"the oracle expects a {self.label} of context_size {self.belief_size} and got "
+                f"the policy expects a {self.label} of context_size {self.belief_size} and got "
                 f"width {width}: set context_size to the width of the env's info['{self.label}']."
             )
         return Step(privileged, self.act(observation, privileged), state)
