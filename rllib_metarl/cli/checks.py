@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from rllib_metarl.cli import catalogue
 from rllib_metarl.cli.names import nearest, suggestion
 from rllib_metarl.cli.source import KeyPath
+from rllib_metarl.cli.sweep_space import Parameter, Space, contains_search, misspelt
 from rllib_metarl.cli.values import convert, convert_like, fits, setter_annotations
 from rllib_metarl.errors import UserError
 from rllib_metarl.report.metrics import is_reported, reported_keys
@@ -32,7 +33,7 @@ _EXTRA = {"train_batch_size_per_learner", "multiagent"}
 # Learning rates and entropy coefficients may be schedules, whatever their setters declare.
 _SCHEDULED = re.compile(r"(^|_)(lr|entropy_coeff)$")
 _SHARES = re.compile(r"^num_[cg]pus_(per|for)_")  # Ray shares a CPU or GPU out in fractions
-_MAX_CHECKED_VARIANTS = 64
+MAX_CHECKED_VARIANTS = 64
 
 
 class ConfigChecker:
@@ -57,7 +58,7 @@ class ConfigChecker:
         return sorted({back.get(key, key) for key in live} | _EXTRA | {"model_config"})
 
     def check(self, config: dict[str, Any], algorithm: str, fail: Fail) -> dict[str, Any]:
-        """``config`` with every value converted to what its key wants.
+        """``config`` with every value converted to what its key wants; searches stay as written.
 
         Raises:
             UserError: an unknown key, or a value of the wrong type.
@@ -75,16 +76,50 @@ class ConfigChecker:
             )
         if self._dead(target):
             raise fail(path, f"config key '{key}' no longer exists in RLlib; remove it")
-        if is_grid(value):
-            options = value["grid_search"]
-            if not isinstance(options, list) or not options:
-                raise fail(path, f"'{key}': grid_search needs a list with at least one value")
-            return {"grid_search": [self._converted(target, key, v, path, fail) for v in options]}
-        return self._converted(target, key, value, path, fail)
+        return value if contains_search(value) else self.converted(key, value, path, fail)
 
-    def _converted(self, target: str, key: str, value: Any, path: KeyPath, fail: Fail) -> Any:
-        if any(is_grid(inner) for inner in _nested(value)):
-            return value
+    def searched(self, space: Space, config: dict[str, Any], fail: Fail) -> Space:
+        """``space`` with its values converted to what their keys want.
+
+        Raises:
+            UserError: a value that the search may give does not fit its key.
+        """
+        parameters = [
+            self._parameter(one, fail) if len(one.path) == 1 else one for one in space.parameters
+        ]
+        nested = {one.path[0]: one for one in parameters if len(one.path) > 1}
+        space = Space(tuple(parameters), space.seeds)
+        for point in space.probes(MAX_CHECKED_VARIANTS) if nested else ():
+            filled = space.config(config, point)
+            for key, one in nested.items():
+                self.converted(key, filled[key], ("config", *one.path), fail)
+        return space
+
+    def _parameter(self, one: Parameter, fail: Fail) -> Parameter:
+        key, path = one.path[0], ("config", *one.path)
+        otherwise = self.converted(key, one.otherwise, path, fail) if one.when else None
+        values = tuple(self.converted(key, value, path, fail) for value in one.values)
+        if not one.values:
+            for value in one.extremes():
+                self.converted(key, value, path, fail)
+            if not one.integer:  # ends may be whole numbers where what lies between is not
+                try:
+                    self.converted(key, one.low + 0.37 * (one.high - one.low), path, fail)
+                except UserError:
+                    raise fail(
+                        path, f"'{key}': takes whole numbers only; search it by randint"
+                    ) from None
+        return replace(one, values=values, otherwise=otherwise)
+
+    def default_value(self, path: KeyPath) -> Any:
+        """What a config key is where nothing is written; KeyError for what is not such a key."""
+        if len(path) != 1:
+            raise KeyError(path)
+        return self._attributes[_SPECIAL.get(path[0], path[0])]
+
+    def converted(self, key: str, value: Any, path: KeyPath, fail: Fail) -> Any:
+        """One value as its key wants it."""
+        target = _SPECIAL.get(key, key)
         if target == "_model_config":
             self._check_model(value, path, fail)
             return value
@@ -96,7 +131,7 @@ class ConfigChecker:
                 return convert(value, self._annotations[target])
             return convert_like(value, default)
         except ValueError as error:
-            raise fail(path, f"'{key}': {error}") from None
+            raise fail(path, f"'{key}': {error}{misspelt(value)}") from None
 
     @staticmethod
     def _beyond_annotation(target: str, value: Any, default: Any) -> bool:
@@ -164,25 +199,35 @@ def check_stop(stop: dict[str, Any], origin: str, config: Any, fail: Fail) -> li
     Raises:
         UserError: a key is never reported, so the run would never stop.
     """
-    notes = []
+    places = {("stop", key): key for key in stop}
+    found = [_check_result_key("stop key", k, p, origin, config, fail) for p, k in places.items()]
+    return [note for note in found if note]
+
+
+def check_metric(metric: str | None, origin: str, config: Any, fail: Fail) -> list[str]:
+    """The same for the metric that a sweep compares its trials by."""
+    if metric is None:
+        return []
+    note = _check_result_key("metric", metric, ("metric",), origin, config, fail)
+    return [note] if note else []
+
+
+def _check_result_key(
+    what: str, key: str, place: KeyPath, origin: str, config: Any, fail: Fail
+) -> str | None:
+    """A note where a result key cannot be checked; raises where it is never reported."""
     own = origin != "ray"
-    custom = origin not in {"ray", "rllib_metarl"} or _has_custom_metrics(config)
-    for key in stop:
-        missing = _missing(key, config)
-        if missing is not None:
-            raise fail(("stop", key), f"stop key '{key}' is never reported here: {missing}")
-        if is_reported(key, own):
-            continue
-        if custom:
-            notes.append(
-                f"stop key '{key}' is not a known metric; something of yours must report it"
-            )
-            continue
-        known = reported_keys(own)
-        best = nearest(key, known)
-        hint = f"; did you mean '{best}'?" if best else "; docs/metrics.md lists the metrics"
-        raise fail(("stop", key), f"stop key '{key}' is never reported{hint}")
-    return notes
+    missing = _missing(key, config)
+    if missing is not None:
+        raise fail(place, f"{what} '{key}' is never reported here: {missing}")
+    if is_reported(key, own):
+        return None
+    if origin not in {"ray", "rllib_metarl"} or _has_custom_metrics(config):
+        return f"{what} '{key}' is not a known metric; something of yours must report it"
+    known = reported_keys(own)
+    best = nearest(key, known)
+    hint = f"; did you mean '{best}'?" if best else "; docs/metrics.md lists the metrics"
+    raise fail(place, f"{what} '{key}' is never reported{hint}")
 
 
 def _missing(key: str, config: Any) -> str | None:
@@ -270,18 +315,16 @@ def check_storage(storage_path: str, fail: Fail) -> None:
         ) from None
 
 
-def build_configs(checker: ConfigChecker, config: dict[str, Any], fail: Fail) -> list[Any]:
-    """The AlgorithmConfig of each grid variant, validated by the algorithm itself.
-
-    At most 64 variants are built; larger grids are checked in their first 64.
+def build_configs(
+    checker: ConfigChecker, variants: Sequence[dict[str, Any]], fail: Fail
+) -> list[Any]:
+    """The AlgorithmConfig of each variant, validated by the algorithm itself.
 
     Raises:
         UserError: with the algorithm's own words, at the line of the key they speak of.
     """
-    from ray.tune.search.variant_generator import generate_variants
-
     built = []
-    for _, variant in itertools.islice(generate_variants(config), _MAX_CHECKED_VARIANTS):
+    for variant in variants:
         algorithm_config = checker.default.copy(copy_frozen=False)
         try:
             algorithm_config.update_from_dict(copy.deepcopy(variant))
@@ -290,7 +333,7 @@ def build_configs(checker: ConfigChecker, config: dict[str, Any], fail: Fail) ->
         except Exception as error:
             # Constraints are raised as ValueError, KeyError, NotImplementedError and others;
             # all of them speak about the config, which is the only thing at work here.
-            raise fail(_blamed(str(error), config), _short(error)) from None
+            raise fail(_blamed(str(error), variant), _short(error)) from None
         built.append(algorithm_config)
     return built
 
@@ -326,21 +369,31 @@ def check_resources(configs: list[Any], available: dict[str, float], name: str) 
                 )
 
 
+def check_concurrency(configs: list[Any], wanted: int | None, cpus: float, name: str) -> None:
+    """Make sure that as many trials can run at once as `max_concurrent_trials` says.
+
+    Args:
+        configs: the AlgorithmConfig of each variant.
+        wanted: `max_concurrent_trials`, or None.
+        cpus: CPUs that Ray has, or will have.
+        name: the experiment.
+
+    Raises:
+        UserError: there are too few CPUs.
+    """
+    if wanted is None:
+        return
+    each = max(requested_resources(config).get("CPU", 0.0) for config in configs)
+    if wanted > 1 and wanted * each > cpus:
+        raise UserError(
+            f"{name}: max_concurrent_trials: {wanted} needs {wanted * each:g} CPUs, {each:g} for "
+            f"each trial, and there are {cpus:g}; lower it, or say --ray-num-cpus"
+        )
+
+
 def is_schedule(value: Any) -> bool:
     """Whether a value is RLlib's ``[[0, v0], [steps, v1], ...]``."""
     return fits(value, list[list[float]]) and all(len(pair) == 2 for pair in value) and bool(value)
-
-
-def is_grid(value: Any) -> bool:
-    """Whether a value is Tune's ``{"grid_search": [...]}``."""
-    return isinstance(value, dict) and set(value) == {"grid_search"}
-
-
-def _nested(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        for inner in value.values():
-            yield inner
-            yield from _nested(inner)
 
 
 def _has_custom_metrics(config: Any) -> bool:

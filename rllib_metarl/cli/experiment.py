@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from rllib_metarl.cli.legacy import Translation
 from rllib_metarl.cli.names import suggestion
 from rllib_metarl.cli.schema import Experiment, first_problem
 from rllib_metarl.cli.source import KeyPath, Source, read_yaml
+from rllib_metarl.cli.sweep import Sweep, checked_sweep, is_sweep, seeds_of
+from rllib_metarl.cli.sweep_space import Space, parse
 from rllib_metarl.errors import UserError
 
 Override = Callable[[dict[str, Any]], dict[KeyPath, str]]
@@ -34,10 +36,11 @@ class Prepared:
         name: its directory below the storage path.
         spec: the experiment's own keys.
         algorithm: the Algorithm class.
-        config: config values for Tune, grids unresolved, environment included.
-        configs: the AlgorithmConfig of each grid variant.
+        config: config values, environment included; what is searched stands as written.
+        configs: the AlgorithmConfig of each grid point, and of the ends of each searched range.
         notes: what a person should know: translated keys, stop keys that cannot be checked.
-        variants: number of trials.
+        sweep: how trials are made and compared, or None for a single training.
+        written: the experiment as it was written, options and new names in it.
     """
 
     name: str
@@ -46,7 +49,13 @@ class Prepared:
     config: dict[str, Any]
     configs: list[Any]
     notes: list[str] = field(default_factory=list)
-    variants: int = 1
+    sweep: Sweep | None = None
+    written: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def variants(self) -> int:
+        """Number of trials."""
+        return self.sweep.trials if self.sweep else 1
 
 
 def prepare(source: Source, override: Override = lambda spec: {}) -> list[Prepared]:
@@ -57,10 +66,13 @@ def prepare(source: Source, override: Override = lambda spec: {}) -> list[Prepar
     """
     shared, experiments = _split(source)
     _make_importable(source)
-    return [
+    prepared = [
         _prepare_one(name, written, shared, source, override)
         for name, written in experiments.items()
     ]
+    for _, check_storage in prepared:  # once all is known to be right: it makes the folder
+        check_storage()
+    return [experiment for experiment, _ in prepared]
 
 
 def from_file(path: Path, override: Override) -> list[Prepared]:
@@ -101,7 +113,7 @@ def _make_importable(source: Source) -> None:
 
 def _prepare_one(
     name: str, written: dict[str, Any], shared: list[str], source: Source, override: Override
-) -> Prepared:
+) -> tuple[Prepared, Callable[[], None]]:
     translation = Translation()
     data = copy.deepcopy(written)
     options = override(data)
@@ -117,8 +129,12 @@ def _prepare_one(
             full = full[:-1]
         return source.error(translation.moved.get(full, full), message)
 
+    from rllib_metarl.cli import checks
+
     spec = _validated(data, name, source, fail)
-    return _checked(name, spec, translation.notes, fail)
+    prepared = _checked(name, spec, translation.notes, fail)
+    storage = storage_path(spec)
+    return replace(prepared, written=data), lambda: checks.check_storage(storage, fail)
 
 
 def _listed(plugins: Any, name: str, source: Source) -> list[Any]:
@@ -148,17 +164,23 @@ def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepar
     _import_plugins(spec, fail)
     algorithm = _algorithm(spec, fail)
     checker = checks.ConfigChecker(algorithm)
-    config = checker.check(spec.config, spec.run, fail)
-    config = _with_environment(spec, config, fail)
-    built = checks.build_configs(checker, config, fail)
+    fail = _env_where_it_is_written(spec, fail)
+    config = checker.check(_with_environment(spec, fail), spec.run, fail)
+    space = checker.searched(parse(config, fail, checker.default_value), config, fail)
+    space = Space(space.parameters, seeds_of(spec, config, space, fail))
+    variants = [space.config(config, p) for p in space.probes(checks.MAX_CHECKED_VARIANTS)]
+    _check_environments(variants, fail)
+    built = checks.build_configs(checker, variants, fail)
     origin = algorithm.__module__.partition(".")[0]
     if spec.restore and origin == "rllib_metarl":
         checks.check_restore(spec.restore, built[0], fail)
     notes = notes + checks.check_stop(spec.stop, origin, built[0], fail)
     notes += [note for one in built for note in getattr(one, "notes", list)()]
+    notes += checks.check_metric(spec.metric, origin, built[0], fail)
     _check_score(spec, origin, fail)
-    checks.check_storage(storage_path(spec), fail)
-    return Prepared(name, spec, algorithm, config, built, notes, len(built) * spec.num_samples)
+    sweep = checked_sweep(spec, space, built[0], fail)
+    sweep_or_none = sweep if is_sweep(spec, space) else None
+    return Prepared(name, spec, algorithm, config, built, notes, sweep_or_none)
 
 
 def storage_path(spec: Experiment) -> str:
@@ -193,28 +215,40 @@ def _algorithm(spec: Experiment, fail: Any) -> type:
         raise fail(("run",), str(error)) from None
 
 
-def _with_environment(spec: Experiment, config: dict[str, Any], fail: Any) -> dict[str, Any]:
-    """The config with the environment in it and the new API stack switched on."""
-    from rllib_metarl.cli import catalogue, checks
+def _env_where_it_is_written(spec: Experiment, fail: Any) -> Any:
+    """``fail``, for an environment that stands beside the config rather than in it."""
+    if spec.env is None:
+        return fail
+    return lambda path, text: fail(path[1:] if path[:2] == ("config", "env") else path, text)
 
+
+def _with_environment(spec: Experiment, fail: Any) -> dict[str, Any]:
+    """The config with the environment in it and the new API stack switched on."""
+    config = spec.config
     if spec.env is not None and "env" in config:
         raise fail(("config", "env"), "the environment is given twice: 'env' and 'config.env'")
     env: Any = spec.env if spec.env is not None else config.get("env")
-    place: KeyPath = ("env",) if spec.env is not None else ("config", "env")
     if env is None and config.get("input_", config.get("input")) is None:
         raise fail((), "no environment: set `env`, for example `env: DLCMDP/GridWorld-v0`")
-    names = env["grid_search"] if checks.is_grid(env) else [env] if env is not None else []
-    for one in names:
-        try:
-            catalogue.check_environment(one)
-        except UserError as error:
-            raise fail(place, str(error)) from None
-        checks.check_env_config(one, config.get("env_config"), fail)
     new_stack = {
         "enable_rl_module_and_learner": True,
         "enable_env_runner_and_connector_v2": True,
     }
     return {**new_stack, **config, **({"env": env} if env is not None else {})}
+
+
+def _check_environments(variants: list[dict[str, Any]], fail: Any) -> None:
+    from rllib_metarl.cli import catalogue, checks
+
+    for variant in variants:
+        env = variant.get("env")
+        if env is None:
+            continue
+        try:
+            catalogue.check_environment(env)
+        except UserError as error:
+            raise fail(("config", "env"), str(error)) from None
+        checks.check_env_config(env, variant.get("env_config"), fail)
 
 
 def _check_score(spec: Experiment, origin: str, fail: Any) -> None:

@@ -129,7 +129,8 @@ def _settings(written: dict[str, Any]) -> dict[str, Any]:
         UserError: no rung has one of them, or it is of the wrong type.
     """
     from rllib_metarl.algorithms import ALGORITHMS
-    from rllib_metarl.cli.checks import ConfigChecker, is_grid
+    from rllib_metarl.cli.checks import ConfigChecker
+    from rllib_metarl.cli.sweep_space import contains_search
     from rllib_metarl.evaluation.rungs import ALGORITHM_OF
 
     checkers = {name: ConfigChecker(ALGORITHMS[name].algorithm()) for name in ALGORITHM_OF.values()}
@@ -139,7 +140,7 @@ def _settings(written: dict[str, Any]) -> dict[str, Any]:
         if not having:
             known = {name for checker in checkers.values() for name in checker.names()}
             raise UserError(f"--config: no rung has a setting '{key}'{suggestion(key, known)}")
-        if is_grid(value):
+        if contains_search(value):
             raise UserError(f"--config: '{key}': a ladder has one value for all, no grid_search")
         checked |= checkers[having[0]].check({key: value}, having[0], _config_error)
     return checked

@@ -16,6 +16,8 @@ from rllib_metarl.cli.display import Display
 from rllib_metarl.cli.experiment import Prepared, storage_path
 from rllib_metarl.cli.interrupt import Criteria, Interrupt
 from rllib_metarl.cli.summary import Recorder, combined
+from rllib_metarl.cli.sweep_scheduler import trial_scheduler
+from rllib_metarl.cli.sweep_search import search_algorithm, searched_keys
 from rllib_metarl.errors import UserError
 from rllib_metarl.report.tensorboard import TensorBoard
 
@@ -48,9 +50,12 @@ def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
     resume_config = _resume_config(experiment, criteria) if resume else None
     recorder = Recorder()
     display = Display(criteria.stop, spec.time_budget_s, experiment.variants)
+    search, config, samples = _search(experiment)
     with Interrupt(criteria) as interrupt, display:
         analysis = tune.run(
-            _tune_experiment(experiment, criteria),
+            _tune_experiment(experiment, criteria, config, samples),
+            search_alg=search,
+            scheduler=trial_scheduler(experiment.sweep) if experiment.sweep else None,
             callbacks=[
                 JsonLoggerCallback(),
                 CSVLoggerCallback(),
@@ -96,10 +101,13 @@ def changed_keys(experiment: Prepared) -> list[str]:
     if not trials:
         return []
     old = trials[0].config
+    searched = searched_keys(experiment.sweep.space) if experiment.sweep else []
     return [
         key
         for key, value in experiment.config.items()
-        if _plain(value) is not None and _plain(old.get(key)) != _plain(value)
+        if key not in searched
+        and _plain(value) is not None
+        and _plain(old.get(key)) != _plain(value)
     ]
 
 
@@ -120,14 +128,23 @@ def _resume_config(experiment: Prepared, criteria: Criteria) -> ResumeConfig:
     )
 
 
-def _tune_experiment(experiment: Prepared, criteria: Criteria) -> tune.Experiment:
+def _search(experiment: Prepared) -> tuple[Any, dict[str, Any], int]:
+    """The search algorithm, the config as Tune takes it, and how many samples Tune counts."""
+    if experiment.sweep is None:
+        return None, experiment.config, 1
+    return search_algorithm(experiment.sweep, experiment.config)
+
+
+def _tune_experiment(
+    experiment: Prepared, criteria: Criteria, config: dict[str, Any], samples: int
+) -> tune.Experiment:
     spec = experiment.spec
     return tune.Experiment(
         experiment.name,
         _runnable(experiment),
         stop=criteria,
-        config=experiment.config,
-        num_samples=spec.num_samples,
+        config=config,
+        num_samples=samples,
         storage_path=storage_path(spec),
         checkpoint_config=tune.CheckpointConfig(**spec.checkpoint_config.model_dump()),
         export_formats=spec.export_formats,
@@ -162,8 +179,6 @@ def reason(error: Any) -> str:
 
 
 def _plain(value: Any) -> str | None:
-    if isinstance(value, dict) and "grid_search" in value:
-        return None
     try:
         return json.dumps(value, sort_keys=True)
     except TypeError:

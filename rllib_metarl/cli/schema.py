@@ -11,6 +11,7 @@ from rllib_metarl.cli.source import KeyPath
 
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0)]
+_Seed = Annotated[int, Field(ge=0)]
 
 
 class CheckpointSettings(BaseModel):
@@ -28,7 +29,7 @@ class CheckpointSettings(BaseModel):
 class Experiment(BaseModel):
     """One experiment: what to run, on what, until when, and where results go.
 
-    The keys are those of Ray 2.40's experiment files, and ``plugins``.
+    The keys are those of Ray 2.40's experiment files, ``plugins``, and those of a sweep.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -46,6 +47,15 @@ class Experiment(BaseModel):
     export_formats: list[str] = []
     log_to_file: bool | str | list[str] = False
     plugins: list[str] = []
+    # How configurations are chosen and compared: see `cli.sweep`.
+    search_alg: Literal["random", "optuna", "bayesopt"] | None = None
+    search_seed: Annotated[int, Field(ge=0)] = 0
+    scheduler: Literal["fifo", "asha", "hyperband", "median", "pbt", "pb2"] | None = None
+    scheduler_config: dict[str, Any] = {}
+    metric: str | None = None
+    mode: Literal["max", "min"] = "max"
+    seeds: _Count | list[_Seed] | None = None
+    max_concurrent_trials: _Count | None = None
 
     @model_validator(mode="before")
     @classmethod

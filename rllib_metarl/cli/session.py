@@ -22,6 +22,8 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # A sweep's metric need not be in every result: evaluations are further apart.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # How old the record of an experiment may be when its process is killed.
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -84,6 +86,13 @@ def ray_session(
         yield
     finally:
         ray.shutdown()
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use; Ray counts with these, or with a container's fewer ones."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def prepare_worker() -> None:

@@ -116,7 +116,7 @@ def train_named(name: str, run: str | None, options: Options, argv: list[str]) -
 
 
 def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]) -> int:
-    from rllib_metarl.cli.session import quiet, ray_session
+    from rllib_metarl.cli.session import available_cpus, quiet, ray_session
 
     began = time.time()
     check_writable(options.json)
@@ -124,6 +124,8 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
     with quiet(options.verbose):
         experiments = load()
         _print_notes(experiments)
+        if options.ray_address is None:
+            _check_concurrency(experiments, options.ray_num_cpus or available_cpus())
         todo = _with_resume(experiments, options)
         plugins = list(dict.fromkeys(p for e in experiments for p in e.spec.plugins))
         with ray_session(plugins, options.verbose, options.ray_address, options.ray_num_cpus):
@@ -134,6 +136,7 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
 
             for experiment in experiments:
                 check_resources(experiment.configs, ray.cluster_resources(), experiment.name)
+            _check_concurrency(experiments, ray.cluster_resources().get("CPU", 0.0))
             for experiment, resume in todo:
                 outcomes.append(run(experiment, resume, began))
                 if outcomes[-1].interrupted:
@@ -161,6 +164,14 @@ def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Pr
                 f"and not used: {', '.join(changed)}"
             )
     return chosen
+
+
+def _check_concurrency(experiments: list[Prepared], cpus: float) -> None:
+    from rllib_metarl.cli.checks import check_concurrency
+
+    for experiment in experiments:
+        wanted = experiment.spec.max_concurrent_trials
+        check_concurrency(experiment.configs, wanted, cpus, experiment.name)
 
 
 def _print_notes(experiments: list[Prepared]) -> None:

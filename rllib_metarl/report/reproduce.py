@@ -57,9 +57,10 @@ def _stop(run: Run) -> list[str]:
 
 @cache
 def _examples() -> list[tuple[str, dict[str, Any]]]:
-    """All tuned examples of one experiment: file name -> experiment."""
+    """All tuned examples that train once: file name -> experiment."""
     found = []
-    for folder in sorted(files("rllib_metarl.tuned_examples").iterdir(), key=lambda f: f.name):
+    folders = [f for f in files("rllib_metarl.tuned_examples").iterdir() if f.name != "sweeps"]
+    for folder in sorted(folders, key=lambda f: f.name):
         for file in folder.iterdir() if folder.is_dir() else ():
             if file.name.endswith(".yaml"):
                 content = yaml.safe_load(file.read_text(encoding="utf-8"))

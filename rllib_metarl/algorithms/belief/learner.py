@@ -335,3 +335,7 @@ class BeliefLearner(PPOTorchLearner):
         self._schedule_steps = int(state["schedule_steps"])
         for schedule in self.entropy_coeff_schedulers_per_module.values():
             schedule.update(timestep=self._schedule_steps)
+        # The restored optimisers bring the learning rate they were saved with, which is another's
+        # where the config has changed since (population-based training).
+        for optimiser, schedule in self._optimizer_lr_schedules.items():
+            self._set_optimizer_lr(optimiser, lr=schedule.update(timestep=self._schedule_steps))
