@@ -16,6 +16,8 @@ def shared_ray() -> Iterator[None]:
     """Ray with few workers, for one module: others look at what happens before Ray starts."""
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    # Not any cluster that this machine may have been a node of.
+    local = {"address": "local", "_node_ip_address": "127.0.0.1"}
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, **local)
     yield
     ray.shutdown()

@@ -7,9 +7,11 @@ import logging
 import os
 import secrets
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _ENVIRONMENT = {
     # A localhost-only cluster. Ray replaces `_node_ip_address="127.0.0.1"` by the machine's
@@ -68,20 +70,14 @@ def ray_session(
 
     _ensure_token(address)
     local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": num_cpus}
-    ray.init(
-        address=address or "local",
-        log_to_driver=verbose > 0,
-        logging_level=logging.INFO if verbose > 1 else logging.CRITICAL,
-        runtime_env={
-            "env_vars": {
-                "RLLIB_METARL_PLUGINS": ",".join(plugins),
-                # The hook below runs before Ray gives the worker this process's sys.path.
-                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            },
-            "worker_process_setup_hook": "rllib_metarl.cli.session.prepare_worker",
-        },
-        **({} if address else local),
-    )
+    with _shipped(plugins, address) as runtime_env:
+        ray.init(
+            address=address or "local",
+            log_to_driver=verbose > 0,
+            logging_level=logging.INFO if verbose > 1 else logging.CRITICAL,
+            runtime_env=runtime_env,
+            **({} if address else local),
+        )
     try:
         yield
     finally:
@@ -93,6 +89,25 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _shipped(plugins: list[str], address: str | None) -> Iterator[dict[str, Any]]:
+    """The workers' environment: paths of this machine, or on a cluster copies of what is needed."""
+    variables = {"RLLIB_METARL_PLUGINS": ",".join(plugins)}
+    environment: dict[str, Any] = {
+        "env_vars": variables,
+        "worker_process_setup_hook": "rllib_metarl.cli.session.prepare_worker",
+    }
+    if address is None:
+        # The hook runs before Ray gives the worker this process's sys.path.
+        variables["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        yield environment
+        return
+    from rllib_metarl.cli.shipping import stage
+
+    with tempfile.TemporaryDirectory() as folder:  # Ray has uploaded it when init() is through
+        yield environment | {"working_dir": str(stage(plugins, Path(folder)))}
 
 
 def prepare_worker() -> None:
