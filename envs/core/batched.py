@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,7 @@ class BatchedEnvs(VectorEnv):
         self._seeds: list[int | None] = [None] * self.num_envs
         self._held_out: list[np.random.Generator] | None = None
         self._observations: list[Any] = []
+        self._history = History(self.num_envs)
 
     def set_stream(self, stream: Stream) -> None:
         """Let sub-env i draw from ``stream.generator(i)`` from its next meta-episode on.
@@ -74,8 +76,49 @@ class BatchedEnvs(VectorEnv):
         check_count("set_rng_state", "states", state, self.num_envs)
         for i, (env, saved) in enumerate(zip(self.envs, state, strict=True)):
             self._seeds[i] = saved["next_seed"]
-            for rng, rng_state in zip(_generators(env), saved["generators"], strict=True):
-                rng.bit_generator.state = rng_state
+            _set_generators(env, saved["generators"])
+
+    def under_way(self) -> list[dict[str, Any]] | None:
+        """Return how each sub-env's meta-episode came to be where it is, as plain data, or None.
+
+        That is what its generators were at its beginning, and the actions since: environments
+        cannot in general be saved, but their meta-episodes can be played again.
+        """
+        if not self._observations:
+            return None
+        return [
+            begun | {"actions": actions, "observation": np.asarray(observation)}
+            for (begun, actions), observation in zip(
+                self._history.tell(), self._observations, strict=True
+            )
+        ]
+
+    def set_under_way(self, state: list[dict[str, Any]]) -> None:
+        """Play the meta-episodes of `under_way()` again, up to where they were.
+
+        The generators end up where the meta-episodes leave them, `set_rng_state` comes after it.
+
+        Raises:
+            ValueError: if one ends before that or comes out elsewhere: the environment is another,
+                or draws from a generator that is not its own, or carries something over resets.
+        """
+        check_count("set_under_way", "meta-episodes", state, self.num_envs)
+        self._observations = [self._replay(i, told) for i, told in enumerate(state)]
+        self._history.set([(_begun(told), told["actions"]) for told in state])
+
+    def _replay(self, i: int, told: dict[str, Any]) -> Any:
+        env, over = self.envs[i], False
+        _set_generators(env, told["generators"])
+        observation, _ = env.reset(seed=told["seed"], options=told["options"])
+        for action in told["actions"]:
+            observation, _, terminated, truncated, _ = env.step(action)
+            over = over or bool(terminated or truncated)
+        if over or not np.array_equal(observation, told["observation"]):
+            raise ValueError(
+                f"set_under_way: {env} did not do the same again with the same generators and "
+                "actions; its meta-episodes under way cannot be gone on with."
+            )
+        return observation
 
     def reset(
         self,
@@ -87,6 +130,7 @@ class BatchedEnvs(VectorEnv):
         if seed is not None:
             self._seeds = list(seeds_of(seed, self.num_envs))
             self._held_out = None
+        self._history = History(self.num_envs)
         results = [self._reset_one(i, options) for i in range(self.num_envs)]
         self._observations = [observation for observation, _ in results]
         return self._stack(self._observations), _stack_infos([info for _, info in results])
@@ -101,6 +145,7 @@ class BatchedEnvs(VectorEnv):
         terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
         observations: list[Any] = []
         infos: list[Infos] = []
+        self._history.add(actions)
         for i, action in enumerate(iterate(self.action_space, actions)):
             observation, rewards[i], terminated[i], truncated[i], info = self.envs[i].step(action)
             observations.append(observation)
@@ -135,11 +180,62 @@ class BatchedEnvs(VectorEnv):
         seed, self._seeds[i] = self._seeds[i], None
         if self._held_out is not None:
             self._seeds[i] = int(self._held_out[i].integers(2**32))
+        generators = [rng.bit_generator.state for rng in _generators(self.envs[i])]
+        self._history.begin(i, {"seed": seed, "options": options, "generators": generators})
         return self.envs[i].reset(seed=seed, options=options)
 
     def _stack(self, observations: list[Any]) -> Any:
         space = self.single_observation_space
         return concatenate(space, observations, create_empty_array(space, self.num_envs))
+
+
+class History:
+    """How the meta-episodes under way in N sub-envs began, and all actions since.
+
+    Args:
+        num_envs: N.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self._begun: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+        self._since = [0] * num_envs
+        self._actions: list[Any] = []
+
+    def begin(self, i: int, begun: dict[str, Any]) -> None:
+        """A meta-episode begins in sub-env i; its old one is forgotten."""
+        self._begun[i], self._since[i] = begun, len(self._actions)
+        oldest = min(self._since)
+        if oldest > len(self._actions) // 2:  # now and then, so that a step is cheap
+            del self._actions[:oldest]
+            self._since = [since - oldest for since in self._since]
+
+    def add(self, actions: Any) -> None:
+        """All sub-envs act."""
+        self._actions.append(copy.deepcopy(actions))
+
+    def tell(self) -> list[tuple[dict[str, Any], list[Any]]]:
+        """What each meta-episode began with and its actions."""
+        return [
+            (begun, [actions[i] for actions in self._actions[since:]])
+            for i, (begun, since) in enumerate(zip(self._begun, self._since, strict=True))
+        ]
+
+    def set(self, told: list[tuple[dict[str, Any], list[Any]]]) -> None:
+        """Takes over `tell()`; shorter histories begin later."""
+        self._begun = [begun for begun, _ in told]
+        longest = max(len(actions) for _, actions in told)
+        self._since = [longest - len(actions) for _, actions in told]
+        padded = [[None] * (longest - len(actions)) + list(actions) for _, actions in told]
+        self._actions = [list(row) for row in zip(*padded, strict=True)]
+
+
+def _begun(told: dict[str, Any]) -> dict[str, Any]:
+    return {key: told[key] for key in ("seed", "options", "generators")}
+
+
+def _set_generators(env: gym.Env, states: list[Any]) -> None:
+    for rng, state in zip(_generators(env), states, strict=True):
+        rng.bit_generator.state = state
 
 
 def _generators(env: gym.Env) -> list[np.random.Generator]:

@@ -64,6 +64,28 @@ class Simulator(ABC):
     def labels(self) -> dict[str, NDArray[Any]]:
         """Return the privileged labels that go with the observations, each [N, ...]."""
 
+    def under_way(self) -> dict[str, Any]:
+        """Return what the meta-episodes under way have come to, as plain data: all arrays that this
+        object holds itself. A subclass that keeps more of it elsewhere adds that.
+        """
+        return {key: value.copy() for key, value in _arrays_of(self).items()}
+
+    def set_under_way(self, state: dict[str, Any]) -> None:
+        """Go on from `under_way()` of a simulator with the same parameters.
+
+        Raises:
+            ValueError: if its parameters were others.
+        """
+        own = _arrays_of(self)
+        for key in own.keys() | state.keys():
+            mine, theirs = own.get(key), state.get(key)
+            if mine is None or theirs is None or mine.shape != np.shape(theirs):
+                raise ValueError(
+                    f"{type(self).__name__}: {key} of the state has shape {np.shape(theirs)} where "
+                    f"{np.shape(mine)} is needed; it is of another environment or other arguments."
+                )
+        vars(self).update({key: np.array(value) for key, value in state.items()})
+
     def draw(self, row: int, mode: str) -> NDArray[np.uint8] | str:
         """Return a picture (or text) of one row."""
         raise NotImplementedError(f"{type(self).__name__} cannot be rendered.")
@@ -161,6 +183,19 @@ class DLCMDPVectorEnv(VectorEnv):
         check_count("set_rng_state", "states", state, self.num_envs)
         for rng, saved in zip(self._streams(), state, strict=True):
             rng.bit_generator.state = saved
+
+    def under_way(self) -> Any:
+        """Return what the meta-episodes that have begun have come to, as plain data, or None."""
+        return self.simulator.under_way() if self._started else None
+
+    def set_under_way(self, state: Any) -> None:
+        """Go on with the meta-episodes of `under_way()`, in an env made with the same arguments.
+
+        Raises:
+            ValueError: if they cannot be gone on with here.
+        """
+        self.simulator.set_under_way(state)
+        self._started = True
 
     def reset(
         self,
@@ -323,6 +358,10 @@ def _check_render_mode(env: gym.Env | VectorEnv, render_mode: str | None) -> Non
         raise ValueError(
             f"{type(env).__name__}: no render_mode {render_mode!r}{nearest(render_mode, modes)}."
         )
+
+
+def _arrays_of(simulator: Simulator) -> dict[str, NDArray[Any]]:
+    return {key: v for key, v in vars(simulator).items() if isinstance(v, np.ndarray)}
 
 
 def _infos(simulator: Simulator) -> Infos:

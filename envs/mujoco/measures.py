@@ -49,6 +49,15 @@ class MeasuredSimulator(MujocoSimulator):
         self._measured = self._measure(self._state, self._active)
         return moved
 
+    def under_way(self) -> dict[str, Any]:
+        measured = {name: values.copy() for name, values in self._measured.items()}
+        return super().under_way() | {"measured": measured}
+
+    def set_under_way(self, state: dict[str, Any]) -> None:
+        own = dict(state)
+        self._measured = {name: np.array(v) for name, v in own.pop("measured").items()}
+        super().set_under_way(own)
+
     def labels(self) -> dict[str, NDArray[Any]]:
         measured = {name: values.copy() for name, values in self._measured.items()}
         return {**super().labels(), **measured}

@@ -17,6 +17,7 @@ from .rendering import Painter
 from .task import Array, State, Task
 from .trial import Moved, Trial, TrialSimulator
 
+_PHYSICAL = ("qpos", "qvel", "sensed", "memory")
 PICTURE = (320, 240)
 """Width and height of a picture, in pixels."""
 
@@ -145,6 +146,19 @@ class MujocoSimulator(TrialSimulator):
 
     def _observe(self) -> Array:
         return self.task.observation(self._state)
+
+    def under_way(self) -> dict[str, Any]:
+        physical = {key: np.copy(getattr(self._state, key)) for key in _PHYSICAL}
+        return super().under_way() | {"physics": physical | {"engine": self.engine.states.copy()}}
+
+    def set_under_way(self, state: dict[str, Any]) -> None:
+        own = dict(state)
+        physics = own.pop("physics")
+        super().set_under_way(own)
+        self.engine.states[:] = physics["engine"]
+        physical = {key: np.array(physics[key]) for key in _PHYSICAL}
+        self._state = State(dt=self._state.dt, **physical)
+        self._apply(self._rows)
 
     def draw(self, row: int, mode: str) -> NDArray[np.uint8] | str:
         if mode == "ansi":

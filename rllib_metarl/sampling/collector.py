@@ -5,6 +5,7 @@ Knows nothing of RLlib, so that training and evaluation step environments by the
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 
 from rllib_metarl.columns import RECORDED
 from rllib_metarl.errors import UserError
+
+logger = logging.getLogger("rllib_metarl")
 
 HOW_TO_LABEL = {
     "context": "Wrap the env in rllib_metarl.envs.Sessions, or put the true context into info.",
@@ -266,19 +269,84 @@ class Collector:
         """Networks are in single precision, whatever the env computes in."""
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)
 
+    # --- checkpoints ----------------------------------------------------------------------------
+
     def state(self) -> dict[str, Any]:
-        """The random streams, for checkpoints; meta-episodes under way are not kept."""
-        streams = (
-            self.env.unwrapped.rng_state() if hasattr(self.env.unwrapped, "rng_state") else None
-        )
-        return {"actions": self.generator.get_state().cpu().numpy(), "env": streams}
+        """The random streams and the meta-episodes under way, as plain data, for checkpoints."""
+        env = self.env.unwrapped
+        return {
+            "actions": self.generator.get_state().cpu().numpy(),
+            "env": env.rng_state() if hasattr(env, "rng_state") else None,
+            "under_way": self._under_way(),
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores `state()`; the next `collect` starts new meta-episodes."""
-        self.generator.set_state(torch.as_tensor(state["actions"]))
-        if state["env"] is not None and hasattr(self.env.unwrapped, "set_rng_state"):
-            self.env.unwrapped.set_rng_state(state["env"])
+        """Restores `state()`: the next `collect` goes on with the meta-episodes under way.
+
+        Where the env cannot (it has no `set_under_way`, or does not do the same again) new ones are
+        begun, with tasks that come next in its streams.
+        """
+        env = self.env.unwrapped
         self._observation = None
+        if state.get("under_way") is not None and hasattr(env, "set_under_way"):
+            try:
+                env.set_under_way(state["under_way"]["env"])
+                self._set_under_way(state["under_way"])
+            except Exception as error:  # of the env's own code, run again
+                logger.warning("meta-episodes under way are begun anew: %s", error)
+                self._observation = None
+        if state["env"] is not None and hasattr(env, "set_rng_state"):
+            env.set_rng_state(state["env"])
+        self.generator.set_state(torch.as_tensor(state["actions"]))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether meta-episodes are under way."""
+        return self._observation is not None
+
+    def _under_way(self) -> dict[str, Any] | None:
+        env = self.env.unwrapped
+        if self._observation is None or not hasattr(env, "under_way"):
+            return None
+        told = env.under_way()
+        if told is None:
+            return None
+        return {
+            "env": told,
+            "observation": np.array(self._observation),
+            "infos": {k: np.array(v) for k, v in self._infos.items() if _is_numeric(v)},
+            "start": self._start.copy(),
+            "state": {key: value.cpu().numpy() for key, value in self._state.items()},
+            "previous_action": self._previous_action.cpu().numpy(),
+            "previous_reward": self._previous_reward.cpu().numpy(),
+            "steps": [_plain(step) for step in self._steps],
+        }
+
+    def _set_under_way(self, told: dict[str, Any]) -> None:
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            return torch.as_tensor(array, device=self.device)
+
+        self._infos = dict(told["infos"])
+        self._start = np.array(told["start"])
+        self._state = {key: tensor(value) for key, value in told["state"].items()}
+        self._previous_action = tensor(told["previous_action"])
+        self._previous_reward = tensor(told["previous_reward"])
+        self._steps = [
+            step | {key: tensor(step[key]) for key in ("belief", "logits")}
+            for step in told["steps"]
+        ]
+        self._observation = told["observation"]
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+
+
+def _plain(value: Any) -> Any:
+    """A copy of nested dicts of tensors and arrays, with arrays alone."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return np.array(_to_numpy(value))
 
 
 def _name(env: gym.vector.VectorEnv) -> str:

@@ -163,7 +163,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
 
     @override(SingleAgentEnvRunner)
     def set_state(self, state: Any) -> None:
-        """Restores `get_state()`; the streams only if they are those of this worker.
+        """Restores `get_state()`; streams and meta-episodes only if they are this worker's own.
 
         RLlib also hands over the local worker's state, to restarted workers and, when a run is
         resumed, to all. A worker that so joins a run under way leaves the beginning of its stream,
@@ -175,6 +175,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         steps = int(state.get(NUM_ENV_STEPS_SAMPLED_LIFETIME) or 0)
         if state.get(STREAMS, {}).get("worker_index") == self.stream.worker_index:
             self.collector.set_state(state[STREAMS])
+            self._needs_initial_reset = not self.collector.has_begun
         elif self._needs_initial_reset and steps and not self.stream.incarnation:
             self.stream = replace(self.stream, incarnation=steps % 2**32)
             self.env.unwrapped.set_stream(self.stream)

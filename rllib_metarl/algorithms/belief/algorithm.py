@@ -12,6 +12,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.algorithms.belief.generators import generator_states, set_generator_states
 from rllib_metarl.algorithms.belief.snapshot import SNAPSHOT, take_snapshot
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.faults import reported_fault
@@ -19,6 +20,7 @@ from rllib_metarl.sampling.held_out import HeldOut
 from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
 MAX_IDLE_ITERATIONS = 5
+GENERATORS = "process_generators"
 
 
 class BeliefPPO(PPO):
@@ -114,12 +116,16 @@ class BeliefPPO(PPO):
         state = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component("newest_evaluation", components, not_components):
             state["newest_evaluation"] = dict(self._newest_evaluation)
+        if self._check_component(GENERATORS, components, not_components):
+            state[GENERATORS] = generator_states()
         return state
 
     @override(PPO)
     def set_state(self, state: Any) -> None:
         super().set_state(state)
         self._newest_evaluation = dict(state.get("newest_evaluation", self._newest_evaluation))
+        if GENERATORS in state:
+            set_generator_states(state[GENERATORS])
 
     @override(PPO)
     def cleanup(self) -> None:
