@@ -163,7 +163,8 @@ def _is_class_path(env: str) -> bool:
 def _import_env_module(module: str, env: str) -> None:
     try:
         importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:
+        # Importing runs a user's module, which can raise anything.
         raise UserError(f"env '{env}': module '{module}' cannot be imported: {error}") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ _EXTRA = {"train_batch_size_per_learner", "multiagent"}
 _SCHEDULED = re.compile(r"(^|_)(lr|entropy_coeff)$")
 _SHARES = re.compile(r"^num_[cg]pus_(per|for)_")  # Ray shares a CPU or GPU out in fractions
 MAX_CHECKED_VARIANTS = 64
+_PROCESSES = ("num_env_runners", "num_learners", "evaluation_num_env_runners")
+_MOST_PROCESSES = 100_000
 
 
 class ConfigChecker:
@@ -42,7 +45,7 @@ class ConfigChecker:
     def __init__(self, algorithm: type) -> None:
         self.default = algorithm.get_default_config()  # type: ignore[attr-defined]
         self._attributes = vars(self.default)
-        self._annotations = setter_annotations(type(self.default))
+        self._annotations = dict(setter_annotations(type(self.default)))
         # The setter's `on_train_result` is stored as `callbacks_on_train_result`, and so on.
         self._annotations |= {
             f"callbacks_{name}": annotation
@@ -69,6 +72,8 @@ class ConfigChecker:
         }
 
     def _value(self, key: str, value: Any, path: KeyPath, algorithm: str, fail: Fail) -> Any:
+        if not isinstance(key, str):
+            raise fail(path, f"config key {key!r} is not a word; put quotation marks around it")
         target = _SPECIAL.get(key, key)
         if target not in self._attributes and target not in _EXTRA:
             raise fail(
@@ -120,6 +125,8 @@ class ConfigChecker:
     def converted(self, key: str, value: Any, path: KeyPath, fail: Fail) -> Any:
         """One value as its key wants it."""
         target = _SPECIAL.get(key, key)
+        if _holds_nan(value):
+            raise fail(path, f"'{key}': {value!r} is not a number")
         if target == "_model_config":
             self._check_model(value, path, fail)
             return value
@@ -217,7 +224,10 @@ def _check_result_key(
 ) -> str | None:
     """A note where a result key cannot be checked; raises where it is never reported."""
     own = origin != "ray"
-    missing = _missing(key, config)
+    try:
+        missing = _missing(key, config)
+    except UserError as error:
+        raise fail(("config", "env_config"), str(error)) from None
     if missing is not None:
         raise fail(place, f"{what} '{key}' is never reported here: {missing}")
     if is_reported(key, own):
@@ -250,7 +260,11 @@ def _missing(key: str, config: Any) -> str | None:
 def _has_references(config: Any) -> bool:
     from rllib_metarl.sampling.held_out import HeldOut, normalised_score
 
-    held_out = HeldOut(config.env, config.env_config, 1)
+    try:
+        held_out = HeldOut(config.env, config.env_config, 1)
+    except Exception as error:
+        # Making it runs an environment's code, which can raise anything.
+        raise UserError(f"env {config.env} cannot be made: {_short(error)}") from None
     try:
         return normalised_score(0.0, held_out.references()) is not None
     finally:
@@ -307,10 +321,11 @@ def check_storage(storage_path: str, fail: Fail) -> None:
         Path(storage_path).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=storage_path):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
         raise fail(
             ("storage_path",),
-            f"storage path '{storage_path}' cannot be written: {error.strerror}; "
+            f"storage path '{storage_path}' cannot be written: {why}; "
             "choose another with --storage-path",
         ) from None
 
@@ -328,6 +343,7 @@ def build_configs(
         algorithm_config = checker.default.copy(copy_frozen=False)
         try:
             algorithm_config.update_from_dict(copy.deepcopy(variant))
+            _check_counts(algorithm_config)
             algorithm_config.validate()
             requested_resources(algorithm_config)
         except Exception as error:
@@ -336,6 +352,16 @@ def build_configs(
             raise fail(_blamed(str(error), variant), _short(error)) from None
         built.append(algorithm_config)
     return built
+
+
+def _check_counts(config: Any) -> None:
+    """Numbers that are out of reach, before anything is made so many times."""
+    for name in _PROCESSES:
+        value = getattr(config, name, 0)
+        if isinstance(value, (int, float)) and not 0 <= value <= _MOST_PROCESSES:
+            raise UserError(f"{name} is {value}: use a number from 0 to {_MOST_PROCESSES:,}.")
+    if config.seed is not None and not 0 <= config.seed < 2**31:
+        raise UserError(f"seed is {config.seed}: use a number from 0 to {2**31 - 1:,}.")
 
 
 def requested_resources(config: Any) -> dict[str, float]:
@@ -389,6 +415,14 @@ def check_concurrency(configs: list[Any], wanted: int | None, cpus: float, name:
             f"{name}: max_concurrent_trials: {wanted} needs {wanted * each:g} CPUs, {each:g} for "
             f"each trial, and there are {cpus:g}; lower it, or say --ray-num-cpus"
         )
+
+
+def _holds_nan(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_nan, value))
+    if isinstance(value, dict):
+        return any(map(_holds_nan, value.values()))
+    return isinstance(value, float) and math.isnan(value)
 
 
 def is_schedule(value: Any) -> bool:

@@ -58,8 +58,15 @@ class Prepared:
         return self.sweep.trials if self.sweep else 1
 
 
-def prepare(source: Source, override: Override = lambda spec: {}) -> list[Prepared]:
+def prepare(
+    source: Source, override: Override = lambda spec: {}, writing: bool = True
+) -> list[Prepared]:
     """Check every experiment in ``source``.
+
+    Args:
+        source: what was written.
+        override: how options overrule it.
+        writing: make the storage paths too, to see whether that can be done.
 
     Raises:
         UserError: anything a person can get wrong.
@@ -70,14 +77,14 @@ def prepare(source: Source, override: Override = lambda spec: {}) -> list[Prepar
         _prepare_one(name, written, shared, source, override)
         for name, written in experiments.items()
     ]
-    for _, check_storage in prepared:  # once all is known to be right: it makes the folder
+    for _, check_storage in prepared if writing else ():  # once all is right: it makes the folder
         check_storage()
     return [experiment for experiment, _ in prepared]
 
 
-def from_file(path: Path, override: Override) -> list[Prepared]:
-    """The experiments of a YAML file."""
-    return prepare(read_yaml(path), override)
+def from_file(path: Path, override: Override, writing: bool = True) -> list[Prepared]:
+    """The experiments of a YAML file; see `prepare`."""
+    return prepare(read_yaml(path), override, writing)
 
 
 def _split(source: Source) -> tuple[list[str], dict[str, dict[str, Any]]]:
@@ -94,11 +101,21 @@ def _split(source: Source) -> tuple[list[str], dict[str, dict[str, Any]]]:
     if not experiments:
         raise source.error((), "no experiment in this file, only plugins")
     for name, spec in experiments.items():
-        if not isinstance(name, str) or "/" in name or name in {"", ".", ".."}:
-            raise source.error((name,), f"'{name}' cannot be an experiment's name: no '/' in it")
+        if not _is_folder_name(name):
+            raise source.error(
+                (name,),
+                f"'{str(name)[:100]}' cannot be an experiment's name, which is a folder's: no '/' "
+                "in it, and at most 200 letters that can be printed",
+            )
         if not isinstance(spec, dict):
             raise source.error((name,), f"experiment '{name}' has no keys; it needs at least `run`")
     return list(shared or []), experiments
+
+
+def _is_folder_name(name: Any) -> bool:
+    if not isinstance(name, str) or "/" in name or name in {"", ".", ".."}:
+        return False
+    return name.isprintable() and len(name.encode("utf-8", "replace")) <= 200
 
 
 def _make_importable(source: Source) -> None:
@@ -186,11 +203,19 @@ def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepar
 def storage_path(spec: Experiment) -> str:
     """Where results go: the experiment's storage path, or ``~/ray_results``."""
     path = spec.storage_path or "~/ray_results"
-    return path if "://" in path else str(Path(path).expanduser().absolute())
+    return path if "://" in path else str(expanded(path).absolute())
+
+
+def expanded(path: str) -> Path:
+    """A path with ``~`` as the home directory; one of no user that is known here stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _check_restore(spec: Experiment, fail: Any) -> None:
-    if spec.restore and not Path(spec.restore).expanduser().is_dir():
+    if spec.restore and not expanded(spec.restore).is_dir():
         raise fail(("restore",), f"restore: no checkpoint directory at '{spec.restore}'")
 
 

@@ -111,7 +111,7 @@ class Translation:
             self.moved[(name, "checkpoint_config", target)] = (name, key)
             settings.setdefault(target, new.pop(key))
         score = settings.get("checkpoint_score_attribute")
-        if score in RESULT_KEYS:
+        if isinstance(score, str) and score in RESULT_KEYS:
             self.notes.append(f"'{score}' is called '{RESULT_KEYS[score]}' on the new API stack")
             settings["checkpoint_score_attribute"] = RESULT_KEYS[score]
         if settings or "checkpoint_config" in new:

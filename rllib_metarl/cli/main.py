@@ -23,6 +23,10 @@ app = typer.Typer(
 )
 train_app = typer.Typer(help="Train: from an experiment file, or from options.")
 app.add_typer(train_app, name="train")
+sweep_app = typer.Typer(
+    help="Look at a sweep, take its best configuration, go on with it.", no_args_is_help=True
+)
+app.add_typer(sweep_app, name="sweep")
 
 Stop = Annotated[
     str | None,
@@ -124,6 +128,9 @@ def train_file(
     seed: Seed = None,
     plugin: Plugins = None,
     resume: Resume = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether the file is right; nothing is run.")
+    ] = False,
     ray_address: Address = None,
     ray_num_cpus: Cpus = None,
     json: Json = None,
@@ -133,6 +140,54 @@ def train_file(
     from rllib_metarl.cli import train as commands
 
     raise typer.Exit(commands.train_file(file, _options(dict(locals())), context.obj))
+
+
+Sweep = Annotated[Path, typer.Argument(help="A sweep's directory: <storage path>/<name>.")]
+Metric = Annotated[
+    str | None, typer.Option("--metric", help="Compare by this result key, not by the sweep's.")
+]
+
+
+@sweep_app.command("status")
+def sweep_status(
+    directory: Sweep,
+    metric: Metric = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Trials shown.")] = 20,
+    json: Json = None,
+) -> None:
+    """The trials of a sweep as a table, the best first; also while it runs."""
+    from rllib_metarl.cli.sweep_command import status
+
+    raise typer.Exit(status(directory, metric, limit, json))
+
+
+@sweep_app.command("best")
+def sweep_best(
+    directory: Sweep,
+    metric: Metric = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The file.  [default: best.yaml in the directory]"),
+    ] = None,
+) -> None:
+    """Write the best configuration as a file that `rllib train file` takes as it is."""
+    from rllib_metarl.cli.sweep_command import best
+
+    raise typer.Exit(best(directory, metric, out))
+
+
+@sweep_app.command("resume")
+def sweep_resume(
+    directory: Sweep,
+    ray_address: Address = None,
+    ray_num_cpus: Cpus = None,
+    json: Json = None,
+    verbose: Verbose = 0,
+) -> None:
+    """Go on with a sweep that was interrupted, killed, or that lost a trial."""
+    from rllib_metarl.cli.sweep_command import resume
+
+    raise typer.Exit(resume(directory, ray_address, ray_num_cpus, json, verbose))
 
 
 @app.command()
@@ -237,13 +292,19 @@ def main(argv: list[str] | None = None) -> int:
         code: Any = command.main(arguments, prog_name="rllib", standalone_mode=False, obj=arguments)
         return int(code or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
     except Exception as error:
         return _usage(error)
+
+
+def one_line(message: str) -> str:
+    """A message in one line that any terminal can show, whatever names a file has in it."""
+    text = " ".join(message.splitlines())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _refuse_early_options(context: typer.Context) -> None:

@@ -11,7 +11,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
     Case and ``-``/``_`` are ignored first, because those are the commonest slips.
     """
-    names = list(known)
+    name, names = str(name), list(known)
     folded = {_fold(other): other for other in names}
     if _fold(name) in folded:
         return folded[_fold(name)]

@@ -17,12 +17,18 @@ def report(
     title: str | None,
     plugins: Sequence[str],
 ) -> int:
-    """Write the page, and the figures where they are asked for; returns the exit code."""
+    """Write the page, and the figures where they are asked for; returns the exit code.
+
+    A sweep's directory has a page of its own.
+    """
     from rllib_metarl.cli.values import import_plugin
     from rllib_metarl.report.groups import tasks_of
     from rllib_metarl.report.page import make_page
     from rllib_metarl.report.runs import read_runs
+    from rllib_metarl.report.sweep_data import is_sweep_directory
 
+    if len(directories) == 1 and is_sweep_directory(directories[0]):
+        return _report_sweep(directories[0], out, figures, evaluations, title)
     _check_places(out, figures)
     sys.path.append(str(Path.cwd()))
     for plugin in plugins:
@@ -36,6 +42,29 @@ def report(
 
         written = write_figures(tasks, figures)
         print(f"figures: {figures} ({_counted(len(written), 'file')})")
+    return 0
+
+
+def _report_sweep(
+    directory: Path, out: Path, figures: Path | None, evaluations: Sequence[Path], title: str | None
+) -> int:
+    from rllib_metarl.cli.session import quiet
+    from rllib_metarl.report.sweep_data import read_sweep
+    from rllib_metarl.report.sweep_page import make_sweep_page
+
+    for option, given in (("--figures", figures), ("--evaluation", evaluations)):
+        if given:
+            raise UserError(
+                f"{option}: {directory} is a sweep's, whose page has none; name the directories of "
+                "its trials for the page of their runs"
+            )
+    _check_places(out, None)
+    with quiet():
+        from rllib_metarl.cli.sweep_record import best_experiment
+    sweep = read_sweep(directory)
+    best = best_experiment(sweep) if sweep.best else None
+    _write(out, make_sweep_page(sweep, title or f"Sweep {sweep.name}", best))
+    print(f"page: {out} (a sweep of {_counted(len(sweep.trials), 'trial')})")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,13 @@ from rllib_metarl.cli.display import Display
 from rllib_metarl.cli.experiment import Prepared, storage_path
 from rllib_metarl.cli.interrupt import Criteria, Interrupt
 from rllib_metarl.cli.summary import Recorder, combined
+from rllib_metarl.cli.sweep_command import best_line
+from rllib_metarl.cli.sweep_record import write_best, write_record
 from rllib_metarl.cli.sweep_scheduler import trial_scheduler
 from rllib_metarl.cli.sweep_search import search_algorithm, searched_keys
+from rllib_metarl.cli.sweep_table import SweepDisplay, shown
 from rllib_metarl.errors import UserError
+from rllib_metarl.report.sweep_data import SweepData, read_sweep
 from rllib_metarl.report.tensorboard import TensorBoard
 
 
@@ -30,11 +35,13 @@ class Outcome:
         summary: numbers for ``--json``.
         interrupted: a signal stopped it; it can be resumed.
         failures: one sentence for each trial that failed.
+        best: lines about the best configuration of a sweep.
     """
 
     summary: dict[str, Any]
     interrupted: bool
     failures: list[str]
+    best: tuple[str, ...] = ()
 
 
 def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
@@ -49,8 +56,10 @@ def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
     criteria = Criteria(dict(spec.stop), spec.time_budget_s)
     resume_config = _resume_config(experiment, criteria) if resume else None
     recorder = Recorder()
-    display = Display(criteria.stop, spec.time_budget_s, experiment.variants)
+    display = _display(experiment, criteria)
     search, config, samples = _search(experiment)
+    if experiment.sweep is not None and "://" not in storage_path(spec):
+        write_record(experiment, directory(experiment))
     with Interrupt(criteria) as interrupt, display:
         analysis = tune.run(
             _tune_experiment(experiment, criteria, config, samples),
@@ -59,7 +68,7 @@ def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
             callbacks=[
                 JsonLoggerCallback(),
                 CSVLoggerCallback(),
-                TensorBoard(),
+                TensorBoard(spec.metric),
                 recorder,
                 interrupt,
                 display,
@@ -72,11 +81,34 @@ def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
     records = [recorder.trial(trial) for trial in trials]
     for trial, record in zip(trials, records, strict=True):
         # Tune calls every trial it lets go TERMINATED, finished or not.
-        if interrupt.requested and not criteria.met(trial.last_result or {}):
+        last = trial.last_result or {}
+        if interrupt.requested and not criteria.met(last) and not last.get("done"):
             record["status"] = "INTERRUPTED"
     failures = [_failure(trial) for trial in trials if trial.status == trial.ERROR]
-    summary = combined(experiment.name, records, time.time() - began)
-    return Outcome(summary, interrupt.requested, failures)
+    best = _best(experiment)
+    summary = combined(experiment.name, records, time.time() - began, best)
+    return Outcome(summary, interrupt.requested, failures, _told(best))
+
+
+def _display(experiment: Prepared, criteria: Criteria) -> Display | SweepDisplay:
+    budget = experiment.spec.time_budget_s
+    if experiment.sweep is None:
+        return Display(criteria.stop, budget)
+    return SweepDisplay(experiment.sweep, criteria.stop, budget)
+
+
+def _best(experiment: Prepared) -> SweepData | None:
+    """The sweep as it ended, where it can be told: it has values, and lies on this machine."""
+    if experiment.sweep is None or "://" in storage_path(experiment.spec):
+        return None
+    sweep = read_sweep(directory(experiment))
+    return sweep if sweep.best else None
+
+
+def _told(sweep: SweepData | None) -> tuple[str, ...]:
+    if sweep is None:
+        return ()
+    return best_line(sweep), f"best config: {write_best(sweep)}"
 
 
 def directory(experiment: Prepared) -> Path:
@@ -120,7 +152,9 @@ def _resume_config(experiment: Prepared, criteria: Criteria) -> ResumeConfig:
     kinds = ResumeConfig.ResumeType
     trials = _earlier(experiment).trials or []
     ended = [trial for trial in trials if trial.status == trial.TERMINATED]
-    longer = any(not criteria.met(trial.last_result or {}) for trial in ended)
+    # What a scheduler has ended early stays ended.
+    stops_early = experiment.sweep is not None and experiment.sweep.scheduler != "fifo"
+    longer = not stops_early and any(not criteria.met(t.last_result or {}) for t in ended)
     return ResumeConfig(
         finished=kinds.RESUME if longer else kinds.SKIP,
         unfinished=kinds.RESUME,
@@ -151,7 +185,15 @@ def _tune_experiment(
         log_to_file=spec.log_to_file,
         max_failures=spec.max_failures,
         restore=spec.restore,
+        trial_dirname_creator=trial_folder if experiment.sweep else None,
     )
+
+
+def trial_folder(trial: Any) -> str:
+    """The folder of a sweep's trial: its algorithm, its id, and what it was given."""
+    values = [f"{k.rpartition('/')[2]}={shown(v)}" for k, v in trial.evaluated_params.items()]
+    name = "_".join([trial.trainable_name, trial.trial_id, ",".join(values)])
+    return re.sub(r"[^\w=.,-]+", "_", name)[:100].rstrip("_,.")
 
 
 def _runnable(experiment: Prepared) -> Any:

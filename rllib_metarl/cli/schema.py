@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rllib_metarl.cli.names import suggestion
 from rllib_metarl.cli.source import KeyPath
 
-_Count = Annotated[int, Field(ge=1)]
-_Seconds = Annotated[float, Field(gt=0)]
-_Seed = Annotated[int, Field(ge=0)]
+_Count = Annotated[int, Field(ge=1, le=10**9)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Seed = Annotated[int, Field(ge=0, lt=2**32)]
+_Limit = Annotated[float, Field(allow_inf_nan=False)] | Annotated[int, Field(lt=10**18)] | bool
 
 
 class CheckpointSettings(BaseModel):
@@ -36,12 +37,12 @@ class Experiment(BaseModel):
 
     run: str
     env: str | dict[str, Any] | None = None
-    stop: dict[str, float | int | bool] = {}
+    stop: dict[str, _Limit] = {}
     config: dict[str, Any] = {}
     num_samples: _Count = 1
     time_budget_s: _Seconds | None = None
     storage_path: str | None = None
-    max_failures: Annotated[int, Field(ge=-1)] = 0
+    max_failures: Annotated[int, Field(ge=-1, le=10**9)] = 0
     restore: str | None = None
     checkpoint_config: CheckpointSettings = CheckpointSettings()
     export_formats: list[str] = []
@@ -49,7 +50,7 @@ class Experiment(BaseModel):
     plugins: list[str] = []
     # How configurations are chosen and compared: see `cli.sweep`.
     search_alg: Literal["random", "optuna", "bayesopt"] | None = None
-    search_seed: Annotated[int, Field(ge=0)] = 0
+    search_seed: _Seed = 0
     scheduler: Literal["fifo", "asha", "hyperband", "median", "pbt", "pb2"] | None = None
     scheduler_config: dict[str, Any] = {}
     metric: str | None = None
@@ -77,7 +78,8 @@ def first_problem(error: ValidationError, name: str) -> tuple[KeyPath, str]:
     if problem["type"] == "missing":
         return path, f"'{key}' is missing, for example `run: DynaMITE`"
     shown = ".".join(str(part) for part in problem["loc"] if not _is_type_name(part))
-    return path, f"'{shown}': {problem['msg']}, got {problem['input']!r}"
+    given = repr(problem["input"])
+    return path, f"'{shown}': {problem['msg']}, got {given if len(given) < 200 else given[:197]}"
 
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:

@@ -13,6 +13,7 @@ import yaml
 from rllib_metarl.errors import UserError
 
 KeyPath = tuple[Any, ...]
+MAX_DEPTH, MAX_NODES = 40, 50_000
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,26 @@ def read_yaml(path: Path) -> Source:
         UserError: the file cannot be read, is empty, is not YAML, or repeats a key.
     """
     text = _read_text(path)
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            raise UserError(
-                f"{path}: the file is empty; see docs/experiment-file.md for an example"
-            )
-        lines: dict[KeyPath, int] = {}
-        _collect_lines(node, (), lines, str(path))
-        data = loader.construct_document(node)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                raise UserError(
+                    f"{path}: the file is empty; see docs/experiment-file.md for an example"
+                )
+            lines: dict[KeyPath, int] = {}
+            _collect_lines(node, (), lines, str(path))
+            data = loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         raise UserError(_yaml_message(path, error)) from None
-    finally:
-        loader.dispose()
+    except RecursionError:
+        raise UserError(f"{path}: not valid YAML: nested too deeply") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        # What looks like a number or a date and is none: 0x_, 2024-13-45.
+        raise UserError(f"{path}: not valid YAML: {error}; put text in quotation marks") from None
     return Source(str(path), data, lines)
 
 
@@ -115,10 +122,16 @@ def _missing_file(path: Path) -> str:
 def _yaml_message(path: Path, error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     place = f"{path}:{mark.line + 1}" if mark else str(path)
-    return f"{place}: not valid YAML: {getattr(error, 'problem', None) or error}"
+    problem = getattr(error, "problem", None) or error
+    return f"{place}: not valid YAML: {' '.join(str(problem).split())}"
 
 
 def _collect_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], label: str) -> None:
+    here = f"{label}:{node.start_mark.line + 1}"
+    if len(path) > MAX_DEPTH:
+        raise UserError(f"{here}: nested more than {MAX_DEPTH} levels deep")
+    if len(lines) > MAX_NODES:  # aliases of aliases, which a short file can multiply without end
+        raise UserError(f"{here}: more than {MAX_NODES:,} values, with what aliases repeat")
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
@@ -130,6 +143,8 @@ def _collect_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], la
                 _collect_lines(value, path, lines, label)
                 continue
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise UserError(f"{label}:{line}: a key must be a word, found a list or a mapping")
             if key.value in seen:
                 raise UserError(f"{label}:{line}: key '{key.value}' is written twice; keep one")
             seen.add(key.value)

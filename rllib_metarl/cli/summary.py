@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 
 from rllib_metarl.report.metrics import ENV_STEPS, tagged
+from rllib_metarl.report.sweep_data import SweepData
 
 
 class Recorder(Callback):
@@ -55,21 +57,32 @@ class Recorder(Callback):
         }
 
 
-def combined(name: str, trials: list[dict[str, Any]], wall_s: float) -> dict[str, Any]:
+def combined(
+    name: str, trials: list[dict[str, Any]], wall_s: float, sweep: SweepData | None = None
+) -> dict[str, Any]:
     """The summary of an experiment: its only trial's numbers, or sums and the list of trials.
 
     With several trials, ``return_mean``, ``normalised_score`` and ``checkpoint`` are those of the
-    best one.
+    best one; in a sweep that is the best by its metric.
     """
     if not trials:
         return {"experiment": name, "env_steps": 0, "wall_s": wall_s, "checkpoint": None}
     best = max(trials, key=_rank)
+    if sweep is not None and sweep.best is not None:
+        folder = sweep.best.trials[0].directory.name
+        best = next((t for t in trials if Path(str(t["directory"])).name == folder), best)
     rates = [t["env_steps_per_s"] for t in trials if t["env_steps_per_s"]]
     whole = {**best, "experiment": name, "wall_s": wall_s}
     if len(trials) > 1:
         whole["env_steps"] = sum(t["env_steps"] for t in trials)
         whole["env_steps_per_s"] = sum(rates) / len(rates) if rates else None
         whole["trials"] = trials
+    if sweep is not None and sweep.best is not None:
+        whole["best"] = {
+            "metric": sweep.metric,
+            "value": sweep.best.value,
+            "values": sweep.best.trials[0].values,
+        }
     return whole
 
 

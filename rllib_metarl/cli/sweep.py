@@ -18,6 +18,7 @@ TIMES = (ENV_STEPS, ITERATIONS, "time_total_s")
 
 ADAPTIVE = ("optuna", "bayesopt")
 POPULATION = ("pbt", "pb2")
+MAX_SEEDS = 1_000
 _NUMBER, _FLAG = (int, float), (bool,)
 SCHEDULERS: dict[str, dict[str, tuple[type, ...]]] = {
     "fifo": {},
@@ -117,6 +118,8 @@ def seeds_of(spec: Experiment, config: dict[str, Any], space: Space, fail: Fail)
         if len(set(asked)) < len(asked) or not asked:
             raise fail(("seeds",), f"'seeds': expected different numbers, got {asked}")
         return tuple(asked)
+    if asked > MAX_SEEDS:
+        raise fail(("seeds",), f"'seeds': at most {MAX_SEEDS:,}, got {asked:,}")
     first = config.get(SEED) or 0
     return tuple(range(first, first + asked))
 
@@ -230,6 +233,8 @@ def _check_settings(written: dict[str, Any], scheduler: str, fail: Fail) -> None
         if not isinstance(value, kinds) or isinstance(value, bool) != (kinds == _FLAG):
             wanted = {_NUMBER: "a number", _FLAG: "true or false"}.get(kinds, kinds[0].__name__)
             raise fail(place, f"'{key}': expected {wanted}, got {value!r}")
+        if kinds == _NUMBER and not abs(value) <= 1e18:
+            raise fail(place, f"'{key}': expected a number up to 1e18, got {value!r}")
     if written.get("time_attr", ENV_STEPS) not in TIMES:
         raise fail(
             ("scheduler_config", "time_attr"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import pickle
@@ -11,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from ray import tune
-from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
+from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 
 from rllib_metarl.cli.sweep import Sweep
 from rllib_metarl.cli.sweep_space import SEED, Parameter, Point, Space
@@ -36,10 +35,7 @@ def search_algorithm(
     keys = searched_keys(sweep.space)
     fixed = {key: value for key, value in config.items() if key not in keys}
     if sweep.adaptive:
-        searcher: Searcher = SpaceSearch(sweep, {key: config.get(key) for key in keys})
-        if sweep.max_concurrent:
-            searcher = ConcurrencyLimiter(searcher, sweep.max_concurrent)
-        return searcher, fixed, sweep.trials
+        return SpaceSearch(sweep, {key: config.get(key) for key in keys}), fixed, sweep.trials
     filled = [sweep.space.config(config, point) for point in drawn_points(sweep)]
     columns = {key: tune.sample_from(Column([one[key] for one in filled])) for key in keys}
     generator = BasicVariantGenerator(max_concurrent=sweep.max_concurrent or 0)
@@ -107,10 +103,14 @@ class SpaceSearch(Searcher):
         self._values: list[list[float]] = []
         self._trials: dict[str, int] = {}
         self._latest: dict[str, float] = {}
+        # Not Tune's ConcurrencyLimiter: after a resumption it forgets the trials that were running
+        # and keeps their results to itself.
+        self._limit = sweep.max_concurrent or sweep.trials
+        self._running: set[str] = set()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The config keys of the next trial."""
-        if trial_id in self._trials:
+        """The config keys of the next trial, or None while enough of them run."""
+        if len(self._running) >= self._limit:
             return None
         if not self._waiting:
             handle, point = self._sampler.ask()
@@ -121,6 +121,7 @@ class SpaceSearch(Searcher):
             self._values.append([])
         number, point = self._waiting.pop(0)
         self._trials[trial_id] = number
+        self._running.add(trial_id)
         return self._space.config(self._template, point)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -133,9 +134,10 @@ class SpaceSearch(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the sampler once all seeds of a point are done."""
-        number = self._trials.get(trial_id)
-        if number is None:
+        if trial_id not in self._running:
             return
+        self._running.remove(trial_id)
+        number = self._trials[trial_id]
         self.on_trial_result(trial_id, result or {})
         value = self._latest.pop(trial_id, None)
         if value is not None and not error:
@@ -233,8 +235,3 @@ class BayesSampler:
 def start_points(sweep: Sweep) -> int:
     """How many points are drawn at random before results are looked at: a third, 3 to 10."""
     return min(10, max(3, sweep.samples // 3))
-
-
-def first_points(sweep: Sweep, limit: int) -> list[Point]:
-    """The first points of a sweep whose points are drawn beforehand."""
-    return list(itertools.islice(drawn_points(sweep), limit))

@@ -39,6 +39,7 @@ RANGES = {
 KINDS = (*LISTED, *RANGES)
 CONDITION = {"when", "then", "else"}
 MAX_TRIALS = 100_000
+LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -202,16 +203,6 @@ def place(config: Any, path: KeyPath, value: Any) -> None:
     config[path[-1]] = value
 
 
-def value_at(config: Any, name: str) -> Any:
-    """The value at a parameter's name in a config, or None where there is none."""
-    for key in name.split("/"):
-        try:
-            config = config[int(key)] if isinstance(config, (list, tuple)) else config[key]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return None
-    return config
-
-
 def is_search(value: Any) -> bool:
     """Whether a value says what to search rather than what to use."""
     if not isinstance(value, dict) or not value:
@@ -323,7 +314,9 @@ def _check_range(
         raise refuse(f"{kind}: low must be below high, got [{low}, {high}]")
     if "log" in kind and low <= 0:
         raise refuse(f"{kind}: low must be above 0, got {low}; a range that holds 0 is uniform")
-    if step is not None and not 0 < step <= high - low:
+    if abs(low) > LARGEST or abs(high) > LARGEST:
+        raise refuse(f"{kind}: at most {LARGEST:g} either way, got [{low}, {high}]")
+    if step is not None and not (high - low) / LARGEST < step <= high - low:
         raise refuse(f"{kind}: the step must be above 0 and no larger than the range, got {step}")
     whole = all(float(x).is_integer() for x in (low, high, step or 1))
     if kind.endswith("randint") and not whole:
@@ -332,7 +325,7 @@ def _check_range(
 
 def _is_number(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return number and (isinstance(value, int) or math.isfinite(value))
 
 
 def _ordered(parameters: list[Parameter], fail: Fail) -> list[Parameter]:

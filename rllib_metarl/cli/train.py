@@ -37,6 +37,7 @@ class Options:
     seed: int | None = None
     plugins: tuple[str, ...] = ()
     resume: bool = False
+    check: bool = False
     ray_address: str | None = None
     ray_num_cpus: int | None = None
     json: Path | None = None
@@ -89,7 +90,7 @@ def train_file(path: Path, options: Options, argv: list[str]) -> int:
     def load() -> list[Prepared]:
         from rllib_metarl.cli.experiment import from_file
 
-        return from_file(path, options.apply)
+        return from_file(path, options.apply, writing=not options.check)
 
     from rllib_metarl.cli.source import read_yaml
 
@@ -124,6 +125,8 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
     with quiet(options.verbose):
         experiments = load()
         _print_notes(experiments)
+        if options.check:
+            return _checked(experiments)
         if options.ray_address is None:
             _check_concurrency(experiments, options.ray_num_cpus or available_cpus())
         todo = _with_resume(experiments, options)
@@ -166,6 +169,13 @@ def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Pr
     return chosen
 
 
+def _checked(experiments: list[Prepared]) -> int:
+    for experiment in experiments:
+        trials = f"{experiment.variants:,} trial{'s' if experiment.variants > 1 else ''}"
+        print(f"{experiment.name}: right, {experiment.spec.run}, {trials}")
+    return 0
+
+
 def _check_concurrency(experiments: list[Prepared], cpus: float) -> None:
     from rllib_metarl.cli.checks import check_concurrency
 
@@ -197,6 +207,8 @@ def _report(outcomes: list[Outcome], options: Options, argv: list[str]) -> int:
         print(f"error: {failure}", file=sys.stderr, flush=True)
     for summary in summaries:
         print(_closing(summary))
+    for line in (line for outcome in outcomes for line in outcome.best):
+        print(line)
     if failures or interrupted:
         print(f"resume with: {resume_command(argv)}")
     checkpoints = [s["checkpoint"] for s in summaries if s.get("checkpoint")]

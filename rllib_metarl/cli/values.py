@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import importlib
 import inspect
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 from rllib_metarl.errors import UserError
 
 
-def setter_annotations(config_class: type) -> dict[str, Any]:
+@functools.cache
+def setter_annotations(config_class: type) -> Mapping[str, Any]:
     """Parameter name -> annotation, from all public setters of an AlgorithmConfig class.
 
     A subclass's setter wins. Annotations that cannot be evaluated are left out.
@@ -100,7 +103,8 @@ def load_object(path: str) -> Any:
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
+        # Importing runs a user's module, which can raise anything.
         raise ValueError(f"'{path}' cannot be imported: {error}") from None
 
 

@@ -87,11 +87,11 @@ def make_page(tasks: Sequence[Task], title: str) -> str:
     return environment.get_template("page.html").render(
         title=title,
         sections=sections,
-        figures=_embedded(_figures(sections)),
-        viewers=_embedded(_viewers(sections)),
+        figures=embedded(_figures(sections)),
+        viewers=embedded(_viewers(sections)),
         plotly=Markup(get_plotlyjs()),
-        style=_resource("page.css"),
-        script=_resource("page.js"),
+        style=resource("page.css"),
+        script=resource("page.js"),
         settings=_settings,
         references=REFERENCES,
         train_command=train_command,
@@ -147,11 +147,11 @@ def _settings(group: Group) -> str:
     return yaml.safe_dump(own_settings(group.runs[0]), default_flow_style=None, sort_keys=True)
 
 
-def _embedded(content: Any) -> Markup:
+def embedded(content: Any) -> Markup:
     """JSON that may stand in a script element."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))
 
 
-def _resource(name: str) -> Markup:
+def resource(name: str) -> Markup:
     return Markup(files(TEMPLATES[0]).joinpath(TEMPLATES[1], name).read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.logger import LoggerCallback
 
 from rllib_metarl.algorithms.belief.snapshot import SNAPSHOT
-from rllib_metarl.report.metrics import ENV_STEPS, extras, flatten, tagged
+from rllib_metarl.report.metrics import ENV_STEPS, METRICS, extras, flatten, tagged
 from rllib_metarl.report.picture_tags import ENTROPIES
 
 if TYPE_CHECKING:
@@ -27,11 +27,16 @@ class TensorBoard(LoggerCallback):
     Use it instead of Tune's own TensorBoard logger, which puts iterations on the x-axis and
     ``ray/tune/`` before every tag. After a resumption the curve goes on; points past the restored
     checkpoint are purged. Pictures are drawn here, not in the process that trains.
+
+    Args:
+        metric: result key that a sweep compares its trials by; the HParams tab has it too.
     """
 
     _SAVED_FILE_TEMPLATES = ["events.out.tfevents.*"]
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str | None = None) -> None:
+        own = [one.tag for one in METRICS if metric in one.paths]
+        self._compared = tuple(dict.fromkeys([*COMPARED, *own]))
         self._writers: dict[str, SummaryWriter] = {}
         self._evaluated_at: dict[str, float] = {}
         self._artist = ThreadPoolExecutor(1, thread_name_prefix="pictures")
@@ -91,7 +96,7 @@ class TensorBoard(LoggerCallback):
         searched = flatten(trial.evaluated_params or {})
         settings = {"algorithm": trial.trainable_name, "seed": trial.config.get("seed")} | searched
         shown = {key: _setting(value) for key, value in settings.items() if value is not None}
-        experiment, start, _ = hparams(shown, dict.fromkeys(COMPARED))
+        experiment, start, _ = hparams(shown, dict.fromkeys(self._compared))
         writer.file_writer.add_summary(experiment)
         writer.file_writer.add_summary(start)
 
