@@ -30,18 +30,18 @@ def _learner(algorithm: Any) -> Any:
     return algorithm.learner_group._learner
 
 
-def _episodes(algorithm: Any) -> list[Any]:
-    return algorithm.env_runner.sample(num_timesteps=144, explore=True)
+def _episodes(algorithm: Any, steps: int = 144) -> list[Any]:
+    return algorithm.env_runner.sample(num_timesteps=steps, explore=True)
 
 
 @pytest.fixture(scope="module", params=["DynaMITE", "HLTDynaMITE", "RL2", "OraclePPO"])
 def saved(
     request: pytest.FixtureRequest, shared_ray: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Any, Path, dict[str, np.ndarray], list[Any]]]:
-    """A trained algorithm, its checkpoint, its learner's state, a new run's episodes."""
+    """A trained algorithm, its checkpoint, its learner's state, a new run's first episodes."""
     algorithm = small_config(request.param).build_algo()
     first = small_config(request.param).build_algo()
-    episodes = _episodes(first)
+    episodes = _episodes(first, steps=96)  # as many as the saved one has seen
     first.stop()
     for _ in range(2):
         algorithm.train()
