@@ -76,13 +76,13 @@ class Simulator(ABC):
         Raises:
             ValueError: if its parameters were others.
         """
-        own = _arrays_of(self)
-        for key in own.keys() | state.keys():
-            mine, theirs = own.get(key), state.get(key)
-            if mine is None or theirs is None or mine.shape != np.shape(theirs):
+        mine = {key: value.shape for key, value in _arrays_of(self).items()}
+        theirs = {key: np.shape(value) for key, value in state.items()}
+        for key in mine.keys() | theirs.keys():
+            if mine.get(key) != theirs.get(key):
                 raise ValueError(
-                    f"{type(self).__name__}: {key} of the state has shape {np.shape(theirs)} where "
-                    f"{np.shape(mine)} is needed; it is of another environment or other arguments."
+                    f"{type(self).__name__}: {key} of the state has shape {theirs.get(key)} where "
+                    f"{mine.get(key)} is needed; it is of another environment or other arguments."
                 )
         vars(self).update({key: np.array(value) for key, value in state.items()})
 

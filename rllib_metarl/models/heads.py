@@ -105,10 +105,13 @@ class ValueNetwork(nn.Module):
 
     @torch.no_grad()
     def follow(self, target: Tensor) -> None:
-        """Moves mean and standard deviation towards those of `target`; predictions stay."""
+        """Moves mean and standard deviation towards those of `target`, unless those are not
+        finite; predictions stay."""
         rate = self.rate if bool(self.initialised) else 1.0
         mean = self.mean + rate * (target.mean() - self.mean)
         std = (self.std + rate * (target.std() - self.std)).clamp_min(1e-3)
+        if not torch.isfinite(mean + std):
+            return
         output = self.network.output
         output.bias.mul_(self.std).add_(self.mean - mean).div_(std)
         output.weight.mul_(self.std / std)

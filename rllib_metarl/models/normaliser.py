@@ -55,13 +55,16 @@ class Normaliser(nn.Module):
 
     @torch.no_grad()
     def follow(self, x: Tensor) -> None:
-        """Moves the statistics towards those of `x [N, size]`."""
-        self.batches += 1
-        rate = torch.clamp_min(1.0 / self.batches, self.slowest)
+        """Moves the statistics towards those of `x [N, size]`, unless those are not finite."""
+        batches = self.batches + 1
+        rate = torch.clamp_min(1.0 / batches, self.slowest)
         difference = x.mean(0) - self.mean
         variance = (1 - rate) * self.std.square() + rate * x.var(0, unbiased=False)
         variance = variance + rate * (1 - rate) * difference.square()
-        if self.batches == 1:
+        if batches == 1:
             variance = x.var(0, unbiased=False)
+        if not torch.isfinite(variance + difference).all():
+            return
+        self.batches.copy_(batches)
         self.mean += rate * difference
         self.std.copy_(variance.sqrt().clamp_min(self.smallest_std))

@@ -319,6 +319,15 @@ METRICS: tuple[Metric, ...] = (
         "bounded, no spikes",
         True,
     ),
+    _learner(
+        "skipped_updates",
+        "faults/skipped_updates",
+        "Gradient steps of this iteration that were left out because their loss or gradient was "
+        "NaN or infinite; after `max_skipped_updates` in a row training stops.",
+        "gradient steps",
+        "0",
+        True,
+    ),
     Metric(
         "ppo/learning_rate",
         (_LEARNER + "policy_learning_rate", _LEARNER + "default_optimizer_learning_rate"),

@@ -10,7 +10,6 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from rllib_metarl.algorithms.belief.learner import MAX_SKIPPED_STEPS
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.ops.gaussian import kl_divergence, sample
@@ -216,7 +215,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
     learner.gradient_step(loss * float("nan"), torch.ones(()), "vae")
     assert all(torch.equal(start[n], p) for n, p in learner.agent.named_parameters())
     with pytest.raises(UserError, match="gradient of the vae parameters was NaN.*resumed"):
-        for _ in range(MAX_SKIPPED_STEPS):
+        for _ in range(learner.config.max_skipped_updates):
             loss = learner.elbo(small_batch())[0] * float("nan")
             learner.gradient_step(loss, torch.ones(()), "vae")
 

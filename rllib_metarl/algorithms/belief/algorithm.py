@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -38,6 +39,15 @@ class BeliefPPO(PPO):
         self._snapshot: dict[str, Any] | None = None
         self._idle = 0
         super().setup(config)
+        folder = self.run_folder()
+        self.learner_group.foreach_learner(lambda learner: learner.guard.look_in(folder))
+
+    def run_folder(self) -> Path:
+        """Where this run's files are: the trial's folder, if that is on this machine."""
+        storage = self._storage
+        if storage is not None and Path(storage.trial_fs_path).is_dir():
+            return Path(storage.trial_fs_path)
+        return Path(self.logdir)
 
     @override(PPO)
     def step(self) -> Any:

@@ -63,6 +63,8 @@ class BeliefConfig(PPOConfig):
         held_out_seed: seed of the tasks that evaluations run on; the same tasks each time.
         held_out_episodes: held-out meta-episodes per evaluation during training.
         evaluate_every_steps: env steps between evaluations; 0 for none.
+        max_skipped_updates: gradient steps in a row that are left out because their loss or
+            gradient is NaN or infinite, before training stops.
     """
 
     lr: Schedule
@@ -98,6 +100,7 @@ class BeliefConfig(PPOConfig):
         self.held_out_seed = 0
         self.held_out_episodes = 128
         self.evaluate_every_steps = 500_000
+        self.max_skipped_updates = 20
         self.env_runner_cls = MetaEpisodeRunner
         # RLlib's minute is long to wait for the message of an env that fails.
         self.delay_between_env_runner_restarts_s = 2.0
@@ -182,6 +185,7 @@ class BeliefConfig(PPOConfig):
         for name in ("latent_size", "encoder_hidden", "belief_embedding", "held_out_episodes"):
             self.check_range(name, 1)
         self.check_range("evaluate_every_steps", 0)
+        self.check_range("max_skipped_updates", 1)
         if not 0.0 < self.termination_threshold < 1.0:
             raise UserError(
                 f"termination_threshold is {self.termination_threshold}: use a probability "

@@ -22,8 +22,8 @@ from ray.rllib.utils.metrics import (
 from torch import Tensor
 
 from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
-from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches, rollout_from_episodes
+from rllib_metarl.learning.guard import UpdateGuard
 from rllib_metarl.learning.shares import Share
 from rllib_metarl.ops.elbo import masked_mean
 from rllib_metarl.ops.ppo import (
@@ -33,8 +33,6 @@ from rllib_metarl.ops.ppo import (
     explained_variance,
 )
 from rllib_metarl.ops.returns import gae, standardise
-
-MAX_SKIPPED_STEPS = 20
 
 
 class BeliefLearner(PPOTorchLearner):
@@ -56,7 +54,7 @@ class BeliefLearner(PPOTorchLearner):
         self.share.begin_alike(self.agent)
         self._generator = torch.Generator().manual_seed(int(self.config.seed or 0) + 1)
         self._log: dict[str, list[Tensor]] = defaultdict(list)
-        self._skipped: dict[str, int] = defaultdict(int)
+        self.guard = UpdateGuard(self.config.max_skipped_updates)
         self._schedule_steps = 0
         _ = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]  # made on first access
 
@@ -105,36 +103,37 @@ class BeliefLearner(PPOTorchLearner):
         """The gradient norm that an optimiser's step is clipped to."""
         return self.config.grad_clip or float("inf")
 
-    def gradient_step(self, loss: Tensor, terms: Tensor, *groups: str) -> None:
-        """One step of the named optimisers, each with its own gradient-norm clip.
+    def gradient_step(self, loss: Tensor, terms: Tensor, *groups: str, batch: Any = None) -> None:
+        """One step of the named optimisers, each with its own gradient-norm clip; all or none.
 
         Args:
             loss: a mean over this learner's share of the rows.
             terms: how many terms the mean is over, which weighs it against the other learners'.
             groups: names of optimisers.
+            batch: what the loss is of, to be saved if no step can be made of it.
+
+        Raises:
+            UserError: if too many steps in a row could not be made.
         """
         optimisers = [self.get_optimizer(DEFAULT_MODULE_ID, group) for group in groups]
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        # A loss that is not finite must hold back every learner, also where its gradient is finite.
+        terms = torch.where(torch.isfinite(loss.detach()), terms.float(), float("nan"))
+        norms = []
         for group, optimiser in zip(groups, optimisers, strict=True):
             parameters = optimiser.param_groups[0]["params"]
             self.share.join_gradients(parameters, terms)
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip(group))
-            self._count_skips(group, bool(torch.isfinite(norm)))
-            if not self._skipped[group]:
-                optimiser.step()
+            norms.append(norm)
             self.record({f"{group}_grad_norm": norm})
-
-    def _count_skips(self, group: str, finite: bool) -> None:
-        """A step with a non-finite gradient is left out; many in a row are a fault to tell of."""
-        self._skipped[group] = 0 if finite else self._skipped[group] + 1
-        if self._skipped[group] >= MAX_SKIPPED_STEPS:
-            raise UserError(
-                f"the gradient of the {group} parameters was NaN or infinite in "
-                f"{MAX_SKIPPED_STEPS} steps in a row. Lower lr or vae_lr, or bound the env's "
-                "rewards and observations; training can be resumed from the last checkpoint."
-            )
+        joined = loss if self.share.count == 1 else norms[0]  # the same in all learners
+        if self.guard.passes(joined, norms):
+            for optimiser in optimisers:
+                optimiser.step()
+        else:
+            self.guard.stop_if_too_many(batch, groups, self.agent.named_parameters())
 
     # --- one update -----------------------------------------------------------------------------
 
@@ -205,7 +204,7 @@ class BeliefLearner(PPOTorchLearner):
         )
         mask = batch.get(Columns.LOSS_MASK)
         terms = torch.tensor(len(batch[Columns.ACTIONS])) if mask is None else mask.sum()
-        self.gradient_step(loss, terms.to(loss.device), "policy", "value")
+        self.gradient_step(loss, terms.to(loss.device), "policy", "value", batch=batch)
 
     @torch.no_grad()
     def ppo_columns(self, rollout: Rollout) -> dict[str, Tensor]:
@@ -297,6 +296,7 @@ class BeliefLearner(PPOTorchLearner):
         means = torch.stack([torch.stack(v).float().mean() for v in self._log.values()])
         values = dict(zip(self._log, self.share.mean(means).tolist(), strict=True))
         self._log.clear()
+        values["skipped_updates"] = self.guard.take_skipped()
         self.metrics.log_dict(values, key=DEFAULT_MODULE_ID, window=1)
         steps = 0 if self.share.index else steps  # all learn from the same ones
         for key in (DEFAULT_MODULE_ID, ALL_MODULES):

@@ -81,7 +81,7 @@ class VariBADLearner(BeliefLearner):
         self._noise.divide(rows)
         loss, terms = self.elbo(share)
         self._noise.divide(None)
-        self.gradient_step(loss, share.valid.sum(), *self.vae_groups())
+        self.gradient_step(loss, share.valid.sum(), *self.vae_groups(), batch=share)
         self.record(terms)
 
     def vae_groups(self) -> tuple[str, ...]:
