@@ -89,4 +89,5 @@ def _fields_at(loc: tuple[Any, ...]) -> list[str]:
 
 def _is_type_name(part: Any) -> bool:
     # Members of a union appear in pydantic's locations as their type's name.
-    return isinstance(part, str) and (part in {"str", "bool", "int", "float"} or "[" in part)
+    plain = {"str", "bool", "int", "float"}
+    return isinstance(part, str) and (part.removeprefix("constrained-") in plain or "[" in part)

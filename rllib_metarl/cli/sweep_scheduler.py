@@ -55,6 +55,8 @@ def _mutation(one: Parameter) -> Any:
     if one.kind == CHOICE:
         return list(one.values)
     numbers = [one.low, one.high] if one.step is None else [one.low, one.high, one.step]
+    if one.integer:
+        numbers = [int(number) for number in numbers]
     return getattr(tune, one.kind)(*numbers)
 
 

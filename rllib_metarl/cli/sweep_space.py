@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from rllib_metarl.cli.names import nearest, suggestion
@@ -173,9 +174,7 @@ class Space:
         """
         for _ in range(samples):
             for fixed in self.grid_points():
-                yield self.resolved(
-                    lambda p, f=fixed: f[p.name] if p.name in f else p.at(uniform())
-                )
+                yield self.resolved(partial(_drawn, fixed, uniform))
 
     def probes(self, limit: int) -> list[Point]:
         """Points that meet every listed value and every end, the grid's own ones first."""
@@ -184,7 +183,7 @@ class Space:
         for one in self.parameters:
             others = one.extremes()[1:] if one.kind != GRID else []
             probes += [base | {one.name: value} for value in others]
-        return [self.resolved(lambda p, v=values: v[p.name]) for values in probes[:limit]]
+        return [self.resolved(partial(_drawn, values, float)) for values in probes[:limit]]
 
     def config(self, config: Mapping[str, Any], point: Point) -> dict[str, Any]:
         """``config`` with the values of a point in place of what is searched."""
@@ -194,6 +193,11 @@ class Space:
         if SEED in point and SEED not in self.named:
             filled[SEED] = point[SEED]
         return filled
+
+
+def _drawn(fixed: dict[str, Any], uniform: Callable[[], float], one: Parameter) -> Any:
+    """A parameter's fixed value, or one drawn from its range."""
+    return fixed[one.name] if one.name in fixed else one.at(uniform())
 
 
 def place(config: Any, path: KeyPath, value: Any) -> None:

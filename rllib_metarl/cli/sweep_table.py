@@ -17,7 +17,14 @@ from rich.table import Table
 from rllib_metarl.cli.display import Display
 from rllib_metarl.cli.sweep import Sweep
 from rllib_metarl.report.metrics import ENV_STEPS, flatten
-from rllib_metarl.report.sweep_data import FAILED, FINISHED, RUNNING, STOPPED, value_at
+from rllib_metarl.report.sweep_data import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    RUNNING,
+    STOPPED,
+    value_at,
+)
 
 MAX_ROWS = 20
 REFRESH_S = 0.5
@@ -154,7 +161,7 @@ class SweepDisplay(Callback):
     def _end(self, trials: list[Any], trial: Any, result: dict[str, Any]) -> None:
         row = self._row(trials, trial)
         met = any(key in result and result[key] >= value for key, value in self._stop.items())
-        status = FINISHED if met else STOPPED
+        status = FINISHED if met else STOPPED if result.get("done") else INTERRUPTED
         if row.status == status:
             return
         row.status = status

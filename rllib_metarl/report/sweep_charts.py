@@ -71,7 +71,7 @@ def _axes(
 ) -> None:
     """The vertical axes: each with its name below, and its ends and listed values beside it."""
     names = [key.name for key in keys] + [str(sweep.metric)]
-    made.update_xaxes(**axis("searched key (as in the file); last: the metric", None))
+    made.update_xaxes(**axis("searched key, the metric last (as in the file)", None))
     made.update_yaxes(**axis("place in the range (0 to 1)", (-0.06, 1.1)))
     made.update_xaxes(
         tickmode="array",

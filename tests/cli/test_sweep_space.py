@@ -274,7 +274,7 @@ REFUSED = {
     "unknown scheduler": ({}, {"scheduler": "ash"}, "scheduler"),
     "scheduler key": (
         {},
-        {"scheduler": "asha", "scheduler_config": {"grace": 1}},
+        {"scheduler": "asha", "scheduler_config": {"grace_periods": 1}},
         "did you mean 'grace_period'?",
     ),
     "scheduler type": (
@@ -394,7 +394,7 @@ def test_places_are_those_in_the_file(write, rllib, tmp_path):
         """
     )
     ended = rllib("train", "file", path, "--storage-path", tmp_path / "none")
-    assert f"{path}:10: 'env_config/size'" in ended.err
+    assert f"{path}:11: 'env_config/size'" in ended.err
     path.write_text(path.read_text().replace("[]", "[3]"))
     ended = rllib("train", "file", path, "--storage-path", tmp_path / "none")
     assert f"{path}:7: unknown scheduler_config key 'grace_periods'" in ended.err
