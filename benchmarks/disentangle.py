@@ -18,8 +18,9 @@ import numpy as np
 from learning import RESULTS
 from pages import PAGES, Page
 
+from rllib_metarl.algorithms.belief.stored import load_module
 from rllib_metarl.evaluation.disentanglement import disentanglement_of
-from rllib_metarl.evaluation.protocol import load_module, read_checkpoint
+from rllib_metarl.evaluation.protocol import read_checkpoint
 from rllib_metarl.sampling.held_out import HeldOut
 
 EPISODES = 4096

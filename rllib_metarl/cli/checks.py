@@ -300,6 +300,19 @@ def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
             )
 
 
+def check_files(configs: list[Any], written: dict[str, Any], fail: Fail) -> None:
+    """Make sure that the files which an algorithm reads at its start are there.
+
+    Raises:
+        UserError: one is not, or it holds something else.
+    """
+    for config in configs:
+        try:
+            getattr(config, "check_files", lambda: None)()
+        except UserError as error:
+            raise fail(_blamed(str(error), written), str(error)) from None
+
+
 def network_settings(config: Any) -> list[str]:
     """The config keys that a project's algorithm builds its networks from."""
     from ray.rllib.algorithms.ppo import PPOConfig

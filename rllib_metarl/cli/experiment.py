@@ -191,6 +191,8 @@ def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepar
     origin = algorithm.__module__.partition(".")[0]
     if spec.restore and origin == "rllib_metarl":
         checks.check_restore(spec.restore, built[0], fail)
+    elif not spec.restore:
+        checks.check_files(built, config, fail)
     notes = notes + checks.check_stop(spec.stop, origin, built[0], fail)
     notes += [note for one in built for note in getattr(one, "notes", list)()]
     notes += checks.check_metric(spec.metric, origin, built[0], fail)

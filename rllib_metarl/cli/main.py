@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rllib_metarl.cli.iida_commands import iida_app
 from rllib_metarl.errors import UserError
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ sweep_app = typer.Typer(
     help="Look at a sweep, take its best configuration, go on with it.", no_args_is_help=True
 )
 app.add_typer(sweep_app, name="sweep")
+app.add_typer(iida_app, name="iida")
 
 Stop = Annotated[
     str | None,

@@ -17,7 +17,6 @@ import numpy as np
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.measures import MEASURES
 
-MODULE_PATH = Path("learner_group", "learner", "rl_module", "default_policy")
 MOST_SCORED = 1024
 """Meta-episodes that the belief is judged on at most; the return is a mean over all."""
 MOST_SET_ASIDE_STEPS = 250_000
@@ -66,6 +65,8 @@ def evaluate_checkpoint(
     checkpoint = Path(checkpoint)
     if episodes < 1:
         raise UserError(f"episodes is {episodes}: evaluate at least 1 meta-episode.")
+    from rllib_metarl.algorithms.belief.stored import load_module
+
     name, config = read_checkpoint(checkpoint)
     module = load_module(checkpoint)
     seed = config.get("held_out_seed", 0) if seed is None else seed
@@ -268,30 +269,6 @@ def read_checkpoint(checkpoint: Path) -> tuple[str, dict[str, Any]]:
             "used, or evaluate with the version of rllib_metarl that wrote the checkpoint."
         ) from None
     return name, config if isinstance(config, dict) else config.to_dict()
-
-
-def load_module(checkpoint: Path) -> Any:
-    """The trained RLModule of a checkpoint, on the CPU.
-
-    Raises:
-        UserError: if the module is not one that acts on a belief, or its weights do not fit.
-    """
-    from ray.rllib.core.rl_module.rl_module import RLModule
-
-    path = checkpoint / MODULE_PATH
-    try:
-        module = RLModule.from_checkpoint(str(path.resolve()))
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"{path}: the policy cannot be restored ({error}). The checkpoint is incomplete or of "
-            "another version; use an older one."
-        ) from None
-    if not hasattr(module, "needs_privileged"):
-        raise UserError(
-            f"{checkpoint} holds a {type(module).__name__}, which has no belief: evaluate it with "
-            "RLlib's own Algorithm.from_checkpoint(...).evaluate()."
-        )
-    return module
 
 
 def _check_version(checkpoint: Path) -> None:

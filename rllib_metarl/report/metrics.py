@@ -54,6 +54,15 @@ METRICS: tuple[Metric, ...] = (
         "rises; compare with the references of the environment",
     ),
     Metric(
+        "train/unstable_episodes",
+        (_RUNNERS + "unstable_episodes",),
+        "Meta-episodes of this iteration that ended because their physics broke down; only in "
+        "continuous control.",
+        "meta-episodes",
+        "0; many: the timestep is too long or the dynamics too extreme",
+        own=True,
+    ),
+    Metric(
         "train/episode_len_mean",
         (_RUNNERS + "episode_len_mean",),
         "Steps of a meta-episode, mean over the same ones.",
@@ -244,6 +253,65 @@ METRICS: tuple[Metric, ...] = (
         "Differential entropy of the Gaussian belief, mean over steps.",
         "nats",
         "falls as evidence is used; no collapse to very negative values",
+        True,
+    ),
+    Metric(
+        "iida/env_steps",
+        ("iida/env_steps",),
+        "Env steps that were collected for the context encoder before the first iteration "
+        "(ContextPPO with an `iida` block). They are not training env steps.",
+        "env steps",
+        "constant",
+        own=True,
+    ),
+    Metric(
+        "iida/scaled_error",
+        ("iida/scaled_error",),
+        "Squared error of the forward model with the inferred context on tasks whose contexts were "
+        "held out, in units of a usual change of the state (1: it foretells nothing).",
+        "1",
+        "constant; far below 1, and below that of a model without context (`rllib iida fit`)",
+        own=True,
+    ),
+    Metric(
+        "iida/error",
+        ("iida/error",),
+        "The same in squared units of the observation, mean over its entries that ever change.",
+        "observation^2",
+        "constant",
+        own=True,
+    ),
+    Metric(
+        "iida/epochs",
+        ("iida/epochs",),
+        "Epochs after which fitting ended.",
+        "epochs",
+        "constant; below the most that are allowed: the error fell no more",
+        own=True,
+    ),
+    _learner(
+        "forward_loss",
+        "iida/forward_loss",
+        "Squared error of the forward model on the newest meta-episodes, in units of a usual "
+        "change of the state, mean over gradient steps (ContextPPO with `train_encoder`).",
+        "1",
+        "falls well below 1",
+        True,
+    ),
+    _learner(
+        "forward_grad_norm",
+        "iida/forward_grad_norm",
+        "Norm of that loss's gradient before clipping.",
+        "1",
+        "bounded, no spikes",
+        True,
+    ),
+    _learner(
+        "forward_learning_rate",
+        "iida/forward_learning_rate",
+        "Step size of the forward model's Adam.",
+        "1",
+        "follows its schedule",
         True,
     ),
     _learner(

@@ -31,7 +31,8 @@ class MetaEpisode:
     observations `[T + 1, O]`, actions `[T]` or `[T, A]`, rewards `[T]`, belief `[T, D]` and logits
     `[T, A]` as the policy saw and gave them, final_belief `[D]` after the last observation (for
     bootstrapping where the end is a truncation), labels: arrays `[T, ...]` of `RECORDED` where the
-    env gives them, env_index: the sub-env it was played in.
+    env gives them, env_index: the sub-env it was played in, unstable: whether it ended because its
+    physics broke down, None where the env does not say.
     """
 
     observations: np.ndarray
@@ -45,6 +46,7 @@ class MetaEpisode:
     truncated: bool
     env_index: int
     labels: dict[str, np.ndarray] = field(default_factory=dict)
+    unstable: bool | None = None
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -193,6 +195,7 @@ class Collector:
         final = self._infos["final_obs"]
         final_belief = self._final_belief(indices)
         last = self._steps[-1]
+        broke = self._infos.get("final_info", {}).get("unstable")
         episodes = []
         for row, i in enumerate(indices):
             cut = (slice(int(self._start[i]) - begin, None), row)
@@ -209,6 +212,7 @@ class Collector:
                     bool(last["truncated"][i]),
                     int(i),
                     {key: arrays[key][cut] for key in RECORDED if key in arrays},
+                    None if broke is None else bool(broke[i]),
                 )
             )
         self._begin_anew(done)

@@ -128,6 +128,9 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             },
             window=1,
         )
+        unstable = [episode.unstable for episode in finished if episode.unstable is not None]
+        if unstable:
+            self.metrics.log_value("unstable_episodes", sum(unstable), reduce="sum")
 
     def _to_episode(self, meta: MetaEpisode) -> SingleAgentEpisode:
         extra = {

@@ -18,7 +18,8 @@ from rllib_metarl.report.picture_tags import ENTROPIES, LATENTS, PICTURES, pictu
 from tests.cli.conftest import ROOT, TINY, Ended, finish, start
 from tests.cli.tensorboard_server import Served, serving
 
-ELSEWHERE = ("async/", "top/")  # LSTM-A3C's and HLT-DynaMITE-RL's own
+# LSTM-A3C's, HLT-DynaMITE-RL's and ContextPPO's own, and those of continuous control.
+ELSEWHERE = ("async/", "top/", "iida/", "train/unstable_episodes")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,184 @@
+"""Collects the transitions that IIDA's context encoder is learnt from, with a generator policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from rllib_metarl.algorithms.belief.module import Step, action_size, observation_size
+from rllib_metarl.algorithms.belief.stored import load_module
+from rllib_metarl.envs import Stream
+from rllib_metarl.errors import UserError
+from rllib_metarl.learning.iida import Transitions, from_meta_episodes
+from rllib_metarl.models.encoder import State
+from rllib_metarl.sampling.collector import Collector, MetaEpisode
+from rllib_metarl.sampling.envs import build_vector
+
+RANDOM = "random"
+_SURE = -40.0
+"""Log standard deviation of an action that has been chosen already: lost in its rounding."""
+_APART = 2**32 - 1
+"""The incarnation of the streams that are collected from: no training ever meets their tasks."""
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """What is collected.
+
+    Attributes:
+        env_steps: at least so many, in whole meta-episodes.
+        num_envs: how many envs at once.
+        generator: ``random``, or the folder of a checkpoint, whose policy acts by sampling.
+        hold: steps that a random action is held on average: what is slow is not told by trembling.
+
+    Raises:
+        UserError: a setting is out of range.
+    """
+
+    env_steps: int = 100_000
+    num_envs: int = 64
+    generator: str = RANDOM
+    hold: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("env_steps", "num_envs"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UserError(f"collect: {name} is {value!r}: use a whole number of at least 1.")
+        if not isinstance(self.hold, (int, float)) or isinstance(self.hold, bool) or self.hold < 1:
+            raise UserError(f"collect: hold is {self.hold!r}: use a number of steps, at least 1.")
+        if not isinstance(self.generator, str):
+            raise UserError(
+                f"collect: generator is {self.generator!r}: use random, or a checkpoint's folder."
+            )
+
+
+class RandomActions:
+    """Acts at random, uniformly, and holds an action for a while; has what a `Collector` asks for.
+
+    Args:
+        observation_space, action_space: of the env.
+        hold: steps that an action is held on average (geometrically distributed).
+        seed: of its stream.
+    """
+
+    needs_privileged = None
+
+    def __init__(
+        self, observation_space: gym.Space, action_space: gym.Space, hold: float, seed: int
+    ) -> None:
+        observation_size(observation_space)  # says what is wrong with one that no agent takes
+        self.action_width = action_size(action_space)
+        self.discrete = isinstance(action_space, gym.spaces.Discrete)
+        self._renewed = 1.0 / hold
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def eval(self) -> None:
+        """It is never trained."""
+
+    def initial_state(self, batch_size: int, device: Any = None) -> State:
+        """No action is held before the first."""
+        return {
+            "action": torch.zeros(batch_size, self.action_width),
+            "began": torch.zeros(batch_size, 1),
+        }
+
+    def encode_action(self, action: Tensor) -> Tensor:
+        """As `BeliefModule.encode_action`."""
+        if self.discrete:
+            return torch.nn.functional.one_hot(action.long(), self.action_width).float()
+        return action.float().clamp(-1.0, 1.0)
+
+    def step(
+        self,
+        observation: Tensor,
+        previous_action: Tensor,
+        previous_reward: Tensor,
+        state: State,
+        privileged: Tensor | None = None,
+    ) -> Step:
+        """An action distribution that leaves no choice."""
+        count = len(observation)
+        renewed = torch.rand(count, 1, generator=self._generator) < self._renewed
+        action = torch.where(renewed | (state["began"] == 0.0), self._drawn(count), state["action"])
+        began = torch.ones(count, 1)
+        certain = torch.full_like(action, _SURE)
+        logits = action.log() if self.discrete else torch.cat([action, certain], dim=-1)
+        return Step(observation[:, :0], logits, {"action": action, "began": began})
+
+    def _drawn(self, count: int) -> Tensor:
+        width = self.action_width
+        if self.discrete:
+            chosen = torch.randint(width, (count,), generator=self._generator)
+            return torch.nn.functional.one_hot(chosen, width).float()
+        return 2.0 * torch.rand(count, width, generator=self._generator) - 1.0
+
+
+def collect(
+    env: Any,
+    env_config: dict[str, Any] | None,
+    settings: CollectSettings,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda env_steps: None,
+) -> Transitions:
+    """Plays whole meta-episodes and cuts them into tasks.
+
+    Args:
+        env: an id, the name of a registered env, or a class.
+        env_config: its arguments.
+        settings: see `CollectSettings`.
+        seed: of tasks and actions; no training meets these tasks.
+        progress: told of the env steps so far.
+
+    Raises:
+        UserError: the env or the generator cannot be used, or the env gave NaN.
+    """
+    stream = Stream(int(seed), incarnation=_APART)
+    vector = build_vector(env, settings.num_envs, env_config, stream)
+    try:
+        module = _generator(vector, settings, seed)
+        collector = Collector(vector, module, seed=int(seed))
+        played: list[MetaEpisode] = []
+        steps = 0
+        while steps < settings.env_steps:
+            finished = collector.collect(min_episodes=1)
+            played += finished
+            steps += sum(map(len, finished))
+            progress(steps)
+    finally:
+        vector.close()
+    about = {
+        "env": str(env),
+        "env_config": {key: str(value) for key, value in (env_config or {}).items()},
+        "generator": settings.generator,
+        "hold": float(settings.hold),
+        "seed": int(seed),
+        "env_steps": steps,
+        "meta_episodes": len(played),
+    }
+    return from_meta_episodes(played, module.encode_action, about)
+
+
+def _generator(vector: gym.vector.VectorEnv, settings: CollectSettings, seed: int) -> Any:
+    spaces = (vector.single_observation_space, vector.single_action_space)
+    if settings.generator == RANDOM:
+        return RandomActions(*spaces, hold=float(settings.hold), seed=int(seed) + 1)
+    module = load_module(Path(settings.generator).expanduser())
+    own = (module.observation_width, module.action_width, module.discrete)
+    here = (*map(_width, spaces), isinstance(spaces[1], gym.spaces.Discrete))
+    if own != here:
+        raise UserError(
+            f"the generator {settings.generator} was trained on another env: its observations and "
+            f"actions have widths {own[:2]}, those here {here[:2]}."
+        )
+    return module
+
+
+def _width(space: gym.Space) -> int:
+    return action_size(space)

@@ -1,0 +1,109 @@
+"""ContextPPO's learner where encoder and policy are trained together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.utils.annotations import override
+from torch import Tensor
+
+from rllib_metarl.algorithms.belief.learner import BeliefLearner
+from rllib_metarl.learning.batch import Rollout, Trajectories
+from rllib_metarl.learning.iida import Transitions, draw
+from rllib_metarl.learning.iida_fit import foretell
+from rllib_metarl.ops.elbo import masked_mean
+
+
+class ContextLearner(BeliefLearner):
+    """PPO on stored contexts, then `forward_updates` steps on the forward model's error.
+
+    The tasks of these steps are the sessions of the newest meta-episodes (whole meta-episodes where
+    the env does not label sessions).
+    """
+
+    @override(BeliefLearner)
+    def build(self) -> None:
+        super().build()
+        seed = int(self.config.seed or 0)
+        self._draws = torch.Generator(device=self._device).manual_seed(seed + 5)
+
+    @override(BeliefLearner)
+    def parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
+        groups = super().parameter_groups()
+        if not self.config.train_encoder:
+            return groups
+        forward = list(self.agent.forward_model.parameters())
+        if not self.config.policy_gradient_to_encoder:  # else it is in the policy's group
+            forward += list(self.agent.encoder.phi.parameters())
+        return groups | {"forward": forward}
+
+    @override(BeliefLearner)
+    def learning_rate(self, group: str) -> Any:
+        return self.config.forward_lr if group == "forward" else super().learning_rate(group)
+
+    @override(BeliefLearner)
+    def adam_epsilon(self, group: str) -> float:
+        return 1e-8 if group == "forward" else super().adam_epsilon(group)
+
+    @override(BeliefLearner)
+    def learn_belief(self, rollout: Rollout, steps: int) -> None:
+        if not self.config.train_encoder:
+            return
+        data = transitions_of(rollout.trajectories)
+        if not self.agent.encoder.units.known:  # no fitted encoder was given: from the first batch
+            self.agent.encoder.units.take(data.observation, data.following)
+        end_to_end = self.config.policy_gradient_to_encoder
+        told_apart = bool((data.lengths >= 2).any())  # a lone transition tells of no other
+        for _ in range(self.config.forward_updates if told_apart else 0):
+            loss = self.forward_loss(data)
+            self.gradient_step(loss, *(("policy", "forward") if end_to_end else ("forward",)))
+            self.record({"forward_loss": loss})
+
+    def forward_loss(self, data: Transitions) -> Tensor:
+        """Mean squared error of foretold changes, in units of a usual one, of drawn tasks.
+
+        Args:
+            data: at least one task has two transitions.
+        """
+        agent, config = self.agent, self.config
+        usable = torch.nonzero(data.lengths >= 2)[:, 0]
+        rows = self._integers(0, len(usable), config.forward_tasks)
+        seen = self._integers(1, config.context_window + 1, config.forward_tasks)
+        batch = draw(data, usable[rows], seen, config.forward_targets, self._draws)
+        context = agent.encoder.of_set(*batch.seen, batch.seen_mask)
+        error = foretell(agent.encoder, agent.forward_model, batch, context)
+        return masked_mean(error, batch.asked_mask)
+
+    def _integers(self, low: int, high: int, count: int) -> Tensor:
+        return torch.randint(low, high, (count,), generator=self._draws, device=self._device)
+
+    @override(BeliefLearner)
+    def extra_state(self) -> dict[str, Any]:
+        return super().extra_state() | {"draws": self._draws.get_state().cpu().numpy()}
+
+    @override(BeliefLearner)
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
+        self._draws.set_state(torch.as_tensor(np.asarray(state["draws"])))
+
+
+def transitions_of(data: Trajectories) -> Transitions:
+    """The transitions of a batch of meta-episodes, a task for each session."""
+    rows, steps = data.valid.shape
+    device = data.valid.device
+    session = data.session
+    if session is None:
+        session = torch.zeros_like(data.valid, dtype=torch.long)
+    episode = torch.arange(rows, device=device)[:, None].expand(rows, steps)
+    label = torch.stack([episode[data.valid], session[data.valid]], dim=1)
+    tasks, counts = torch.unique_consecutive(label, dim=0, return_counts=True)
+    begin = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return Transitions(
+        data.observation[:, :-1][data.valid],
+        data.action[data.valid],
+        data.observation[:, 1:][data.valid],
+        begin=begin,
+        episode=tasks[:, 0],
+    )

@@ -1,0 +1,210 @@
+"""``rllib iida``: IIDA's first two steps, transitions and the context encoder fitted on them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rllib_metarl.cli.names import suggestion
+from rllib_metarl.cli.output import occasional_lines, write_json
+from rllib_metarl.cli.session import quiet
+from rllib_metarl.cli.source import read_json
+from rllib_metarl.errors import UserError
+
+Tell = Callable[[float, str], None]
+"""Told the share that is done and a line about it."""
+LABELS = {
+    "with_context": "inferred context",
+    "without_context": "no context",
+    "true_context": "true context",
+}
+
+
+@dataclass(frozen=True)
+class CollectRequest:
+    """What the command line asks for."""
+
+    env: str
+    out: Path
+    steps: int = 100_000
+    num_envs: int = 64
+    generator: str = "random"
+    hold: float = 1.0
+    env_config: str | None = None
+    seed: int = 0
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What the command line asks for; `settings` are those of `FitSettings`."""
+
+    data: Path
+    out: Path
+    settings: dict[str, Any]
+    config: str | None = None
+    seed: int = 0
+
+
+def collect(request: CollectRequest) -> int:
+    """Collect transitions and write them; returns the exit code."""
+    console = Console(highlight=False)
+    check_out(request.out)
+    with quiet():
+        env_config = _check_env(request)
+        from rllib_metarl.algorithms.context.collect import CollectSettings
+        from rllib_metarl.algorithms.context.collect import collect as run
+        from rllib_metarl.learning.iida import write_transitions
+
+        settings = CollectSettings(
+            request.steps, request.num_envs, _generator(request.generator), request.hold
+        )
+        with _progress(console) as tell:
+
+            def told(steps: int) -> None:
+                tell(min(steps / request.steps, 1.0), f"{steps:,} env steps")
+
+            data = run(request.env, env_config, settings, request.seed, told)
+        write_transitions(request.out, data)
+    about, lengths = data.about, data.lengths
+    console.print(
+        f"{about['env_steps']:,} env steps, {about['meta_episodes']:,} meta-episodes, "
+        f"{data.tasks:,} tasks of {int(lengths.min())} to {int(lengths.max())} transitions"
+    )
+    console.print(f"transitions: {request.out}", markup=False, soft_wrap=True)
+    return 0
+
+
+def fit(request: FitRequest) -> int:
+    """Fit an encoder, write it and its report, print its errors; returns the exit code."""
+    console = Console(highlight=False)
+    check_out(request.out)
+    with quiet():
+        from rllib_metarl.learning.iida import read_transitions
+        from rllib_metarl.learning.iida_file import write_encoder
+        from rllib_metarl.learning.iida_fit import FitSettings
+        from rllib_metarl.learning.iida_fit import fit as run
+
+        shape, settings = _shape(request.config), FitSettings(**request.settings)
+        data = read_transitions(request.data)
+        with _progress(console) as tell:
+
+            def told(kind: str, epoch: int, epochs: int, error: float) -> None:
+                line = f"{LABELS[kind]}: epoch {epoch} of {epochs}, held-out error {error:.4g}"
+                tell(epoch / epochs, line)
+
+            fitted = run(data, shape, settings, request.seed, told)
+        write_encoder(request.out, fitted)
+    _show(fitted.report, console)
+    told_at = request.out.with_suffix(".json")
+    write_json(told_at, fitted.report)
+    console.print(f"all of it: {told_at}", markup=False, soft_wrap=True)
+    console.print(f"encoder: {request.out}", markup=False, soft_wrap=True)
+    return 0
+
+
+def check_out(path: Path) -> None:
+    """Find out before the work whether its result can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if path.is_dir():
+        raise UserError(f"--out {path}: is a directory, expected a file name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        if path.stat().st_size == 0:
+            path.unlink()  # nothing is left behind if the work fails
+    except OSError as error:
+        raise UserError(f"--out {path}: cannot be written: {error.strerror}") from None
+
+
+def _check_env(request: CollectRequest) -> dict[str, Any]:
+    """Imports the plugins and returns the env's arguments, known to be arguments of it."""
+    from rllib_metarl.cli.catalogue import check_environment, register_everything
+    from rllib_metarl.cli.checks import check_env_config
+    from rllib_metarl.cli.values import import_plugin
+
+    sys.path.append(str(Path.cwd()))
+    register_everything()
+    for plugin in request.plugins:
+        import_plugin(plugin)
+    check_environment(request.env)
+    env_config = dict(read_json("--env-config", request.env_config).data)
+    check_env_config(
+        request.env, env_config, lambda place, message: UserError(f"--env-config: {message}")
+    )
+    return env_config
+
+
+def _generator(name: str) -> str:
+    """``random``, or the checkpoint that a folder holds."""
+    from rllib_metarl.cli.evaluate import find_checkpoint
+
+    return name if name == "random" else str(find_checkpoint(Path(name)))
+
+
+def _shape(text: str | None) -> Any:
+    """The networks' widths, by the names that a config has."""
+    from rllib_metarl.learning.iida_fit import Shape
+
+    default = Shape()
+    known = list(vars(default))
+    given = read_json("--config", text).data
+    for name, value in given.items():
+        if name not in known:
+            raise UserError(f"--config: no width '{name}'{suggestion(name, known)}")
+        several = isinstance(vars(default)[name], tuple)
+        numbers = value if several and isinstance(value, list) else [value]
+        whole = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers)
+        if not whole or several != isinstance(value, list) or not numbers:
+            wanted = "a list of whole numbers" if several else "a whole number"
+            raise UserError(f"--config: {name} is {value!r}; give {wanted} above 0")
+    return replace(default, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Tell]:
+    """A bar on a terminal; elsewhere a line now and then."""
+    if not console.is_terminal:
+        lines = occasional_lines(console)
+        yield lambda share, line: lines(f"{share:4.0%} {line}")
+        return
+    columns = (
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:3.0f}%"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task("starting", total=1.0)
+        yield lambda share, line: bars.update(bar, completed=share, description=line)
+
+
+def _show(report: dict[str, Any], console: Console) -> None:
+    """Print the errors of the models, and of the context by how much it has seen."""
+    console.print(
+        f"{report['tasks']:,} tasks fitted on, {report['held_out_tasks']:,} held out, of "
+        f"{report['held_out_contexts']} {report['held_out_by']}s; squared errors on the latter:"
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("forward model with", "in units of a usual change", "in the env's", "epochs"):
+        table.add_column(column, justify="left" if column.startswith("forward") else "right")
+    for kind, error in report["scaled_error"].items():
+        plain, epochs = report["error"][kind], report["epochs"][kind]
+        table.add_row(LABELS[kind], f"{error:.4g}", f"{plain:.4g}", str(epochs))
+    console.print(table)
+    told = report["scaled_error_by_transitions"].items()
+    shown = ", ".join(f"{count}: {error:.4g}" for count, error in told)
+    console.print(f"by the transitions that the context is of: {shown}", soft_wrap=True)

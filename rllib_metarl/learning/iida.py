@@ -1,0 +1,188 @@
+"""Transitions by task: what IIDA's context encoder is learnt from, and how batches are drawn."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_metarl.errors import UserError
+
+_ARRAYS = ("observation", "action", "following", "begin", "episode")
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """K transitions of M tasks, those of a task one behind the other. A task is one session.
+
+    observation and following `[K, O]` (the state before and after), action `[K, A]` (as encoders
+    take it), begin `[M + 1]` int64: task m has the rows begin[m] to begin[m + 1]; episode `[M]`
+    int64: the meta-episode that it is from; context `[M, C]`, or None where the env gives none.
+    about: where they are from, plain data.
+    """
+
+    observation: Tensor
+    action: Tensor
+    following: Tensor
+    begin: Tensor
+    episode: Tensor
+    context: Tensor | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> Tensor:
+        """`[M]` transitions of each task."""
+        return self.begin.diff()
+
+    @property
+    def tasks(self) -> int:
+        """M."""
+        return len(self.begin) - 1
+
+    def groups(self) -> Tensor:
+        """`[M]` int64: one number for all tasks of a context; of an episode, where none is given.
+
+        What is held out is held out by group.
+        """
+        of = self.episode if self.context is None else self.context
+        return torch.unique(of, dim=0, return_inverse=True)[1]
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """Of each of M tasks: transitions that tell the context, and others that are foretold.
+
+    `[M, K, ...]` and `[M, J, ...]`, with masks `[M, K]` and `[M, J]` of those that are there;
+    task `[M]`: which ones.
+    """
+
+    seen: tuple[Tensor, Tensor, Tensor]
+    seen_mask: Tensor
+    asked: tuple[Tensor, Tensor, Tensor]
+    asked_mask: Tensor
+    task: Tensor
+
+
+def draw(
+    data: Transitions, task: Tensor, seen: Tensor, asked: int, generator: torch.Generator
+) -> TaskBatch:
+    """Draws transitions of tasks without replacement: none is both seen and asked for.
+
+    Args:
+        data: has the tasks.
+        task: `[M]` which tasks.
+        seen: `[M]` how many transitions tell the context; fewer where a task has not as many.
+        asked: how many are foretold; at most half of a task's.
+    """
+    length = data.lengths[task]
+    width = int(length.max())
+    lottery = torch.rand(len(task), width, generator=generator, device=generator.device)
+    beyond = torch.arange(width, device=task.device) >= length[:, None]
+    order = lottery.masked_fill(beyond, 2.0).argsort(dim=1)
+    ask = (length // 2).clamp(max=asked)
+    tell = torch.minimum(seen, length - ask)
+    place = torch.arange(int(tell.max()), device=task.device)
+    seen_mask = place < tell[:, None]
+    behind = (ask[:, None] + place).clamp_max(width - 1)
+    asked_mask = torch.arange(int(ask.max()), device=task.device) < ask[:, None]
+    begin = data.begin[task][:, None]
+    last = len(data.observation) - 1  # what a mask leaves out may stand beyond the data's end
+    seen_rows = (begin + order.gather(1, behind)).clamp_max(last)
+    asked_rows = (begin + order[:, : asked_mask.shape[1]]).clamp_max(last)
+    columns = (data.observation, data.action, data.following)
+    return TaskBatch(
+        seen=tuple(column[seen_rows] for column in columns),  # type: ignore[arg-type]
+        seen_mask=seen_mask,
+        asked=tuple(column[asked_rows] for column in columns),  # type: ignore[arg-type]
+        asked_mask=asked_mask,
+        task=task,
+    )
+
+
+def from_meta_episodes(
+    episodes: Sequence[Any], encode_action: Any, about: dict[str, Any] | None = None
+) -> Transitions:
+    """The transitions of meta-episodes, a task for each session of each.
+
+    Steps over the reset of an inner episode are left out: they are nobody's dynamics.
+
+    Args:
+        episodes: have observations `[T + 1, O]`, actions `[T, ...]` and labels `[T, ...]` of
+            context, session and inner_done, where the env gives them.
+        encode_action: turns actions into encoder inputs `[T, A]`.
+        about: kept with them.
+    """
+    parts: list[tuple[np.ndarray, ...]] = []
+    contexts, lengths, episode_of = [], [], []
+    for number, episode in enumerate(episodes):
+        session = np.asarray(episode.labels.get("session", np.zeros(len(episode.rewards))))
+        inner = np.asarray(episode.labels.get("inner_done", np.zeros(len(episode.rewards))))
+        real = np.append(inner[1:] == 0, True)
+        action = encode_action(torch.as_tensor(np.asarray(episode.actions))).numpy()
+        for which in np.unique(session):
+            rows = np.flatnonzero((session == which) & real)
+            if not len(rows):
+                continue
+            observed = np.asarray(episode.observations, np.float32)
+            parts.append((observed[rows], action[rows], observed[rows + 1]))
+            lengths.append(len(rows))
+            episode_of.append(number)
+            if "context" in episode.labels:
+                contexts.append(np.asarray(episode.labels["context"][rows[0]], np.float32))
+    if not parts:
+        raise UserError("no transition was collected: collect more env steps.")
+    columns = (torch.as_tensor(np.concatenate(column)) for column in zip(*parts, strict=True))
+    observation, action, following = columns
+    return Transitions(
+        observation,
+        action.float(),
+        following,
+        begin=torch.as_tensor(np.concatenate([[0], np.cumsum(lengths)])),
+        episode=torch.as_tensor(episode_of),
+        context=torch.as_tensor(np.stack(contexts)) if contexts else None,
+        about=dict(about or {}),
+    )
+
+
+def write_transitions(path: Path, data: Transitions) -> None:
+    """Writes an .npz file that holds plain arrays only.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    arrays: dict[str, Any] = {name: getattr(data, name).numpy() for name in _ARRAYS}
+    if data.context is not None:
+        arrays["context"] = data.context.numpy()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            np.savez_compressed(file, about=np.array(json.dumps(data.about)), **arrays)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}.") from None
+
+
+def read_transitions(path: Path) -> Transitions:
+    """Reads what `write_transitions` wrote; runs no code from the file.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: torch.as_tensor(file[name]) for name in _ARRAYS}
+            context = torch.as_tensor(file["context"]) if "context" in file else None
+            about = json.loads(str(file["about"]))
+    except FileNotFoundError:
+        raise UserError(f"no transitions at {path}: there is no such file.") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} holds no transitions ({error}): give a file that `rllib iida collect` wrote."
+        ) from None
+    return Transitions(**arrays, context=context, about=about)

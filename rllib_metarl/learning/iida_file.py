@@ -1,0 +1,112 @@
+"""The file of a fitted context encoder: tensors and plain data, so that loading it runs no code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rllib_metarl.errors import UserError
+from rllib_metarl.learning.iida_fit import Fitted, Shape
+
+FORMAT = "rllib_metarl context encoder 1"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the file holds.
+
+    Attributes:
+        shape: of the networks. observation_size, action_size: of what they read.
+        encoder, forward_model: state dicts.
+        report: of `fit`.
+    """
+
+    shape: Shape
+    observation_size: int
+    action_size: int
+    encoder: dict[str, Tensor]
+    forward_model: dict[str, Tensor]
+    report: dict[str, Any]
+
+    def misfit(self, shape: Shape) -> str | None:
+        """What hinders networks of another shape from taking these weights; None if nothing."""
+        wanted = shape.plain()
+        for name, value in self.shape.plain().items():
+            if value != wanted[name]:
+                return f"it was fitted with {name}: {value}, and the config says {wanted[name]}"
+        return None
+
+
+def stored_of(fitted: Fitted) -> Stored:
+    """A fitted encoder as its file would give it."""
+    encoder, forward_model = fitted.encoder, fitted.forward_model
+    actions = encoder.phi[0].in_features - 2 * encoder.observation_size
+    return Stored(
+        fitted.shape,
+        encoder.observation_size,
+        int(actions),
+        encoder.state_dict(),
+        forward_model.state_dict(),
+        fitted.report,
+    )
+
+
+def write_encoder(path: Path, fitted: Fitted) -> None:
+    """Writes a fitted encoder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    stored = stored_of(fitted)
+    content = {
+        "format": FORMAT,
+        "shape": json.dumps(stored.shape.plain()),
+        "observation_size": stored.observation_size,
+        "action_size": stored.action_size,
+        "encoder": stored.encoder,
+        "forward_model": stored.forward_model,
+        "report": json.dumps(stored.report),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            torch.save(content, file)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}.") from None
+
+
+def read_encoder(path: Path) -> Stored:
+    """Reads what `write_encoder` wrote, with torch's loader of weights alone.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no encoder at {path}: there is no such file.") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        raise _foreign(path) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _foreign(path)
+    shape = json.loads(content["shape"])
+    return Stored(
+        Shape(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()}),
+        content["observation_size"],
+        content["action_size"],
+        content["encoder"],
+        content["forward_model"],
+        json.loads(content["report"]),
+    )
+
+
+def _foreign(path: Path) -> UserError:
+    return UserError(
+        f"{path} holds no context encoder of this version: give a file that `rllib iida fit` wrote."
+    )
