@@ -89,7 +89,8 @@ def test_only_the_explicit_policy_is_told_the_context() -> None:
 
 
 def test_a_context_of_another_width_is_told() -> None:
-    runner = small_runner(small_config("ContextPPO", context="explicit", context_size=2))
+    config = small_config("ContextPPO", context="explicit", context_size=2)
+    runner = small_runner(config, worker_index=0)
     with pytest.raises(UserError, match=r"context_size 2 and got width 1.*info\['context'\]"):
         runner.sample(num_timesteps=8)
 

@@ -251,7 +251,7 @@ class ContextPPO(BeliefPPO):
         if self.config.train_encoder:
             taken |= {f"forward_model.{name}": v for name, v in stored.forward_model.items()}
         for name, value in taken.items():
-            if name not in weights or tuple(weights[name].shape) != tuple(value.shape):
+            if name not in weights or np.shape(weights[name]) != tuple(value.shape):
                 raise UserError(
                     f"the encoder does not fit env {self.config.env}: it was fitted where "
                     f"observations have {stored.observation_size} and actions "
