@@ -45,7 +45,7 @@ class ConfigChecker:
     def __init__(self, algorithm: type) -> None:
         self.default = algorithm.get_default_config()  # type: ignore[attr-defined]
         self._attributes = vars(self.default)
-        self._annotations = dict(setter_annotations(type(self.default)))
+        self._annotations = setter_annotations(type(self.default))
         # The setter's `on_train_result` is stored as `callbacks_on_train_result`, and so on.
         self._annotations |= {
             f"callbacks_{name}": annotation

@@ -231,9 +231,10 @@ def _check_settings(written: dict[str, Any], scheduler: str, fail: Fail) -> None
             )
         kinds = known[key]
         if not isinstance(value, kinds) or isinstance(value, bool) != (kinds == _FLAG):
-            wanted = {_NUMBER: "a number", _FLAG: "true or false"}.get(kinds, kinds[0].__name__)
+            words: dict[Any, str] = {_NUMBER: "a number", _FLAG: "true or false"}
+            wanted = words.get(kinds, kinds[0].__name__)
             raise fail(place, f"'{key}': expected {wanted}, got {value!r}")
-        if kinds == _NUMBER and not abs(value) <= 1e18:
+        if isinstance(value, (int, float)) and not abs(value) <= 1e18:
             raise fail(place, f"'{key}': expected a number up to 1e18, got {value!r}")
     if written.get("time_attr", ENV_STEPS) not in TIMES:
         raise fail(

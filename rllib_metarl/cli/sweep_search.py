@@ -171,7 +171,8 @@ class OptunaSampler:
             n_startup_trials=start_points(sweep),
             constant_liar=True,  # trials that run at once should differ
         )
-        direction = "maximize" if sweep.mode == "max" else "minimize"
+        directions = optuna.study.StudyDirection
+        direction = directions.MAXIMIZE if sweep.mode == "max" else directions.MINIMIZE
         self._study = optuna.create_study(sampler=sampler, direction=direction)
 
     def ask(self) -> tuple[Any, Point]:

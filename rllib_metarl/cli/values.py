@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import collections.abc
-import functools
 import importlib
 import inspect
 import types
 import typing
-from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 from rllib_metarl.errors import UserError
 
+_evaluated_once: dict[type, dict[str, Any]] = {}
 
-@functools.cache
-def setter_annotations(config_class: type) -> Mapping[str, Any]:
+
+def setter_annotations(config_class: type) -> dict[str, Any]:
     """Parameter name -> annotation, from all public setters of an AlgorithmConfig class.
 
     A subclass's setter wins. Annotations that cannot be evaluated are left out.
     """
+    if config_class not in _evaluated_once:
+        _evaluated_once[config_class] = _setter_annotations(config_class)
+    return dict(_evaluated_once[config_class])
+
+
+def _setter_annotations(config_class: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for cls in reversed(config_class.__mro__):
         for name, function in vars(cls).items():
