@@ -69,6 +69,16 @@ class TaskBatch:
     asked_mask: Tensor
     task: Tensor
 
+    def take(self, tasks: slice) -> TaskBatch:
+        """Some of the tasks."""
+        return TaskBatch(
+            tuple(column[tasks] for column in self.seen),  # type: ignore[arg-type]
+            self.seen_mask[tasks],
+            tuple(column[tasks] for column in self.asked),  # type: ignore[arg-type]
+            self.asked_mask[tasks],
+            self.task[tasks],
+        )
+
 
 def draw(
     data: Transitions, task: Tensor, seen: Tensor, asked: int, generator: torch.Generator

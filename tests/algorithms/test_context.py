@@ -213,7 +213,7 @@ def test_one_config_collects_fits_and_trains_and_its_checkpoint_needs_nothing_el
     runner, learner = algorithm.env_runner.module, algorithm.learner_group._learner.agent
     for name, value in runner.encoder.state_dict().items():
         assert torch.equal(value, learner.encoder.state_dict()[name]), name
-    assert runner.encoder.units.known and not hasattr(runner, "forward_model")
+    assert runner.encoder.units.known and runner.forward_model is None
     path = algorithm.save_to_path(str(tmp_path / "checkpoint_000000"))
     units = _units(algorithm)
     algorithm.stop()
@@ -228,6 +228,7 @@ def test_a_fitted_encoder_is_read_from_its_file(shared_ray: None, encoder_file: 
     algorithm, result = _train(latent_config(encoder_weights=str(path), train_encoder=True))
     assert "iida" not in result
     learner = algorithm.learner_group._learner.agent
+    assert not hasattr(algorithm.env_runner.module, "forward_model")  # it is for learning alone
     assert np.array_equal(_units(algorithm), fitted.encoder.units.std.numpy())
     before = fitted.forward_model.net[0].weight
     # Adam moves a weight by about its step: the trained model is still near the file's.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rllib_metarl.algorithms.belief.learner import BeliefLearner
 from rllib_metarl.learning.batch import Rollout, Trajectories
-from rllib_metarl.learning.iida import Transitions, draw
+from rllib_metarl.learning.iida import TaskBatch, Transitions, draw
 from rllib_metarl.learning.iida_fit import foretell
 from rllib_metarl.ops.elbo import masked_mean
 
@@ -57,21 +57,24 @@ class ContextLearner(BeliefLearner):
         end_to_end = self.config.policy_gradient_to_encoder
         told_apart = bool((data.lengths >= 2).any())  # a lone transition tells of no other
         for _ in range(self.config.forward_updates if told_apart else 0):
-            loss = self.forward_loss(data)
-            self.gradient_step(loss, *(("policy", "forward") if end_to_end else ("forward",)))
+            batch = self.forward_batch(data)
+            loss = self.forward_loss(batch)
+            groups = ("policy", "forward") if end_to_end else ("forward",)
+            self.gradient_step(loss, batch.asked_mask.sum(), *groups, batch=batch)
             self.record({"forward_loss": loss})
 
-    def forward_loss(self, data: Transitions) -> Tensor:
-        """Mean squared error of foretold changes, in units of a usual one, of drawn tasks.
-
-        Args:
-            data: at least one task has two transitions.
-        """
-        agent, config = self.agent, self.config
+    def forward_batch(self, data: Transitions) -> TaskBatch:
+        """This learner's share of some drawn tasks; at least one task has two transitions."""
+        config = self.config
         usable = torch.nonzero(data.lengths >= 2)[:, 0]
         rows = self._integers(0, len(usable), config.forward_tasks)
         seen = self._integers(1, config.context_window + 1, config.forward_tasks)
         batch = draw(data, usable[rows], seen, config.forward_targets, self._draws)
+        return batch.take(self.share.part(config.forward_tasks))
+
+    def forward_loss(self, batch: TaskBatch) -> Tensor:
+        """Mean squared error of foretold changes, in units of a usual one."""
+        agent = self.agent
         context = agent.encoder.of_set(*batch.seen, batch.seen_mask)
         error = foretell(agent.encoder, agent.forward_model, batch, context)
         return masked_mean(error, batch.asked_mask)
