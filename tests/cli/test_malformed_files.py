@@ -113,10 +113,12 @@ SNIPPETS = st.sampled_from(
 def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths of everything in nested dicts and lists."""
     found = [path]
-    inner = node.items() if isinstance(node, dict) else enumerate(node)
-    if isinstance(node, (dict, list)):
-        for key, value in inner:
-            found += places(value, (*path, key))
+    if isinstance(node, dict):
+        inner = list(node.items())
+    else:
+        inner = list(enumerate(node)) if isinstance(node, list) else []
+    for key, value in inner:
+        found += places(value, (*path, key))
     return found
 
 
