@@ -171,7 +171,8 @@ def _shape(text: str | None) -> Any:
         if not whole or several != isinstance(value, list) or not numbers:
             wanted = "a list of whole numbers" if several else "a whole number"
             raise UserError(f"--config: {name} is {value!r}; give {wanted} above 0")
-    return replace(default, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    widths: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return replace(default, **widths)
 
 
 @contextmanager

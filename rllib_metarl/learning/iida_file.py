@@ -46,7 +46,8 @@ class Stored:
 def stored_of(fitted: Fitted) -> Stored:
     """A fitted encoder as its file would give it."""
     encoder, forward_model = fitted.encoder, fitted.forward_model
-    actions = encoder.phi[0].in_features - 2 * encoder.observation_size
+    first: Any = encoder.phi[0]
+    actions = first.in_features - 2 * encoder.observation_size
     return Stored(
         fitted.shape,
         encoder.observation_size,
@@ -95,9 +96,12 @@ def read_encoder(path: Path) -> Stored:
         raise _foreign(path) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _foreign(path)
-    shape = json.loads(content["shape"])
+    shape: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(content["shape"]).items()
+    }
     return Stored(
-        Shape(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()}),
+        Shape(**shape),
         content["observation_size"],
         content["action_size"],
         content["encoder"],

@@ -281,7 +281,8 @@ class _Fitting:
         sums = torch.zeros(2, dtype=torch.float64)
         for tasks, told in zip(self.held_out.split(64), count.split(64), strict=True):
             batch = draw(self.data, tasks, told, JUDGED, generator)
-            for index, unit in enumerate((1.0, model.encoder.units.change)):
+            units: tuple[Any, ...] = (1.0, model.encoder.units.change)
+            for index, unit in enumerate(units):
                 error = self.error(model, batch, unit)
                 per_task = (error * batch.asked_mask).sum(1) / batch.asked_mask.sum(1)
                 sums[index] += per_task.double().sum()

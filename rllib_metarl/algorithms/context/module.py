@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ray.rllib.utils.annotations import override
@@ -14,7 +15,7 @@ from rllib_metarl.models.encoder import State
 
 def shape_of(settings: Any) -> Shape:
     """The networks' widths in a config or in a module's settings."""
-    get = settings.get if isinstance(settings, dict) else lambda name: getattr(settings, name)
+    get: Any = settings.get if isinstance(settings, dict) else partial(getattr, settings)
     return Shape(
         latent_size=get("latent_size"),
         context_window=get("context_window"),
