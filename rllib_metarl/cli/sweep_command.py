@@ -44,6 +44,8 @@ def _closing(sweep: Any) -> str:
         return "no trial has reported yet"
     age = max(0, int(time.time() - max(reported)))
     compared = f"compared by {sweep.metric} ({sweep.record['mode']}); " if sweep.metric else ""
+    if sweep.metric and sweep.best is None:
+        compared = f"no trial has reported {sweep.metric}; "
     return f"{compared}last report {age} s ago"
 
 

@@ -270,4 +270,5 @@ def wait_for() -> Callable[[Callable[[], bool]], None]:
 
 def test_the_command_explains_itself(capsys):
     assert main(["sweep", "--help"]) == 0
-    assert all(word in capsys.readouterr().out for word in ("status", "best", "resume"))
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("status", "best", "resume"))
