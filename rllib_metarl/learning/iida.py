@@ -69,6 +69,14 @@ class TaskBatch:
     asked_mask: Tensor
     task: Tensor
 
+    def named(self) -> dict[str, Tensor]:
+        """All of it by name."""
+        names = ("observation", "action", "following")
+        seen = {f"seen_{name}": x for name, x in zip(names, self.seen, strict=True)}
+        asked = {f"asked_{name}": x for name, x in zip(names, self.asked, strict=True)}
+        masks = {"seen_mask": self.seen_mask, "asked_mask": self.asked_mask}
+        return {**seen, **asked, **masks, "task": self.task}
+
     def take(self, tasks: slice) -> TaskBatch:
         """Some of the tasks."""
         return TaskBatch(

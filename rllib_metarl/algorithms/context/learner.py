@@ -60,7 +60,8 @@ class ContextLearner(BeliefLearner):
             batch = self.forward_batch(data)
             loss = self.forward_loss(batch)
             groups = ("policy", "forward") if end_to_end else ("forward",)
-            self.gradient_step(loss, batch.asked_mask.sum(), *groups, batch=batch)
+            terms = batch.asked_mask.sum()
+            self.gradient_step(loss, terms, *groups, batch=batch.named())
             self.record({"forward_loss": loss})
 
     def forward_batch(self, data: Transitions) -> TaskBatch:
