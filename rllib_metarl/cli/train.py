@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import time
@@ -122,7 +123,7 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
     began = time.time()
     check_writable(options.json)
     outcomes: list[Outcome] = []
-    with quiet(options.verbose):
+    with quiet(options.verbose), contextlib.ExitStack() as held:
         experiments = load()
         _print_notes(experiments)
         if options.check:
@@ -130,6 +131,8 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
         if options.ray_address is None:
             _check_concurrency(experiments, options.ray_num_cpus or available_cpus())
         todo = _with_resume(experiments, options)
+        for experiment in experiments:
+            held.enter_context(_locked(experiment))
         plugins = list(dict.fromkeys(p for e in experiments for p in e.spec.plugins))
         with ray_session(plugins, options.verbose, options.ray_address, options.ray_num_cpus):
             import ray
@@ -145,6 +148,17 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
                 if outcomes[-1].interrupted:
                     break
     return _report(outcomes, options, argv)
+
+
+def _locked(experiment: Prepared) -> contextlib.AbstractContextManager[None]:
+    """Keeps other drivers out of an experiment's folder."""
+    from rllib_metarl.cli.experiment import storage_path
+    from rllib_metarl.cli.lock import locked
+    from rllib_metarl.cli.runner import directory
+
+    if "://" in storage_path(experiment.spec):
+        return contextlib.nullcontext()
+    return locked(directory(experiment))
 
 
 def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Prepared, bool]]:
