@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,16 @@ COUNTING = """
 AT_RL2, AT_VARIBAD = 41, 57
 
 
+@pytest.fixture
+def ctrl_c_works() -> Iterator[None]:
+    """Shells start background jobs with SIGINT ignored, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_what_is_done_stays_in_the_table_whatever_befalls_the_rest(
-    climb: Any, plugin: Any, capsys: pytest.CaptureFixture[str]
+    climb: Any, plugin: Any, ctrl_c_works: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """RL² meets with a bug of the env, VariBAD with Ctrl-C."""
     ctrl_c = f"if Counting.made > {AT_VARIBAD}: signal.raise_signal(signal.SIGINT)"
