@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from rllib_metarl import checkpoints
 from rllib_metarl.cli.evaluate_table import progress, show
 from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.cli.session import quiet, ray_session
@@ -104,13 +105,15 @@ def find_checkpoint(path: Path) -> Path:
     if _is_checkpoint(path):
         return path
     below = [found.parent for found in path.glob("**/rllib_checkpoint.json")]
-    whole = [found for found in below if found.name.startswith("checkpoint_")]
-    if not whole:
+    named = [found for found in below if found.name.startswith("checkpoint_")]
+    if not named:
         raise UserError(
             f"{path}: no checkpoint here; the last line of `rllib train` names one, a folder "
             "called checkpoint_000012 or alike"
         )
-    return max(whole, key=lambda found: found.stat().st_mtime)
+    newest = sorted(named, key=lambda found: found.stat().st_mtime, reverse=True)
+    # A run that was killed may have left half a checkpoint; earlier versions finished none.
+    return next(filter(checkpoints.is_whole, newest), newest[0])
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """The ``rllib`` command.
 
-Exit codes: 0 done; 1 a trial failed; 2 something in the command or the file is wrong; 130 stopped
-by Ctrl-C.
+Exit codes: 0 done; 1 a trial failed; 2 something in the command, the file or the storage is wrong;
+130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -67,6 +67,13 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Continue the last run with the same name and storage path."),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-checkpoint",
+        help="Load checkpoints that were not made here, although that runs code they hold.",
+    ),
+]
 Address = Annotated[
     str | None, typer.Option("--ray-address", help="Join this Ray cluster.  [default: a local one]")
 ]
@@ -100,6 +107,7 @@ def train(
     seed: Seed = None,
     plugin: Plugins = None,
     resume: Resume = False,
+    trust_checkpoint: Trust = False,
     ray_address: Address = None,
     ray_num_cpus: Cpus = None,
     json: Json = None,
@@ -130,6 +138,7 @@ def train_file(
     seed: Seed = None,
     plugin: Plugins = None,
     resume: Resume = False,
+    trust_checkpoint: Trust = False,
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether the file is right; nothing is run.")
     ] = False,
@@ -185,11 +194,12 @@ def sweep_resume(
     ray_num_cpus: Cpus = None,
     json: Json = None,
     verbose: Verbose = 0,
+    trust_checkpoint: Trust = False,
 ) -> None:
     """Go on with a sweep that was interrupted, killed, or that lost a trial."""
     from rllib_metarl.cli.sweep_command import resume
 
-    raise typer.Exit(resume(directory, ray_address, ray_num_cpus, json, verbose))
+    raise typer.Exit(resume(directory, ray_address, ray_num_cpus, json, verbose, trust_checkpoint))
 
 
 @app.command()

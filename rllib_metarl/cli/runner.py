@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import re
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback
 from rllib_metarl.cli.display import Display
 from rllib_metarl.cli.experiment import Prepared, storage_path
 from rllib_metarl.cli.interrupt import Criteria, Interrupt
+from rllib_metarl.cli.keeper import Keeper, storage_problem
+from rllib_metarl.cli.recovery import Recovery, check_own, last_record, restore_records
 from rllib_metarl.cli.summary import Recorder, combined
 from rllib_metarl.cli.sweep_command import best_line
 from rllib_metarl.cli.sweep_record import write_best, write_record
@@ -25,6 +30,8 @@ from rllib_metarl.cli.sweep_table import SweepDisplay, shown
 from rllib_metarl.errors import UserError
 from rllib_metarl.report.sweep_data import SweepData, read_sweep
 from rllib_metarl.report.tensorboard import TensorBoard
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -36,21 +43,27 @@ class Outcome:
         interrupted: a signal stopped it; it can be resumed.
         failures: one sentence for each trial that failed.
         best: lines about the best configuration of a sweep.
+        storage_failed: something could not be written, or read.
     """
 
     summary: dict[str, Any]
     interrupted: bool
     failures: list[str]
     best: tuple[str, ...] = ()
+    storage_failed: bool = False
 
 
-def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
+def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], None]) -> Outcome:
     """Run one experiment to its end, or until a signal.
 
     Args:
         experiment: what to run.
         resume: continue the trials of the last run in the experiment's directory.
         began: when the command began, in Unix seconds.
+        tell: is told what a person should know while it runs.
+
+    Raises:
+        UserError: the storage cannot be written any more.
     """
     spec = experiment.spec
     criteria = Criteria(dict(spec.stop), spec.time_budget_s)
@@ -60,7 +73,8 @@ def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
     search, config, samples = _search(experiment)
     if experiment.sweep is not None and "://" not in storage_path(spec):
         write_record(experiment, directory(experiment))
-    with Interrupt(criteria) as interrupt, display:
+    keepers, recoveries = _guards(experiment, resume, tell)
+    with Interrupt(criteria) as interrupt, display, _storage_errors(experiment):
         analysis = tune.run(
             _tune_experiment(experiment, criteria, config, samples),
             search_alg=search,
@@ -72,11 +86,15 @@ def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
                 recorder,
                 interrupt,
                 display,
+                *keepers,
+                *recoveries,
             ],
             resume_config=resume_config,
             raise_on_failed_trial=False,
             verbose=0,
         )
+        for keeper in keepers:
+            keeper.keep()  # after Tune's last word
     trials = analysis.trials or []
     records = [recorder.trial(trial) for trial in trials]
     for trial, record in zip(trials, records, strict=True):
@@ -84,10 +102,32 @@ def run(experiment: Prepared, resume: bool, began: float) -> Outcome:
         last = trial.last_result or {}
         if interrupt.requested and not criteria.met(last) and not last.get("done"):
             record["status"] = "INTERRUPTED"
-    failures = [_failure(trial) for trial in trials if trial.status == trial.ERROR]
+    failed = [trial for trial in trials if trial.status == trial.ERROR]
+    problems = [keeper.problem for keeper in keepers if keeper.problem]
+    failures = [*map(_failure, failed), *problems]
+    storage = bool(problems) or any(_is_storage(cause_of(trial), trial) for trial in failed)
     best = _best(experiment)
     summary = combined(experiment.name, records, time.time() - began, best)
-    return Outcome(summary, interrupt.requested, failures, _told(best))
+    return Outcome(summary, interrupt.requested, failures, _told(best), storage)
+
+
+def _guards(
+    experiment: Prepared, resume: bool, tell: Callable[[str], None]
+) -> tuple[list[Keeper], list[Recovery]]:
+    """What makes the run resumable at any moment, where its storage is on this machine."""
+    if "://" in storage_path(experiment.spec):
+        return [], []
+    folder = directory(experiment)
+    return [Keeper(folder)], [Recovery(folder, tell)] if resume else []
+
+
+@contextlib.contextmanager
+def _storage_errors(experiment: Prepared) -> Iterator[None]:
+    """The driver itself writes logs and records: a full disk ends the run with one message."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(storage_problem(directory(experiment), error)) from None
 
 
 def _display(experiment: Prepared, criteria: Criteria) -> Display | SweepDisplay:
@@ -124,7 +164,18 @@ def can_resume(experiment: Prepared) -> bool:
     """
     if "://" in storage_path(experiment.spec):
         raise UserError("--resume works with a storage path on this machine only")
-    return any(directory(experiment).glob("experiment_state-*.json"))
+    folder = directory(experiment)
+    return any(folder.glob("experiment_state-*.json")) or last_record(folder) is not None
+
+
+def make_ready(experiment: Prepared, trust: bool) -> None:
+    """What has to be so before anything of an earlier run is read: it is one's own, and whole.
+
+    Raises:
+        UserError: it is not; see `recovery.check_own` and `recovery.restore_records`.
+    """
+    check_own(directory(experiment), trust)
+    restore_records(directory(experiment))
 
 
 def changed_keys(experiment: Prepared) -> list[str]:
@@ -205,15 +256,28 @@ def _runnable(experiment: Prepared) -> Any:
 
 
 def _failure(trial: Any) -> str:
-    error = trial.get_pickled_error() or trial.get_error()
+    error = cause_of(trial)
+    if _is_storage(error, trial):
+        return f"trial {trial} failed: {storage_problem(Path(trial.path), error)}"
     place = f" (details: {trial.error_file})" if trial.error_file else ""
     return f"trial {trial} failed: {reason(error)}{place}"
 
 
-def reason(error: Any) -> str:
-    """The innermost cause of a failure in a Ray process, in one line."""
+def cause_of(trial: Any) -> Any:
+    """What made a trial fail: the exception in its process, or what is known of it."""
+    error = trial.get_pickled_error() or trial.get_error()
     while getattr(error, "cause", None) is not None:
         error = error.cause
+    return error
+
+
+def _is_storage(error: Any, trial: Any) -> bool:
+    """Whether a failure is of the storage, and not of some file that an env wanted."""
+    return isinstance(error, OSError) and (error.errno in _FULL or trial.path in str(error))
+
+
+def reason(error: Any) -> str:
+    """A failure in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, UserError):
         return str(error)

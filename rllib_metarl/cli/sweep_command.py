@@ -116,6 +116,7 @@ def resume(
     ray_num_cpus: int | None,
     json: Path | None,
     verbose: int,
+    trust_checkpoint: bool = False,
 ) -> int:
     """``rllib sweep resume``: go on with a sweep that was interrupted."""
     from rllib_metarl.cli.train import Options, train_file
@@ -131,6 +132,7 @@ def resume(
     options = Options(
         storage_path=str(directory.parent),
         resume=True,
+        trust_checkpoint=trust_checkpoint,
         ray_address=ray_address,
         ray_num_cpus=ray_num_cpus,
         json=json,

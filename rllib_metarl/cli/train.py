@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rllib_metarl.cli.experiment import Prepared
     from rllib_metarl.cli.runner import Outcome
 
-INTERRUPTED, FAILED = 130, 1
+INTERRUPTED, MENDABLE, FAILED = 130, 2, 1
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Options:
     seed: int | None = None
     plugins: tuple[str, ...] = ()
     resume: bool = False
+    trust_checkpoint: bool = False
     check: bool = False
     ray_address: str | None = None
     ray_num_cpus: int | None = None
@@ -133,6 +134,8 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
         todo = _with_resume(experiments, options)
         for experiment in experiments:
             held.enter_context(_locked(experiment))
+        for experiment in (experiment for experiment, resume in todo if resume):
+            _make_ready(experiment, options)
         plugins = list(dict.fromkeys(p for e in experiments for p in e.spec.plugins))
         with ray_session(plugins, options.verbose, options.ray_address, options.ray_num_cpus):
             import ray
@@ -144,7 +147,7 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
                 check_resources(experiment.configs, ray.cluster_resources(), experiment.name)
             _check_concurrency(experiments, ray.cluster_resources().get("CPU", 0.0))
             for experiment, resume in todo:
-                outcomes.append(run(experiment, resume, began))
+                outcomes.append(run(experiment, resume, began, _note))
                 if outcomes[-1].interrupted:
                     break
     return _report(outcomes, options, argv)
@@ -165,7 +168,7 @@ def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Pr
     """Each experiment, and whether it continues an earlier run."""
     if not options.resume:
         return [(experiment, False) for experiment in experiments]
-    from rllib_metarl.cli.runner import can_resume, changed_keys, directory
+    from rllib_metarl.cli.runner import can_resume, directory
 
     chosen = [(experiment, can_resume(experiment)) for experiment in experiments]
     if not any(resume for _, resume in chosen):
@@ -173,14 +176,20 @@ def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Pr
             f"--resume: no earlier run in {directory(experiments[0])}; leave --resume out to "
             "start one, or give the --storage-path of the run"
         )
-    for experiment, resume in chosen:
-        changed = changed_keys(experiment) if resume else []
-        if changed:
-            _note(
-                f"{experiment.name} goes on with the config it was started with; changed since "
-                f"and not used: {', '.join(changed)}"
-            )
     return chosen
+
+
+def _make_ready(experiment: Prepared, options: Options) -> None:
+    """Puts an earlier run's records in order; says which new settings do not count."""
+    from rllib_metarl.cli.runner import changed_keys, make_ready
+
+    make_ready(experiment, options.trust_checkpoint)
+    changed = changed_keys(experiment)
+    if changed:
+        _note(
+            f"{experiment.name} goes on with the config it was started with; changed since "
+            f"and not used: {', '.join(changed)}"
+        )
 
 
 def _checked(experiments: list[Prepared]) -> int:
@@ -227,6 +236,8 @@ def _report(outcomes: list[Outcome], options: Options, argv: list[str]) -> int:
         print(f"resume with: {resume_command(argv)}")
     checkpoints = [s["checkpoint"] for s in summaries if s.get("checkpoint")]
     print(f"checkpoint: {checkpoints[-1]}" if checkpoints else "checkpoint: none was written")
+    if any(outcome.storage_failed for outcome in outcomes):
+        return MENDABLE
     return INTERRUPTED if interrupted else FAILED if failures else 0
 
 

@@ -1,0 +1,200 @@
+"""Continuing a run that was killed: Tune's records as they last were whole, whole checkpoints."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import json
+import pickletools
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.train._internal.session import _TrainingResult
+from ray.tune import Callback, Checkpoint
+
+from rllib_metarl import checkpoints
+from rllib_metarl.errors import UserError
+
+HIDDEN = ".rllib"
+RECORD = "record_{:06}"
+RESULT = "iteration.json"
+"""In a checkpoint: what the trial had reported when it was taken."""
+
+# What Tune writes into an experiment's folder, one file a session.
+_TUNES_OWN = re.compile(r"[a-z_-]+-\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.(json|pkl)")
+_PICKLE = b"\x80"
+_WHY = "docs/reliability.md says why"
+
+
+def records(folder: Path) -> list[Path]:
+    """The copies of Tune's records that `Keeper` made, oldest first, whole or not."""
+    found = [f for f in (folder / HIDDEN).glob("record_*") if checkpoints.number_of(f) is not None]
+    return sorted(found, key=lambda record: checkpoints.number_of(record) or 0)
+
+
+def last_record(folder: Path) -> Path | None:
+    """The newest copy that is whole."""
+    return next((r for r in reversed(records(folder)) if checkpoints.is_whole(r)), None)
+
+
+def tunes_records(folder: Path) -> dict[str, Path]:
+    """The files in which Tune keeps what it knows of an experiment."""
+    return {p.name: p for p in folder.iterdir() if _TUNES_OWN.fullmatch(p.name)}
+
+
+def check_own(folder: Path, trust: bool) -> None:
+    """Makes sure that nothing in a run's folder came from elsewhere: what is read of it is pickled.
+
+    Raises:
+        UserError: something may have, and the user has not said that it is to be trusted.
+    """
+    if trust:
+        return
+    record = last_record(folder)
+    if record is None or not checkpoints.is_own(record):
+        raise UserError(
+            f"--resume: {folder} was not written by this user on this machine (or by an earlier "
+            "version); continuing it runs code that it holds. If you know where it is from, add "
+            f"--trust-checkpoint; {_WHY}"
+        )
+    for trial in _trials(folder):
+        whole = checkpoints.whole_checkpoints(trial)
+        if whole and not checkpoints.is_own(whole[-1]):
+            raise untrusted(whole[-1])
+
+
+def untrusted(checkpoint: Path) -> UserError:
+    """What to tell of a checkpoint that holds code and is not this user's own."""
+    return UserError(
+        f"{checkpoint} was not written by a run of this user on this machine, and holds more than "
+        "weights and numbers: loading it can run any code. If you know where it is from, add "
+        f"--trust-checkpoint; {_WHY}"
+    )
+
+
+def restore_records(folder: Path) -> None:
+    """Puts Tune's records back to where they were last whole; without a copy they stay.
+
+    Raises:
+        UserError: there is no copy, and Tune's own are cut short; or they cannot be written.
+    """
+    record = last_record(folder)
+    if record is None:
+        broken = [path for path in tunes_records(folder).values() if not ends_well(path)]
+        if broken:
+            raise UserError(f"--resume: {broken[0]} is cut short, and there is no copy of it")
+        return
+    try:
+        wanted = {p.name: p.read_bytes() for p in record.iterdir() if p.name != checkpoints.LIST}
+        for name, content in wanted.items():
+            checkpoints.write_whole(folder / name, content)
+        for name, path in tunes_records(folder).items():
+            if name not in wanted:
+                path.unlink()
+    except OSError as error:
+        raise UserError(f"--resume: {folder}: {error.strerror}") from None
+
+
+def ends_well(path: Path) -> bool:
+    """Whether one of Tune's files is not cut short; some of those called JSON are pickles."""
+    try:
+        content = path.read_bytes()
+        if content.startswith(_PICKLE):
+            collections.deque(pickletools.genops(content), maxlen=0)  # reads, runs nothing
+        else:
+            json.loads(content)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+class Recovery(Callback):
+    """Before the first step of a resumed run, lets each trial go on from its last whole checkpoint.
+
+    What a trial reported after that checkpoint is taken out of its logs, for it will come again.
+
+    Args:
+        folder: the experiment's.
+        tell: is told what a person should know.
+    """
+
+    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
+        self._kept = last_record(folder) is not None  # else Tune's own word has to do
+        self._tell = tell
+        self._done = False
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called before any trial has begun."""
+        if self._kept and not self._done:
+            for trial in trials:
+                if trial.status == trial.PENDING:
+                    self._choose(trial)
+        self._done = True
+
+    def _choose(self, trial: Any) -> None:
+        folder = Path(trial.storage.trial_fs_path)
+        whole = checkpoints.whole_checkpoints(folder)
+        last = checkpoints.number_of(whole[-1]) if whole else -1
+        assert last is not None
+        for cut in checkpoints.numbered(folder)[::-1]:
+            if (checkpoints.number_of(cut) or 0) > last:
+                self._tell(f"{cut} is not whole: removed, and the run goes on from the one before")
+                shutil.rmtree(cut, ignore_errors=True)
+        results = [_result_of(checkpoint) for checkpoint in whole]
+        reached = results[-1].metrics if results else {}
+        manager = trial.run_metadata.checkpoint_manager
+        manager._checkpoint_results = results
+        manager._latest_checkpoint_result = results[-1] if results else None
+        trial.storage.current_checkpoint_index = last
+        trial.run_metadata.last_result = dict(reached)
+        trial.invalidate_json_state()
+        trial.run_metadata.invalidate_cache()
+        cut_logs(folder, int(reached.get("training_iteration", 0)))
+
+
+def _result_of(checkpoint: Path) -> Any:
+    try:
+        metrics = json.loads((checkpoint / RESULT).read_bytes())
+    except (OSError, ValueError):
+        metrics = {}
+    return _TrainingResult(Checkpoint.from_directory(str(checkpoint)), metrics)
+
+
+def cut_logs(trial: Path, iteration: int) -> None:
+    """Takes what came after an iteration, and what is cut short, out of a trial's logs."""
+    path = trial / "result.json"
+    if path.is_file():
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if _iteration_of(line) <= iteration]
+        if kept != lines:
+            checkpoints.write_whole(path, b"".join(kept))
+    path = trial / "progress.csv"
+    if path.is_file():
+        _cut_table(path, iteration)
+
+
+def _iteration_of(line: bytes) -> float:
+    try:
+        return float(json.loads(line)["training_iteration"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _cut_table(path: Path, iteration: int) -> None:
+    header, *rows = csv.reader(io.StringIO(path.read_text())) if path.stat().st_size else ([],)
+    if "training_iteration" not in header:
+        return
+    column = header.index("training_iteration")
+    kept = [r for r in rows if len(r) == len(header) and float(r[column]) <= iteration]
+    if kept != rows:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\r\n").writerows([header, *kept])
+        checkpoints.write_whole(path, text.getvalue().encode())
+
+
+def _trials(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if p.is_dir() and p.name != HIDDEN]
