@@ -7,14 +7,21 @@ checkpoint of this user's own runs from one that came from elsewhere (see ``docs
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from rllib_metarl.errors import UserError
+
+WHY = "docs/reliability.md says why"
+_TRUSTED = ContextVar("trusted", default=False)
 LIST = "whole.json"
 KEY_BYTES = 32
 
@@ -48,6 +55,35 @@ def is_own(folder: Path) -> bool:
     if not is_whole(folder) or not is_sealed(told["files"], told.get("seal")):
         return False
     return set(_files(folder)) == set(told["files"])
+
+
+@contextlib.contextmanager
+def trusting(trusted: bool = True) -> Iterator[None]:
+    """Within the block, pickles may be read although they are not this user's own."""
+    before = _TRUSTED.set(trusted)
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(before)
+
+
+def is_trusted(folder: Path) -> bool:
+    """Whether pickles of a folder may be read: they are one's own, or one has said so."""
+    return _TRUSTED.get() or is_own(folder)
+
+
+def require_trust(checkpoint: Path) -> None:
+    """To be called before a pickle of a checkpoint is read: it can run any code.
+
+    Raises:
+        UserError: the checkpoint is not one's own, and the call is not within `trusting`.
+    """
+    if not is_trusted(checkpoint):
+        raise UserError(
+            f"{checkpoint} holds more than weights and numbers, and this user's `rllib train` did "
+            "not write it here, or it was changed since: loading it can run any code. If you know "
+            f"where it is from, add --trust-checkpoint; {WHY}"
+        )
 
 
 def whole_checkpoints(trial: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from rllib_metarl import checkpoints
+from rllib_metarl.algorithms.belief.stored import POLICY
 from rllib_metarl.cli.evaluate_table import progress, show
 from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.cli.session import quiet, ray_session
@@ -31,6 +32,7 @@ class Request:
     variants: str | None = None
     json: Path | None = None
     plugins: tuple[str, ...] = ()
+    trust_checkpoint: bool = False
 
 
 def evaluate(request: Request) -> int:
@@ -38,7 +40,7 @@ def evaluate(request: Request) -> int:
     path = find_checkpoint(request.checkpoint)
     console = Console(highlight=False)
     check_writable(request.json)
-    with quiet():
+    with quiet(), checkpoints.trusting(request.trust_checkpoint):
         result = _evaluate(path, request, console)
     show(result, console)
     file = request.json
@@ -117,4 +119,4 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return (path / "rllib_checkpoint.json").is_file()
+    return any((path / name).is_file() for name in ("rllib_checkpoint.json", POLICY))

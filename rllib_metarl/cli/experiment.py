@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rllib_metarl import checkpoints
 from rllib_metarl.cli.legacy import Translation
 from rllib_metarl.cli.names import suggestion
 from rllib_metarl.cli.schema import Experiment, first_problem
@@ -193,6 +194,7 @@ def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepar
         checks.check_restore(spec.restore, built[0], fail)
     elif not spec.restore:
         checks.check_files(built, config, fail)
+    _check_trust(spec, fail)
     notes = notes + checks.check_stop(spec.stop, origin, built[0], fail)
     notes += [note for one in built for note in getattr(one, "notes", list)()]
     notes += checks.check_metric(spec.metric, origin, built[0], fail)
@@ -219,6 +221,15 @@ def expanded(path: str) -> Path:
 def _check_restore(spec: Experiment, fail: Any) -> None:
     if spec.restore and not expanded(spec.restore).is_dir():
         raise fail(("restore",), f"restore: no checkpoint directory at '{spec.restore}'")
+
+
+def _check_trust(spec: Experiment, fail: Any) -> None:
+    """Tune restores the whole algorithm, of which much is pickled."""
+    if spec.restore:
+        try:
+            checkpoints.require_trust(expanded(spec.restore))
+        except UserError as error:
+            raise fail(("restore",), str(error)) from None
 
 
 def _import_plugins(spec: Experiment, fail: Any) -> None:

@@ -227,13 +227,16 @@ def evaluate(
         Path | None,
         typer.Option("--json", help="Write all of it here.  [default: evaluation.json by the run]"),
     ] = None,
+    trust_checkpoint: Trust = False,
 ) -> None:
     """Evaluate a checkpoint on held-out tasks: its return, and what its belief is worth."""
     from rllib_metarl.cli.evaluate import Request
     from rllib_metarl.cli.evaluate import evaluate as run
 
     plugins = tuple(plugin or ())
-    request = Request(checkpoint, episodes, seed, env_config, quick, variants, json, plugins)
+    request = Request(
+        *(checkpoint, episodes, seed, env_config, quick, variants, json, plugins, trust_checkpoint)
+    )
     raise typer.Exit(run(request))
 
 

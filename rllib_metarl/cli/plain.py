@@ -6,11 +6,22 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+from rllib_metarl import checkpoints
+from rllib_metarl.algorithms.belief.stored import POLICY
 from rllib_metarl.errors import UserError
+
+DESCRIPTION = "class_and_ctor_args.pkl"
 
 
 def is_rllibs_own(checkpoint: Path) -> bool:
-    """Whether a checkpoint holds one of RLlib's own algorithms."""
+    """Whether a checkpoint holds one of RLlib's own algorithms.
+
+    Raises:
+        UserError: it takes a pickle to say, and the checkpoint is not trusted.
+    """
+    if (checkpoint / POLICY).is_file() or not (checkpoint / DESCRIPTION).is_file():
+        return False
+    checkpoints.require_trust(checkpoint)
     return _origin(checkpoint).startswith("ray.")
 
 
@@ -72,5 +83,5 @@ def _origin(checkpoint: Path) -> str:
 
 
 def _stored(checkpoint: Path) -> dict[str, Any]:
-    stored: dict[str, Any] = pickle.loads((checkpoint / "class_and_ctor_args.pkl").read_bytes())
+    stored: dict[str, Any] = pickle.loads((checkpoint / DESCRIPTION).read_bytes())
     return stored

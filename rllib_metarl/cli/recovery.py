@@ -27,7 +27,6 @@ RESULT = "iteration.json"
 # What Tune writes into an experiment's folder, one file a session.
 _TUNES_OWN = re.compile(r"[a-z_-]+-\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.(json|pkl)")
 _PICKLE = b"\x80"
-_WHY = "docs/reliability.md says why"
 
 
 def records(folder: Path) -> list[Path]:
@@ -46,34 +45,22 @@ def tunes_records(folder: Path) -> dict[str, Path]:
     return {p.name: p for p in folder.iterdir() if _TUNES_OWN.fullmatch(p.name)}
 
 
-def check_own(folder: Path, trust: bool) -> None:
+def check_own(folder: Path) -> None:
     """Makes sure that nothing in a run's folder came from elsewhere: what is read of it is pickled.
 
     Raises:
         UserError: something may have, and the user has not said that it is to be trusted.
     """
-    if trust:
-        return
     record = last_record(folder)
-    if record is None or not checkpoints.is_own(record):
+    if not checkpoints.is_trusted(folder if record is None else record):
         raise UserError(
             f"--resume: {folder} was not written by this user on this machine (or by an earlier "
             "version); continuing it runs code that it holds. If you know where it is from, add "
-            f"--trust-checkpoint; {_WHY}"
+            f"--trust-checkpoint; {checkpoints.WHY}"
         )
     for trial in _trials(folder):
-        whole = checkpoints.whole_checkpoints(trial)
-        if whole and not checkpoints.is_own(whole[-1]):
-            raise untrusted(whole[-1])
-
-
-def untrusted(checkpoint: Path) -> UserError:
-    """What to tell of a checkpoint that holds code and is not this user's own."""
-    return UserError(
-        f"{checkpoint} was not written by a run of this user on this machine, and holds more than "
-        "weights and numbers: loading it can run any code. If you know where it is from, add "
-        f"--trust-checkpoint; {_WHY}"
-    )
+        for checkpoint in checkpoints.whole_checkpoints(trial)[-1:]:
+            checkpoints.require_trust(checkpoint)
 
 
 def restore_records(folder: Path) -> None:

@@ -168,13 +168,13 @@ def can_resume(experiment: Prepared) -> bool:
     return any(folder.glob("experiment_state-*.json")) or last_record(folder) is not None
 
 
-def make_ready(experiment: Prepared, trust: bool) -> None:
+def make_ready(experiment: Prepared) -> None:
     """What has to be so before anything of an earlier run is read: it is one's own, and whole.
 
     Raises:
         UserError: it is not; see `recovery.check_own` and `recovery.restore_records`.
     """
-    check_own(directory(experiment), trust)
+    check_own(directory(experiment))
     restore_records(directory(experiment))
 
 

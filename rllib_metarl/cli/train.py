@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rllib_metarl import checkpoints
 from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.cli.source import KeyPath, read_json
 from rllib_metarl.errors import UserError
@@ -125,6 +126,7 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
     check_writable(options.json)
     outcomes: list[Outcome] = []
     with quiet(options.verbose), contextlib.ExitStack() as held:
+        held.enter_context(checkpoints.trusting(options.trust_checkpoint))
         experiments = load()
         _print_notes(experiments)
         if options.check:
@@ -135,7 +137,7 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
         for experiment in experiments:
             held.enter_context(_locked(experiment))
         for experiment in (experiment for experiment, resume in todo if resume):
-            _make_ready(experiment, options)
+            _make_ready(experiment)
         plugins = list(dict.fromkeys(p for e in experiments for p in e.spec.plugins))
         with ray_session(plugins, options.verbose, options.ray_address, options.ray_num_cpus):
             import ray
@@ -179,11 +181,11 @@ def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Pr
     return chosen
 
 
-def _make_ready(experiment: Prepared, options: Options) -> None:
+def _make_ready(experiment: Prepared) -> None:
     """Puts an earlier run's records in order; says which new settings do not count."""
     from rllib_metarl.cli.runner import changed_keys, make_ready
 
-    make_ready(experiment, options.trust_checkpoint)
+    make_ready(experiment)
     changed = changed_keys(experiment)
     if changed:
         _note(

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from rllib_metarl import checkpoints
+from rllib_metarl.algorithms.belief.stored import POLICY, load_module, read_policy
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.measures import MEASURES
 
@@ -65,8 +67,6 @@ def evaluate_checkpoint(
     checkpoint = Path(checkpoint)
     if episodes < 1:
         raise UserError(f"episodes is {episodes}: evaluate at least 1 meta-episode.")
-    from rllib_metarl.algorithms.belief.stored import load_module
-
     name, config = read_checkpoint(checkpoint)
     module = load_module(checkpoint)
     seed = config.get("held_out_seed", 0) if seed is None else seed
@@ -243,12 +243,13 @@ def read_checkpoint(checkpoint: Path) -> tuple[str, dict[str, Any]]:
     """The algorithm's name and its config as a dict.
 
     Raises:
-        UserError: if the folder is not a checkpoint of this project and this Ray version.
+        UserError: if the folder is not a checkpoint of this project and this Ray version, or is
+            not trusted where only pickles tell (see `checkpoints.require_trust`).
     """
     file = checkpoint / "class_and_ctor_args.pkl"
     if not checkpoint.exists():
         raise UserError(f"no checkpoint at {checkpoint}: there is no such folder.")
-    if not file.is_file():
+    if not file.is_file() and not (checkpoint / POLICY).is_file():
         inside = sorted(checkpoint.glob("**/checkpoint_*"))[-1:] if checkpoint.is_dir() else []
         hint = f" Did you mean {inside[0]}?" if inside else ""
         raise UserError(
@@ -286,7 +287,11 @@ def _check_version(checkpoint: Path) -> None:
 
 
 def _stored(checkpoint: Path) -> tuple[Any, Any]:
-    """The algorithm's class and its config, a dict where Tune has run it."""
+    """The algorithm's class and its config, as a dict but where Tune has not run it."""
+    policy = read_policy(checkpoint)
+    if policy is not None:
+        return policy.algorithm, dict(policy.config)
+    checkpoints.require_trust(checkpoint)
     stored = pickle.loads((checkpoint / "class_and_ctor_args.pkl").read_bytes())
     return stored["class"], stored["ctor_args_and_kwargs"][0][0]
 
@@ -307,6 +312,7 @@ def _held_out(checkpoint: Path, config: dict[str, Any], episodes: int, seed: int
     try:
         if settings.acts_through_connectors():
             held_out = StepwiseHeldOut(settings, episodes, seed)
+            checkpoints.require_trust(checkpoint)
             held_out.runner.restore_from_path(str((checkpoint / "env_runner").resolve()))
             return held_out
         return HeldOut(config["env"], config.get("env_config"), episodes, seed)

@@ -248,13 +248,13 @@ def varibad_checkpoint(tmp_path_factory):
 
 
 def test_a_checkpoint_of_another_algorithm_is_not_restored(refused, varibad_checkpoint):
-    message = refused(experiment(), "--restore", varibad_checkpoint)
+    message = refused(experiment(), "--restore", varibad_checkpoint, "--trust-checkpoint")
     assert "is a checkpoint of VariBAD, this experiment runs DynaMITE; set run: VariBAD" in message
 
 
 def test_a_checkpoint_of_other_networks_is_not_restored(refused, varibad_checkpoint):
     text = experiment(run="VariBAD", key="latent_size", value="3")
-    message = refused(text, "--restore", varibad_checkpoint)
+    message = refused(text, "--restore", varibad_checkpoint, "--trust-checkpoint")
     assert "trained with latent_size: 5, this experiment has 3" in message
 
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from rllib_metarl import checkpoints
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.protocol import evaluate_checkpoint, plain
 from tests.algorithms.small import small_config
@@ -116,22 +118,51 @@ def test_an_empty_folder_is_not_a_checkpoint(tmp_path: Path) -> None:
         evaluate_checkpoint(tmp_path)
 
 
+@pytest.fixture
+def pickled(copy: Path) -> Iterator[Path]:
+    """A checkpoint that only pickles tell of, as earlier versions wrote them; it is trusted."""
+    (copy / "policy.json").unlink()
+    with checkpoints.trusting():
+        yield copy
+
+
+def test_a_checkpoint_of_pickles_alone_is_evaluated_as_one_of_plain_files(
+    checkpoint: Path, pickled: Path
+) -> None:
+    plain_files = evaluate_checkpoint(checkpoint, episodes=8)
+    assert evaluate_checkpoint(pickled, episodes=8) | {"checkpoint": str(checkpoint)} == plain_files
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80\x05garbage", b"not a pickle\n", pickle.dumps({})])
-def test_a_damaged_description_is_told(copy: Path, content: bytes) -> None:
-    (copy / "class_and_ctor_args.pkl").write_bytes(content)
+def test_a_damaged_pickled_description_is_told(pickled: Path, content: bytes) -> None:
+    (pickled / "class_and_ctor_args.pkl").write_bytes(content)
     with pytest.raises(UserError, match="class_and_ctor_args.pkl.*damaged"):
+        evaluate_checkpoint(pickled, episodes=2)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"algorithm": 3}'])
+def test_a_damaged_description_is_told(copy: Path, content: str) -> None:
+    (copy / "policy.json").write_text(content)
+    with pytest.raises(UserError, match="policy.json cannot be read.*damaged"):
         evaluate_checkpoint(copy, episodes=2)
 
 
+MODULE = "learner_group/learner/rl_module/default_policy/module_state.pkl"
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut short"])
-def test_damaged_weights_are_told(copy: Path, damage: str) -> None:
-    weights = copy / "learner_group/learner/rl_module/default_policy/module_state.pkl"
+@pytest.mark.parametrize(("kind", "name"), [("copy", "policy.npz"), ("pickled", MODULE)])
+def test_damaged_weights_are_told(
+    request: pytest.FixtureRequest, kind: str, name: str, damage: str
+) -> None:
+    folder: Path = request.getfixturevalue(kind)
+    weights = folder / name
     if damage == "gone":
         weights.unlink()
     else:
         weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(UserError, match="policy cannot be restored"):
-        evaluate_checkpoint(copy, episodes=2)
+        evaluate_checkpoint(folder, episodes=2)
 
 
 def test_a_checkpoint_of_another_ray_is_told(copy: Path) -> None:
@@ -147,7 +178,7 @@ def test_a_checkpoint_of_rllibs_own_ppo_is_told(shared_ray: None, tmp_path: Path
     algorithm = config.build_algo()
     path = algorithm.save_to_path(str(tmp_path / "checkpoint_000000"))
     algorithm.stop()
-    with pytest.raises(UserError, match="has no belief.*Algorithm.from_checkpoint"):
+    with checkpoints.trusting(), pytest.raises(UserError, match="has no belief.*from_checkpoint"):
         evaluate_checkpoint(Path(path), episodes=2)
 
 

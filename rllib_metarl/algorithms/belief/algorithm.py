@@ -15,6 +15,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from rllib_metarl.algorithms.belief.config import BeliefConfig
 from rllib_metarl.algorithms.belief.generators import generator_states, set_generator_states
 from rllib_metarl.algorithms.belief.snapshot import SNAPSHOT, take_snapshot
+from rllib_metarl.algorithms.belief.stored import write_policy
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.faults import reported_fault
 from rllib_metarl.sampling.held_out import HeldOut
@@ -118,6 +119,13 @@ class BeliefPPO(PPO):
         if config.acts_through_connectors():
             return StepwiseHeldOut(config, episodes, seed)
         return HeldOut(config.env, config.env_config, episodes, seed)
+
+    @override(PPO)
+    def save_to_path(self, path: Any = None, **kwargs: Any) -> Any:
+        saved = super().save_to_path(path, **kwargs)
+        if not kwargs.get("state") and Path(saved).is_dir():  # else stored elsewhere, or not it all
+            write_policy(Path(saved), self)
+        return saved
 
     @override(PPO)
     def get_state(
