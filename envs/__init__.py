@@ -10,6 +10,7 @@ import gymnasium as gym
 from .core.batched import BatchedEnvs
 from .core.contexts import IID, ContextDynamics, Custom, Markov
 from .core.dlcmdp import KEEP_TASK, LABELS, Sessions
+from .core.guard import BrokenEnv, Guard, Tolerance
 from .core.sessions import Bernoulli, FixedLength, Never, NormalLength, SessionProcess
 from .core.streams import Stream
 from .core.trials import MetaEpisode
@@ -21,11 +22,13 @@ __all__ = [
     "LABELS",
     "BatchedEnvs",
     "Bernoulli",
+    "BrokenEnv",
     "ContextDynamics",
     "Custom",
     "DLCMDPEnv",
     "DLCMDPVectorEnv",
     "FixedLength",
+    "Guard",
     "Markov",
     "MetaEpisode",
     "Never",
@@ -34,6 +37,7 @@ __all__ = [
     "Sessions",
     "Simulator",
     "Stream",
+    "Tolerance",
     "make_vector",
     "register",
 ]

@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 from numpy.typing import NDArray
 
 from .dlcmdp import Sessions
+from .guard import Guard, check_observation, check_reward
 from .streams import Stream, check_count, seeds_of
 
 Infos = dict[str, Any]
@@ -27,9 +28,11 @@ class BatchedEnvs(VectorEnv):
 
     Args:
         envs: environments with equal spaces, at least one. They belong to this object from now on.
+        guard: what to do where one raises, hangs or returns rubbish: its meta-episode is truncated
+            where it was, with reward 0, and a new one takes its place. None lets it through.
     """
 
-    def __init__(self, envs: Sequence[gym.Env]):
+    def __init__(self, envs: Sequence[gym.Env], guard: Guard | None = None):
         self.envs = list(envs)
         if not self.envs:
             raise ValueError("BatchedEnvs: got no environment; give at least one.")
@@ -51,6 +54,10 @@ class BatchedEnvs(VectorEnv):
         self._seeds: list[int | None] = [None] * self.num_envs
         self._held_out: list[np.random.Generator] | None = None
         self._observations: list[Any] = []
+        self._infos: list[Infos] = []
+        self._guard = guard
+        self._broken = [False] * self.num_envs
+        self._spare = [np.random.default_rng() for _ in self.envs]
         self._history = History(self.num_envs)
 
     def set_stream(self, stream: Stream) -> None:
@@ -62,7 +69,13 @@ class BatchedEnvs(VectorEnv):
         """
         streams = [stream.generator(i) for i in range(self.num_envs)]
         self._seeds = [int(rng.integers(2**32)) for rng in streams]
+        self._spare = [np.random.default_rng([seed, 1]) for seed in self._seeds if seed is not None]
         self._held_out = streams if stream.evaluation else None
+
+    @property
+    def faults(self) -> int:
+        """How often an environment raised, hung or returned rubbish, as far as that is borne."""
+        return 0 if self._guard is None else self._guard.faults
 
     def rng_state(self) -> list[Any]:
         """Return the states of each sub-env's generators, picklable."""
@@ -131,9 +144,10 @@ class BatchedEnvs(VectorEnv):
             self._seeds = list(seeds_of(seed, self.num_envs))
             self._held_out = None
         self._history = History(self.num_envs)
-        results = [self._reset_one(i, options) for i in range(self.num_envs)]
+        results = [self._begin_one(i, options) for i in range(self.num_envs)]
         self._observations = [observation for observation, _ in results]
-        return self._stack(self._observations), _stack_infos([info for _, info in results])
+        self._infos = [info for _, info in results]
+        return self._stack(self._observations), _stack_infos(self._infos)
 
     def step(
         self, actions: Any
@@ -147,7 +161,7 @@ class BatchedEnvs(VectorEnv):
         infos: list[Infos] = []
         self._history.add(actions)
         for i, action in enumerate(iterate(self.action_space, actions)):
-            observation, rewards[i], terminated[i], truncated[i], info = self.envs[i].step(action)
+            observation, rewards[i], terminated[i], truncated[i], info = self._step_one(i, action)
             observations.append(observation)
             infos.append(info)
         done = np.flatnonzero(terminated | truncated)
@@ -155,8 +169,8 @@ class BatchedEnvs(VectorEnv):
         if len(done):
             final = {"final_obs": self._stack(observations), "final_info": _stack_infos(infos)}
             for row in done.tolist():
-                observations[row], infos[row] = self._reset_one(row, None)
-        self._observations = observations
+                observations[row], infos[row] = self._begin_one(row, None)
+        self._observations, self._infos = observations, infos
         stacked = {**_stack_infos(infos), **final}
         return self._stack(observations), rewards, terminated, truncated, stacked
 
@@ -182,7 +196,47 @@ class BatchedEnvs(VectorEnv):
             self._seeds[i] = int(self._held_out[i].integers(2**32))
         generators = [rng.bit_generator.state for rng in _generators(self.envs[i])]
         self._history.begin(i, {"seed": seed, "options": options, "generators": generators})
-        return self.envs[i].reset(seed=seed, options=options)
+        if self._guard is None:
+            return self.envs[i].reset(seed=seed, options=options)
+        result: tuple[Any, Infos] = self._guard.call(self.envs[i].reset, seed=seed, options=options)
+        check_observation(self.single_observation_space, result[0])
+        return result
+
+    # --- environments that fail ------------------------------------------------------------------
+
+    def _step_one(self, i: int, action: Any) -> tuple[Any, Any, bool, bool, Infos]:
+        if self._guard is None:
+            return self.envs[i].step(action)
+        try:
+            result: tuple[Any, Any, bool, bool, Infos] = self._guard.call(self.envs[i].step, action)
+            check_observation(self.single_observation_space, result[0])
+            check_reward(result[1])
+        except Exception as error:  # an environment's code can raise anything
+            self._broken[i] = True
+            self._guard.count(i, error)
+            return self._observations[i], 0.0, False, True, self._infos[i]
+        if result[2] or result[3]:
+            self._guard.ended_well()
+        return result
+
+    def _begin_one(self, i: int, options: dict[str, Any] | None) -> tuple[Any, Infos]:
+        """A new meta-episode, in a new environment where the old one is broken."""
+        if self._guard is None:
+            return self._reset_one(i, options)
+        while True:
+            try:
+                if self._broken[i]:
+                    self._renew(i, self._guard)
+                return self._reset_one(i, options)
+            except Exception as error:  # an environment's code can raise anything
+                self._broken[i] = True
+                self._guard.count(i, error)
+
+    def _renew(self, i: int, guard: Guard) -> None:
+        self.envs[i] = guard.renew(i, self.envs[i])
+        if self._held_out is None:
+            self._seeds[i] = int(self._spare[i].integers(2**32))
+        self._broken[i] = False
 
     def _stack(self, observations: list[Any]) -> Any:
         space = self.single_observation_space

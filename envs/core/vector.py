@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from .batched import BatchedEnvs
 from .checks import nearest
+from .guard import Guard, Tolerance
 from .streams import Stream, check_count, seeds_of
 
 Infos = dict[str, Any]
@@ -260,6 +261,8 @@ def make_vector(
     num_envs: int,
     env_config: dict[str, Any] | None = None,
     stream: Stream | None = None,
+    *,
+    tolerance: Tolerance | None = None,
 ) -> DLCMDPVectorEnv | BatchedEnvs:
     """Make N copies of an environment: natively vectorised where possible, else batched.
 
@@ -271,6 +274,7 @@ def make_vector(
         num_envs: N, 1 or more.
         env_config: keyword arguments of the environment.
         stream: where its randomness comes from; None leaves it unseeded until ``reset(seed=...)``.
+        tolerance: how many faults of single environments are borne; None bears none.
 
     Raises:
         ValueError: if N is not positive or the environment has no such setting.
@@ -287,9 +291,12 @@ def make_vector(
     if _is_native(spec):
         env = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **config)
     else:
-        env = BatchedEnvs(
-            [gym.make(name, disable_env_checker=True, **config) for _ in range(num_envs)]
-        )
+
+        def make(_: int) -> gym.Env:
+            return gym.make(name, disable_env_checker=True, **config)
+
+        guard = None if tolerance is None else Guard(make, tolerance)
+        env = BatchedEnvs([make(i) for i in range(num_envs)], guard)
     if stream is not None:
         env.set_stream(stream)
     return env

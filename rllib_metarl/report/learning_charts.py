@@ -11,7 +11,7 @@ from rllib_metarl.evaluation import statistics
 from rllib_metarl.report.charts import STEPS, Chart, Level, Line
 from rllib_metarl.report.curves import Band, best_so_far, iqm_band, mean_band
 from rllib_metarl.report.groups import Group, Task
-from rllib_metarl.report.metrics import METRICS
+from rllib_metarl.report.metric_table import METRICS
 from rllib_metarl.report.runs import Curve
 from rllib_metarl.report.tables import final_results
 from rllib_metarl.sampling import held_out

@@ -1,7 +1,7 @@
-"""The one table of every metric: its tag, where it is found, what it means.
+"""What of a result is a metric, and which tag it has.
 
-``docs/metrics.md`` is printed from this table (``python -m rllib_metarl.report.metrics``), and a
-test holds table, page and the tags of a real run equal.
+``python -m rllib_metarl.report.metrics`` prints `metric_table` for ``docs/metrics.md``, and a test
+holds table, page and the tags of a real run equal.
 """
 
 from __future__ import annotations
@@ -9,472 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from rllib_metarl.report.metric_table import LEARNER, METRICS, RUNNERS
 
 ENV_STEPS = "num_env_steps_sampled_lifetime"
 """Result key of the x-axis: env steps sampled since the first iteration, over resumptions."""
-
-_LEARNER = "learners/default_policy/"
-_RUNNERS = "env_runners/"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric.
-
-    Attributes:
-        tag: its name in TensorBoard and in the live display.
-        paths: where it stands in an RLlib result, '/' between levels; the first one found counts.
-        meaning: what it is and how it is estimated.
-        unit: unit of the number.
-        healthy: what a good run shows.
-        own: True when only this project's algorithms report it.
-    """
-
-    tag: str
-    paths: tuple[str, ...]
-    meaning: str
-    unit: str
-    healthy: str
-    own: bool = False
-
-
-def _learner(name: str, tag: str, meaning: str, unit: str, healthy: str, own: bool) -> Metric:
-    return Metric(tag, (_LEARNER + name,), meaning, unit, healthy, own)
-
-
-METRICS: tuple[Metric, ...] = (
-    Metric(
-        "train/return_mean",
-        (_RUNNERS + "episode_return_mean",),
-        "Undiscounted return of a meta-episode under the exploring policy, mean over those of the "
-        "newest sample.",
-        "reward",
-        "rises; compare with the references of the environment",
-    ),
-    Metric(
-        "train/unstable_episodes",
-        (_RUNNERS + "unstable_episodes",),
-        "Meta-episodes of this iteration that ended because their physics broke down; only in "
-        "continuous control.",
-        "meta-episodes",
-        "0; many: the timestep is too long or the dynamics too extreme",
-        own=True,
-    ),
-    Metric(
-        "train/episode_len_mean",
-        (_RUNNERS + "episode_len_mean",),
-        "Steps of a meta-episode, mean over the same ones.",
-        "steps",
-        "the horizon, where it is fixed",
-    ),
-    Metric(
-        "eval/return_mean",
-        ("evaluation/return_mean", "evaluation/env_runners/episode_return_mean"),
-        "Undiscounted return of a meta-episode, greedy policy, mean over held-out tasks that are "
-        "the same at each evaluation.",
-        "reward",
-        "above `train/return_mean`, rising",
-    ),
-    Metric(
-        "eval/return_std",
-        ("evaluation/return_std",),
-        "Standard deviation of that return over the held-out meta-episodes.",
-        "reward",
-        "falls as every task is solved",
-        own=True,
-    ),
-    Metric(
-        "eval/normalised_score",
-        ("evaluation/normalised_score",),
-        "(return - blind) / (Bayes - blind): 0 is the best policy that ignores the evidence about "
-        "the context, 1 the Bayes-optimal one. Only where the environment knows its references.",
-        "1",
-        "0.9 and more at the end; stuck at or below 0: the belief is not used",
-        own=True,
-    ),
-    Metric(
-        "eval/episodes",
-        ("evaluation/episodes", "evaluation/env_runners/num_episodes"),
-        "Held-out meta-episodes of this evaluation.",
-        "meta-episodes",
-        "constant",
-    ),
-    Metric(
-        "eval/env_steps",
-        ("evaluation/env_steps", "evaluation/env_runners/num_env_steps_sampled"),
-        "Env steps of this evaluation; they are not training steps.",
-        "env steps",
-        "constant",
-    ),
-    Metric(
-        "eval/at_env_steps",
-        ("evaluation/at_env_steps",),
-        "Training env steps at which the newest evaluation was made; the result repeats an "
-        "evaluation until the next one, the curves show each once.",
-        "env steps",
-        "grows by `evaluate_every_steps`",
-        own=True,
-    ),
-    _learner(
-        "vae_elbo",
-        "vae/elbo",
-        "Evidence lower bound on whole meta-episodes from the trajectory buffer, mean per belief: "
-        "minus the reward and state losses minus `kl_weight` times the KL.",
-        "nats",
-        "rises, then levels off",
-        True,
-    ),
-    _learner(
-        "vae_kl",
-        "vae/kl",
-        "KL between consecutive beliefs, KL(q_t || q_{t-1}); at a session's first step against "
-        "the session prior. Before weighting.",
-        "nats",
-        "small and positive; 0 means the belief never moves",
-        True,
-    ),
-    _learner(
-        "vae_reward_loss",
-        "vae/reward_loss",
-        "Negative log-likelihood of the rewards of the belief's session (VariBAD: of the whole "
-        "meta-episode), decoded from the belief, mean per belief.",
-        "nats",
-        "falls well below that of a constant guess",
-        True,
-    ),
-    _learner(
-        "vae_reward_error",
-        "vae/reward_error",
-        "Mean squared error of the decoded rewards; with the Bernoulli likelihood, of the decoded "
-        "probability that the reward is positive.",
-        "reward^2",
-        "towards 0",
-        True,
-    ),
-    _learner(
-        "vae_state_loss",
-        "vae/state_loss",
-        "Negative log-likelihood of the next observations, decoded from the belief, mean per "
-        "belief; only with the state decoder on.",
-        "nats",
-        "falls",
-        True,
-    ),
-    _learner(
-        "vae_consistency",
-        "vae/consistency",
-        "Session consistency: mean of max(KL(q_{t+1} || q_end) - KL(q_t || q_end), 0) inside a "
-        "session. Before weighting.",
-        "nats",
-        "near 0: beliefs approach the session's last one",
-        True,
-    ),
-    _learner(
-        "vae_grad_norm",
-        "vae/grad_norm",
-        "Norm of the ELBO's gradient before clipping.",
-        "1",
-        "bounded, no spikes",
-        True,
-    ),
-    _learner(
-        "vae_learning_rate",
-        "vae/learning_rate",
-        "Step size of the ELBO's Adam.",
-        "1",
-        "as set",
-        True,
-    ),
-    _learner(
-        "vae_buffer_episodes",
-        "vae/buffer_episodes",
-        "Meta-episodes in the trajectory buffer.",
-        "meta-episodes",
-        "grows to the buffer's size",
-        True,
-    ),
-    _learner(
-        "vae_termination_loss",
-        "termination/loss",
-        "Binary cross-entropy of the head that tells whether the transition just seen opened a "
-        "new session.",
-        "nats",
-        "falls below the entropy of the switch rate",
-        True,
-    ),
-    _learner(
-        "vae_termination_accuracy",
-        "termination/accuracy",
-        "Share of steps at which that head is right at threshold 0.5.",
-        "1",
-        "above 1 - switch rate, which always guessing 'no' gives",
-        True,
-    ),
-    _learner(
-        "vae_top_kl",
-        "top/kl",
-        "KL between consecutive beliefs over the top latent, N(0, I) first (HLT-DynaMITE-RL, "
-        "version 2). Before weighting.",
-        "nats",
-        "small and positive; 0 means that nothing is learnt of what stays",
-        True,
-    ),
-    _learner(
-        "vae_top_reward_loss",
-        "top/reward_loss",
-        "Negative log-likelihood of the rewards of all other sessions of the meta-episode, decoded "
-        "from the belief over the top latent, mean per belief (version 2).",
-        "nats",
-        "falls a little: those sessions' contexts are not known to it",
-        True,
-    ),
-    _learner(
-        "vae_top_switch_loss",
-        "top/switch_loss",
-        "Negative log-likelihood of all switches of the meta-episode under the rate decoded from "
-        "the top latent, mean per belief (HLT-DynaMITE-RL).",
-        "nats",
-        "falls towards steps times the entropy of the true rate",
-        True,
-    ),
-    _learner(
-        "vae_top_entropy",
-        "top/entropy",
-        "Differential entropy of the belief over the top latent, mean over steps (version 2).",
-        "nats",
-        "falls where meta-episodes differ in what stays",
-        True,
-    ),
-    _learner(
-        "belief_entropy",
-        "belief/entropy",
-        "Differential entropy of the Gaussian belief, mean over steps.",
-        "nats",
-        "falls as evidence is used; no collapse to very negative values",
-        True,
-    ),
-    Metric(
-        "iida/env_steps",
-        ("iida/env_steps",),
-        "Env steps that were collected for the context encoder before the first iteration "
-        "(ContextPPO with an `iida` block). They are not training env steps.",
-        "env steps",
-        "constant",
-        own=True,
-    ),
-    Metric(
-        "iida/scaled_error",
-        ("iida/scaled_error",),
-        "Squared error of the forward model with the inferred context on tasks whose contexts were "
-        "held out, in units of a usual change of the state (1: it foretells nothing).",
-        "1",
-        "constant; far below 1, and below that of a model without context (`rllib iida fit`)",
-        own=True,
-    ),
-    Metric(
-        "iida/error",
-        ("iida/error",),
-        "The same in squared units of the observation, mean over its entries that ever change.",
-        "observation^2",
-        "constant",
-        own=True,
-    ),
-    Metric(
-        "iida/epochs",
-        ("iida/epochs",),
-        "Epochs after which fitting ended.",
-        "epochs",
-        "constant; below the most that are allowed: the error fell no more",
-        own=True,
-    ),
-    _learner(
-        "forward_loss",
-        "iida/forward_loss",
-        "Squared error of the forward model on the newest meta-episodes, in units of a usual "
-        "change of the state, mean over gradient steps (ContextPPO with `train_encoder`).",
-        "1",
-        "falls well below 1",
-        True,
-    ),
-    _learner(
-        "forward_grad_norm",
-        "iida/forward_grad_norm",
-        "Norm of that loss's gradient before clipping.",
-        "1",
-        "bounded, no spikes",
-        True,
-    ),
-    _learner(
-        "forward_learning_rate",
-        "iida/forward_learning_rate",
-        "Step size of the forward model's Adam.",
-        "1",
-        "follows its schedule",
-        True,
-    ),
-    _learner(
-        "policy_loss",
-        "ppo/policy_loss",
-        "Clipped surrogate loss, mean over minibatches.",
-        "1",
-        "small, around 0",
-        False,
-    ),
-    _learner(
-        "vf_loss",
-        "ppo/value_loss",
-        "Squared error of the value head against its targets; this project's algorithms "
-        "standardise the targets.",
-        "1, or reward^2 for RLlib's own",
-        "falls",
-        False,
-    ),
-    _learner(
-        "vf_explained_var",
-        "ppo/explained_variance",
-        "1 - Var(target - value) / Var(target).",
-        "1",
-        "0.5 to 1; below 0 the value head is worse than a constant",
-        False,
-    ),
-    _learner(
-        "entropy",
-        "ppo/entropy",
-        "Entropy of the action distribution, mean over steps.",
-        "nats",
-        "falls slowly; near 0 early means exploration has stopped",
-        False,
-    ),
-    _learner(
-        "curr_entropy_coeff",
-        "ppo/entropy_coeff",
-        "Weight of the entropy bonus at this moment.",
-        "1",
-        "follows its schedule",
-        False,
-    ),
-    _learner(
-        "mean_kl_loss",
-        "ppo/kl",
-        "KL between the sampling policy and the updated one, mean over steps.",
-        "nats",
-        "0.001 to 0.05",
-        False,
-    ),
-    _learner(
-        "clip_fraction",
-        "ppo/clip_fraction",
-        "Share of steps whose probability ratio is clipped.",
-        "1",
-        "0.05 to 0.3",
-        True,
-    ),
-    _learner(
-        "policy_grad_norm",
-        "ppo/grad_norm",
-        "Norm of the policy loss's gradient before clipping.",
-        "1",
-        "bounded, no spikes",
-        True,
-    ),
-    _learner(
-        "value_grad_norm",
-        "ppo/value_grad_norm",
-        "Norm of the value loss's gradient before clipping.",
-        "1",
-        "bounded, no spikes",
-        True,
-    ),
-    _learner(
-        "skipped_updates",
-        "faults/skipped_updates",
-        "Gradient steps of this iteration that were left out because their loss or gradient was "
-        "NaN or infinite; after `max_skipped_updates` in a row training stops.",
-        "gradient steps",
-        "0",
-        True,
-    ),
-    Metric(
-        "ppo/learning_rate",
-        (_LEARNER + "policy_learning_rate", _LEARNER + "default_optimizer_learning_rate"),
-        "Step size of the policy's Adam.",
-        "1",
-        "follows its schedule",
-    ),
-    _learner(
-        "value_learning_rate",
-        "ppo/value_learning_rate",
-        "Step size of the value head's Adam.",
-        "1",
-        "follows its schedule",
-        True,
-    ),
-    Metric(
-        "speed/env_steps_per_s",
-        (
-            "timing/env_steps_per_s",
-            _RUNNERS + "num_env_steps_sampled_lifetime_throughput/throughput_since_last_reduce",
-        ),
-        "Training env steps per second of this iteration, learning included.",
-        "env steps/s",
-        "steady",
-    ),
-    Metric(
-        "async/staleness_mean",
-        ("asynchrony/staleness_mean",),
-        "Gradient steps that the learner took between sending an actor the weights it sampled with "
-        "and learning from that sample, mean over an iteration's batches (LSTM-A3C).",
-        "gradient steps",
-        "about the number of actors; 0 would mean that they wait for each other",
-        True,
-    ),
-    Metric(
-        "async/staleness_max",
-        ("asynchrony/staleness_max",),
-        "The largest of them.",
-        "gradient steps",
-        "a small multiple of the mean",
-        True,
-    ),
-    Metric(
-        "async/updates",
-        ("asynchrony/updates",),
-        "Actors' batches learnt from in an iteration, one gradient step each.",
-        "gradient steps",
-        "`updates_per_iteration`, or a few more",
-        True,
-    ),
-    Metric(
-        "speed/sample_s",
-        ("timers/env_runner_sampling_timer",),
-        "Time of one iteration spent in environments and policy inference, running mean.",
-        "s",
-        "steady",
-    ),
-    Metric(
-        "speed/learn_s",
-        ("timers/learner_update_timer",),
-        "Time of one iteration spent in the learner's update, the ELBO included, running mean.",
-        "s",
-        "steady",
-    ),
-    Metric(
-        "progress/iteration",
-        ("training_iteration",),
-        "Training iterations since the start, over resumptions.",
-        "iterations",
-        "grows",
-    ),
-    Metric(
-        "progress/wall_s",
-        ("time_total_s",),
-        "Time spent in training iterations since the start, over resumptions.",
-        "s",
-        "grows",
-    ),
-)
 
 # What every RLlib algorithm on the new API stack reports besides the metrics above. Somebody may
 # stop on these; they are not drawn.
@@ -484,7 +24,7 @@ _RLLIB_KEYS = (
     "time_since_restore",
     "iterations_since_restore",
     *(
-        prefix + _RUNNERS + name
+        prefix + RUNNERS + name
         for prefix in ("", "evaluation/")
         for name in (
             "episode_return_mean",
@@ -503,7 +43,7 @@ _RLLIB_KEYS = (
         )
     ),
     *(
-        _LEARNER + name
+        LEARNER + name
         for name in (
             "total_loss",
             "vf_loss_unclipped",
@@ -526,7 +66,7 @@ _OWN_RLLIB_KEYS = (
     "time_since_restore",
     "iterations_since_restore",
     *(
-        _RUNNERS + name
+        RUNNERS + name
         for name in (
             "episode_return_max",
             "episode_return_min",
@@ -536,7 +76,7 @@ _OWN_RLLIB_KEYS = (
             "num_env_steps_sampled_lifetime",
         )
     ),
-    _LEARNER + "num_module_steps_trained_lifetime",
+    LEARNER + "num_module_steps_trained_lifetime",
 )
 
 # Numbers below these levels are RLlib's own bookkeeping, not a user's metric.
@@ -547,7 +87,7 @@ _BOOKKEEPING = re.compile(
 )
 # Keys that stand beside RLlib's own in the same row of the table.
 _OURS = re.compile(r"timing/|evaluation/(?!env_runners/)|.*/policy_learning_rate")
-_EXTRA_ROOTS = (_RUNNERS, _LEARNER, "evaluation/", "custom/")
+_EXTRA_ROOTS = (RUNNERS, LEARNER, "evaluation/", "custom/")
 
 
 def reported_keys(own: bool) -> list[str]:

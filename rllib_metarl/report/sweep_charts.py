@@ -22,7 +22,7 @@ HEIGHT = 440
 
 def metric_label(sweep: SweepData) -> str:
     """The metric's name with its unit in parentheses, as the axes of all figures have it."""
-    from rllib_metarl.report.metrics import METRICS
+    from rllib_metarl.report.metric_table import METRICS
 
     unit = next((m.unit for m in METRICS if sweep.metric in m.paths), "value")
     return f"{sweep.metric} ({unit})"

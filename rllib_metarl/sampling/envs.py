@@ -8,7 +8,7 @@ import gymnasium as gym
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
+from rllib_metarl.envs import BatchedEnvs, Guard, Stream, Tolerance, make_vector
 
 
 def build_vector(
@@ -18,25 +18,31 @@ def build_vector(
     stream: Stream,
     *,
     num_workers: int = 0,
+    tolerance: Tolerance | None = None,
 ) -> gym.vector.VectorEnv:
     """N sub-envs that draw from `stream`, resetting themselves in the step that ends them.
 
     A registered creator or a class gets an `EnvContext` (worker index, vector index) as RLlib's own
-    runners give it; a gymnasium id gets `env_config` as keyword arguments.
+    runners give it; a gymnasium id gets `env_config` as keyword arguments. `tolerance` says how
+    many faults of single envs are borne; None bears none.
     """
     if isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env):
         env = _global_registry.get(ENV_CREATOR, env)
     if not callable(env):
-        return make_vector(env, num_envs, dict(env_config or {}), stream)
-    contexts = [
-        EnvContext(
-            dict(env_config or {}),
-            worker_index=stream.worker_index,
-            vector_index=index,
-            num_workers=num_workers,
+        return make_vector(env, num_envs, dict(env_config or {}), stream, tolerance=tolerance)
+
+    def make(index: int) -> gym.Env:
+        made: gym.Env = env(
+            EnvContext(
+                dict(env_config or {}),
+                worker_index=stream.worker_index,
+                vector_index=index,
+                num_workers=num_workers,
+            )
         )
-        for index in range(num_envs)
-    ]
-    batched = BatchedEnvs([env(context) for context in contexts])
+        return made
+
+    guard = None if tolerance is None else Guard(make, tolerance)
+    batched = BatchedEnvs([make(index) for index in range(num_envs)], guard)
     batched.set_stream(stream)
     return batched

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_metarl.envs import Stream
+from rllib_metarl.envs import Stream, Tolerance
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from rllib_metarl.sampling.envs import build_vector
 
@@ -23,15 +23,21 @@ class HeldOut:
         env_config: arguments of the env.
         episodes: how many meta-episodes.
         seed: chooses the held-out tasks; they differ from every training task.
+        tolerance: how many faults of the env are borne; None bears none.
     """
 
     def __init__(
-        self, env: Any, env_config: dict[str, Any] | None, episodes: int, seed: int = 0
+        self,
+        env: Any,
+        env_config: dict[str, Any] | None,
+        episodes: int,
+        seed: int = 0,
+        tolerance: Tolerance | None = None,
     ) -> None:
         self.episodes = episodes
         envs, self.per_env = spread(episodes)
         self.stream = Stream(seed, evaluation=True)
-        self.env = build_vector(env, envs, env_config, self.stream)
+        self.env = build_vector(env, envs, env_config, self.stream, tolerance=tolerance)
 
     def play(
         self,

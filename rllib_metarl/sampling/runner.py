@@ -17,7 +17,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_metarl.columns import BELIEF, FINAL_BELIEF
-from rllib_metarl.envs import Stream
+from rllib_metarl.envs import BrokenEnv, Stream, Tolerance
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from rllib_metarl.sampling.envs import build_vector
@@ -49,7 +49,9 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             self.config.env_config,
             self.stream,
             num_workers=self.num_workers,
+            tolerance=tolerance_of(self.config),
         )
+        self._faults = 0
         self.num_envs = self.env.num_envs
         self._needs_initial_reset = True
         self._collector: Collector | None = None
@@ -111,10 +113,19 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
     def _collect(self, steps: int, episodes: int, explore: bool) -> list[MetaEpisode]:
         try:
             return self.collector.collect(steps, min_episodes=episodes, explore=explore)
-        except UserError as error:
+        except (UserError, BrokenEnv) as error:
+            known = error if isinstance(error, UserError) else _broken(error, self.config)
             if self.worker_index:
-                report_fault(self.tune_trial_id, str(error))
-            raise
+                report_fault(self.tune_trial_id, str(known))
+            raise known from None
+        finally:
+            self._log_faults()
+
+    def _log_faults(self) -> None:
+        faults = getattr(self.env.unwrapped, "faults", None)
+        if faults is not None:  # 0 too: RLlib makes NaN of a sum without numbers
+            self.metrics.log_value("env_faults", faults - self._faults, reduce="sum")
+            self._faults = faults
 
     def _log_returns(self, finished: list[MetaEpisode]) -> None:
         """Means over this sample, logged once instead of once an episode."""
@@ -195,6 +206,19 @@ def stream_of(config: Any, worker_index: int | None) -> Stream:
         worker_index=worker_index or 0,
         evaluation=bool(config.in_evaluation),
         incarnation=fresh if _reconstructed() else 0,
+    )
+
+
+def tolerance_of(config: Any) -> Tolerance:
+    """How many faults of an env a runner bears; a step may take half of what a sample may."""
+    timeout = config.sample_timeout_s
+    return Tolerance(timeout and timeout / 2, config.max_env_faults)
+
+
+def _broken(error: BrokenEnv, config: Any) -> UserError:
+    return UserError(
+        f"env {config.env}: {error}. Mend the env, then go on with --resume; where it fails now "
+        "and then for reasons of its own, raise max_env_faults."
     )
 
 

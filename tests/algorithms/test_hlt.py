@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.ops.gaussian import kl_divergence, sample
-from rllib_metarl.report.metrics import METRICS
+from rllib_metarl.report.metric_table import METRICS
 from tests.algorithms.small import (
     numbers,
     small_batch,

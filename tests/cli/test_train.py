@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from rllib_metarl.cli.main import main
-from rllib_metarl.report.metrics import METRICS, markdown_table
+from rllib_metarl.report.metric_table import METRICS
+from rllib_metarl.report.metrics import markdown_table
 from rllib_metarl.report.picture_tags import ENTROPIES, LATENTS, PICTURES, pictures_table
 from tests.cli.conftest import ROOT, TINY, Ended, finish, start
 from tests.cli.tensorboard_server import Served, serving

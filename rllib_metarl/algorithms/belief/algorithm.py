@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.utils.annotations import override
@@ -19,10 +21,14 @@ from rllib_metarl.algorithms.belief.stored import write_policy
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.faults import reported_fault
 from rllib_metarl.sampling.held_out import HeldOut
+from rllib_metarl.sampling.runner import tolerance_of
 from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
 MAX_IDLE_ITERATIONS = 5
+PING_TIMEOUT_S = 5.0
 GENERATORS = "process_generators"
+
+logger = logging.getLogger("rllib_metarl")
 
 
 class BeliefPPO(PPO):
@@ -38,7 +44,7 @@ class BeliefPPO(PPO):
         self._held_out: HeldOut | None = None
         self._newest_evaluation: dict[str, float] = {}
         self._snapshot: dict[str, Any] | None = None
-        self._idle = 0
+        self._idle = self._dropped = 0
         super().setup(config)
         folder = self.run_folder()
         self.learner_group.foreach_learner(lambda learner: learner.guard.look_in(folder))
@@ -83,6 +89,7 @@ class BeliefPPO(PPO):
         if not self.config.num_env_runners:
             return
         message = reported_fault(self.trial_id)
+        self._restart_hung_runners()
         self._idle = 0 if sampled else self._idle + 1  # a runner that is restarted may idle once
         if message is None and self._idle >= MAX_IDLE_ITERATIONS:
             message = (
@@ -91,6 +98,31 @@ class BeliefPPO(PPO):
             )
         if message is not None:
             raise UserError(message)
+
+    def _restart_hung_runners(self) -> None:
+        """Ends EnvRunners that do not answer; RLlib would send them samples for ever.
+
+        Of a sample that came too late RLlib has dropped the answer, so that nothing more is lost.
+        """
+        dropped = self.env_runner_group.num_env_runners_dropped_lifetime()
+        before, self._dropped = self._dropped, dropped
+        hung = self._silent_runners() if dropped > before else []
+        for index, runner in hung:
+            logger.warning(
+                "EnvRunner %d did not answer within sample_timeout_s (%s s): its env hangs or is "
+                "slow; it is started anew",
+                *(index, self.config.sample_timeout_s),
+            )
+            ray.kill(runner, no_restart=False)
+        self.metrics.log_value(("faults", "hung_env_runners"), len(hung), reduce="sum")
+
+    def _silent_runners(self) -> list[tuple[int, Any]]:
+        """The EnvRunners that do not even answer a ping, each with its index."""
+        manager = self.env_runner_group._worker_manager
+        runners = {index: manager.actors()[index] for index in manager.healthy_actor_ids()}
+        pings = {runner.ping.remote(): index for index, runner in runners.items()}
+        _, silent = ray.wait(list(pings), num_returns=len(pings), timeout=PING_TIMEOUT_S)
+        return [(pings[ping], runners[pings[ping]]) for ping in silent]
 
     def env_steps(self) -> int:
         """Env steps sampled so far, over restarts."""
@@ -118,7 +150,7 @@ class BeliefPPO(PPO):
         config = self.config
         if config.acts_through_connectors():
             return StepwiseHeldOut(config, episodes, seed)
-        return HeldOut(config.env, config.env_config, episodes, seed)
+        return HeldOut(config.env, config.env_config, episodes, seed, tolerance_of(config))
 
     @override(PPO)
     def save_to_path(self, path: Any = None, **kwargs: Any) -> Any:

@@ -65,6 +65,9 @@ class BeliefConfig(PPOConfig):
         evaluate_every_steps: env steps between evaluations; 0 for none.
         max_skipped_updates: gradient steps in a row that are left out because their loss or
             gradient is NaN or infinite, before training stops.
+        max_env_faults: times in a row that an env raises, hangs or returns rubbish, with no
+            meta-episode ending well between, before training stops; until then a new env takes
+            its place.
     """
 
     lr: Schedule
@@ -101,6 +104,7 @@ class BeliefConfig(PPOConfig):
         self.held_out_episodes = 128
         self.evaluate_every_steps = 500_000
         self.max_skipped_updates = 20
+        self.max_env_faults = 20
         self.env_runner_cls = MetaEpisodeRunner
         # RLlib's minute is long to wait for the message of an env that fails.
         self.delay_between_env_runner_restarts_s = 2.0
@@ -186,6 +190,7 @@ class BeliefConfig(PPOConfig):
             self.check_range(name, 1)
         self.check_range("evaluate_every_steps", 0)
         self.check_range("max_skipped_updates", 1)
+        self.check_range("max_env_faults", 1)
         if not 0.0 < self.termination_threshold < 1.0:
             raise UserError(
                 f"termination_threshold is {self.termination_threshold}: use a probability "

@@ -1,0 +1,135 @@
+"""What is done about a sub-env that raises, hangs or returns rubbish: a new one takes its place."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+logger = logging.getLogger("rllib_metarl")
+
+
+class EnvFault(Exception):
+    """What a sub-env did instead of what it should."""
+
+
+class BrokenEnv(RuntimeError):
+    """Sub-envs failed too often in a row to go on with them."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much is borne.
+
+    Attributes:
+        step_timeout_s: seconds that one reset or step may take; None waits for ever. It is measured
+            where Python's main thread steps the env, and ends what Python waits for or computes.
+        most: faults in a row, with no meta-episode ending well between, that are too many.
+    """
+
+    step_timeout_s: float | None = None
+    most: int = 20
+
+
+class Guard:
+    """Watches over the sub-envs of a `BatchedEnvs`, counts their faults and makes new ones.
+
+    Args:
+        make: makes sub-env i anew.
+        tolerance: how much is borne.
+
+    Attributes:
+        faults: how many there have been.
+    """
+
+    def __init__(self, make: Callable[[int], gym.Env], tolerance: Tolerance) -> None:
+        self._make, self._tolerance = make, tolerance
+        self.faults = 0
+        self._in_a_row = 0
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls an env's function.
+
+        Raises:
+            Exception: whatever it raises; `EnvFault` where it takes too long.
+        """
+        if self._tolerance.step_timeout_s is None or not _can_be_timed():
+            return function(*args, **kwargs)
+        signal.setitimer(signal.ITIMER_REAL, self._tolerance.step_timeout_s)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def count(self, i: int, error: Exception) -> None:
+        """Counts a fault of sub-env i, and tells of it.
+
+        Raises:
+            BrokenEnv: there were too many in a row.
+        """
+        self.faults += 1
+        self._in_a_row += 1
+        what = str(error) if isinstance(error, EnvFault) else f"{type(error).__name__}: {error}"
+        logger.warning("sub-env %d %s; a new one takes its place", i, _told(what, error))
+        if self._in_a_row >= self._tolerance.most:
+            raise BrokenEnv(
+                f"{self._in_a_row} faults in a row and no meta-episode that ended well; the last: "
+                f"{_told(what, error)}"
+            ) from error
+
+    def ended_well(self) -> None:
+        """Is told that a meta-episode came to its end."""
+        self._in_a_row = 0
+
+    def renew(self, i: int, old: gym.Env) -> gym.Env:
+        """A new sub-env i; whatever closing the old one does, it is not used again."""
+        with contextlib.suppress(Exception):
+            self.call(old.close)
+        new: gym.Env = self.call(self._make, i)
+        return new
+
+
+def check_observation(space: gym.Space, observation: Any) -> None:
+    """Raises EnvFault unless an observation has the space's shape and is finite."""
+    shape = np.shape(observation)
+    if space.shape is not None and shape != space.shape:
+        raise EnvFault(f"gave an observation of shape {shape}, where its space has {space.shape}")
+    if space.shape is not None and not np.isfinite(observation).all():
+        raise EnvFault(f"gave an observation that is NaN or infinite ({observation})")
+
+
+def check_reward(reward: Any) -> None:
+    """Raises EnvFault unless a reward is one finite number."""
+    if np.shape(reward) not in ((), (1,)) or not np.isfinite(reward):
+        raise EnvFault(f"gave a reward that is not a finite number ({reward!r})")
+
+
+def _told(what: str, error: Exception) -> str:
+    """The fault and the innermost line of code that it comes from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if isinstance(error, EnvFault) or trace is None:
+        return what
+    return f"raised {what} ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+
+
+def _can_be_timed() -> bool:
+    """Whether SIGALRM can end a call, and nobody else uses it."""
+    if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        return False
+    handler = signal.getsignal(signal.SIGALRM)
+    if handler is signal.SIG_DFL:
+        signal.signal(signal.SIGALRM, _too_long)
+    return handler in (signal.SIG_DFL, _too_long)
+
+
+def _too_long(number: int, frame: Any) -> None:
+    raise EnvFault("took too long over one step or reset")
