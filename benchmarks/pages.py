@@ -71,6 +71,17 @@ RATE_OF_CHANGE = {
     for name, label in (("dynamite", "DynaMITE-RL"), ("varibad", "VariBAD"))
 }
 
+CHEETAH = {
+    name: Agent(label, f"{name}/halfcheetah-vel.yaml")
+    for name, label in (
+        ("dynamite", "DynaMITE-RL"),
+        ("varibad", "VariBAD"),
+        ("rl2", "RL²"),
+        ("blind", "blind PPO"),
+        ("oracle", "oracle (sees v*)"),
+    )
+}
+
 INDEPENDENT = {"arms": 2, "pulls": 100, "structure": "independent"}
 DEPENDENT = {"structure": "dependent_uniform"}
 DEPENDENT_BANDIT = {
@@ -113,6 +124,7 @@ PAGES = {
         told_at=(15, 30, 59),
     ),
     "gridworld-rates": Page("GridWorld at other rates of change", RATE_OF_CHANGE),
+    "halfcheetah-vel": Page("half-cheetah, a hidden velocity that changes", CHEETAH),
     "static-gridworld": Page(
         "VariBAD's GridWorld, 4 inner episodes of 15 steps",
         {"varibad": Agent("VariBAD", "varibad/static-gridworld.yaml", steps=4_000_000)},

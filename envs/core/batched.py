@@ -77,6 +77,13 @@ class BatchedEnvs(VectorEnv):
         """How often an environment raised, hung or returned rubbish, as far as that is borne."""
         return 0 if self._guard is None else self._guard.faults
 
+    def fault_news(self) -> list[str]:
+        """One sentence on each fault since the last call (of many, on the first ones)."""
+        if self._guard is None:
+            return []
+        news, self._guard.news = self._guard.news, []
+        return news
+
     def rng_state(self) -> list[Any]:
         """Return the states of each sub-env's generators, picklable."""
         return [

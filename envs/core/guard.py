@@ -13,6 +13,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+MOST_NEWS = 20
+
 logger = logging.getLogger("rllib_metarl")
 
 
@@ -47,11 +49,13 @@ class Guard:
 
     Attributes:
         faults: how many there have been.
+        news: what has been told of them and not been taken away, at most `MOST_NEWS`.
     """
 
     def __init__(self, make: Callable[[int], gym.Env], tolerance: Tolerance) -> None:
         self._make, self._tolerance = make, tolerance
         self.faults = 0
+        self.news: list[str] = []
         self._in_a_row = 0
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -77,7 +81,10 @@ class Guard:
         self.faults += 1
         self._in_a_row += 1
         what = str(error) if isinstance(error, EnvFault) else f"{type(error).__name__}: {error}"
-        logger.warning("sub-env %d %s; a new one takes its place", i, _told(what, error))
+        news = f"sub-env {i} {_told(what, error)}; a new one takes its place"
+        logger.warning(news)
+        if len(self.news) < MOST_NEWS:
+            self.news.append(news)
         if self._in_a_row >= self._tolerance.most:
             raise BrokenEnv(
                 f"{self._in_a_row} faults in a row and no meta-episode that ended well; the last: "

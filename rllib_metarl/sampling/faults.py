@@ -1,4 +1,4 @@
-"""Carries a user's mistake from a remote EnvRunner to the driver.
+"""Carries what went wrong from the EnvRunners, where it is seen, to the algorithm, which tells.
 
 RLlib restarts an EnvRunner that raised and goes on, which is right for a machine that failed and
 wrong for an env that will fail again: a run could sample nothing for ever. The message is left in
@@ -6,6 +6,9 @@ the cluster's key-value store, where the driver looks after each iteration.
 """
 
 from __future__ import annotations
+
+import time
+import uuid
 
 import ray
 from ray.experimental import internal_kv
@@ -29,5 +32,27 @@ def reported_fault(trial_id: str | None) -> str | None:
     return message.decode()
 
 
-def _key(trial_id: str | None) -> str:
-    return f"fault:{ray.get_runtime_context().get_job_id()}:{trial_id or ''}"
+def note_faults(trial_id: str | None, messages: list[str]) -> None:
+    """Called by an EnvRunner that goes on in spite of them."""
+    if not ray.is_initialized():
+        return
+    for message in messages:
+        key = f"{_key(trial_id, 'note')}:{time.time_ns():020}:{uuid.uuid4().hex}"
+        internal_kv._internal_kv_put(key, message, namespace=_NAMESPACE)
+
+
+def noted_faults(trial_id: str | None) -> list[str]:
+    """What a trial's EnvRunners have noted since the last call, in the order of time."""
+    if not ray.is_initialized():
+        return []
+    found = sorted(
+        internal_kv._internal_kv_list(f"{_key(trial_id, 'note')}:", namespace=_NAMESPACE)
+    )
+    messages = [internal_kv._internal_kv_get(key, namespace=_NAMESPACE) for key in found]
+    for key in found:
+        internal_kv._internal_kv_del(key, namespace=_NAMESPACE)
+    return [message.decode() for message in messages if message is not None]
+
+
+def _key(trial_id: str | None, kind: str = "fault") -> str:
+    return f"{kind}:{ray.get_runtime_context().get_job_id()}:{trial_id or ''}"

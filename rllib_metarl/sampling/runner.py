@@ -21,7 +21,7 @@ from rllib_metarl.envs import BrokenEnv, Stream, Tolerance
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from rllib_metarl.sampling.envs import build_vector
-from rllib_metarl.sampling.faults import report_fault
+from rllib_metarl.sampling.faults import note_faults, report_fault
 
 STREAMS = "random_streams"
 
@@ -122,10 +122,12 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             self._log_faults()
 
     def _log_faults(self) -> None:
-        faults = getattr(self.env.unwrapped, "faults", None)
-        if faults is not None:  # 0 too: RLlib makes NaN of a sum without numbers
-            self.metrics.log_value("env_faults", faults - self._faults, reduce="sum")
-            self._faults = faults
+        faults = getattr(self.env.unwrapped, "faults", 0)
+        new, self._faults = faults - self._faults, faults
+        self.metrics.log_value("env_faults", new, reduce="sum")  # 0 too: no number would be NaN
+        if new:
+            where = f"EnvRunner {self.worker_index or 0}, "
+            note_faults(self.tune_trial_id, [where + n for n in self.env.unwrapped.fault_news()])
 
     def _log_returns(self, finished: list[MetaEpisode]) -> None:
         """Means over this sample, logged once instead of once an episode."""

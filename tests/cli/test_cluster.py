@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,26 @@ noted:
     env_config: {{notes: {notes}}}
     num_env_runners: 2
     num_envs_per_env_runner: 4
+    rollout_fragment_length: 6
+    train_batch_size_per_learner: 48
+    minibatch_size: 24
+    vae_batch_size: 4
+    evaluate_every_steps: 0
+"""
+
+
+TWO_TRIALS = """
+moving:
+  run: DynaMITE
+  env: DLCMDP/GridWorld-v0
+  stop: {{training_iteration: 30}}
+  seeds: 2
+  max_failures: {max_failures}
+  checkpoint_config: {{checkpoint_frequency: 1, num_to_keep: 2}}
+  config:
+    env_config: {{size: 3, horizon: 6}}
+    num_env_runners: 0
+    num_envs_per_env_runner: 8
     rollout_fragment_length: 6
     train_batch_size_per_learner: 48
     minibatch_size: 24
@@ -152,3 +173,48 @@ def test_a_training_uses_both_nodes_and_ships_project_and_plugin(
     assert ended.code == 0, ended.err
     assert json.loads(summary.read_text())["env_steps"] == 96
     check_notes(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("max_failures", [0, 2])
+def test_when_a_node_is_killed_its_trial_moves_or_fails_and_the_other_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_failures: int
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    (tmp_path / "moving.yaml").write_text(TWO_TRIALS.format(max_failures=max_failures))
+    cluster, summary = Cluster(), tmp_path / "summary.json"
+    try:
+        settings = {"num_cpus": 1, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+        cluster.add_node(**settings)
+        second = cluster.add_node(**settings)
+        cluster.wait_for_nodes()
+        process = start(
+            *("train", "file", tmp_path / "moving.yaml", "--ray-address", cluster.address),
+            *("--storage-path", tmp_path / "results", "--json", summary),
+        )
+        wait_for_checkpoints(tmp_path / "results", trials=2)
+        cluster.remove_node(second, allow_graceful=False)
+        ended = finish(process)
+    finally:
+        cluster.shutdown()
+    trials = json.loads(summary.read_text())["trials"]
+    iterations = sorted(trial["training_iteration"] for trial in trials)
+    assert len(trials) == 2 and iterations[1] == 30
+    if max_failures:
+        assert ended.code == 0 and iterations == [30, 30], ended.err
+    else:
+        assert ended.code == 1 and "failed" in ended.err
+        assert sorted(trial["status"] for trial in trials) == ["ERROR", "TERMINATED"]
+
+
+def wait_for_checkpoints(results: Path, trials: int, seconds: float = 120.0) -> None:
+    """Until so many trials have a checkpoint."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if len({path.parent for path in results.glob("moving/*/checkpoint_*")}) == trials:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the trials did not begin")

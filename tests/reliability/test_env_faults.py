@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ import pytest
 
 from rllib_metarl.errors import UserError
 from tests.algorithms.small import numbers, small_config
+
+SAID = {
+    "raise": "raised RuntimeError: the physics engine fell over",
+    "hang": "took too long",
+    "rubbish": "gave an observation that is NaN",
+}
 
 
 class Troubled(gym.Env):
@@ -86,6 +93,9 @@ def test_training_goes_on_and_the_faults_are_counted(
         algorithm.stop()
     counted = sum(result["env_runners"].get("env_faults", 0) for result in results)
     assert counted == times == len(list(tmp_path.iterdir()))
+    told = (algorithm.run_folder() / "faults.log").read_text().splitlines()
+    assert len(told) == times
+    assert all(re.search(rf"EnvRunner \d, sub-env \d {SAID[kind]}", t) for t in told)
     assert results[-1]["num_env_steps_sampled_lifetime"] >= 3 * 48
     assert np.isfinite(list(numbers(results[-1]).values())).all()
 

@@ -15,6 +15,7 @@ from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.util.debug import reset_log_once
 
+from rllib_metarl import checkpoints
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 from rllib_metarl.learning.batch import rollout_from_episodes
@@ -285,7 +286,10 @@ def test_held_out_evaluation_goes_through_the_connectors(shared_ray: None, tmp_p
     assert type(algorithm._held_out) is StepwiseHeldOut
     path = algorithm.save_to_path(str(tmp_path))
     algorithm.stop()
-    stored = evaluate_checkpoint(Path(path), episodes=config.held_out_episodes)
+    with pytest.raises(UserError, match="--trust-checkpoint"):  # connectors are pickled
+        evaluate_checkpoint(Path(path), episodes=config.held_out_episodes)
+    with checkpoints.trusting():
+        stored = evaluate_checkpoint(Path(path), episodes=config.held_out_episodes)
     assert {key: stored[key] for key in result} == result
 
 

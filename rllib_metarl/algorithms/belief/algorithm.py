@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from rllib_metarl.algorithms.belief.generators import generator_states, set_gene
 from rllib_metarl.algorithms.belief.snapshot import SNAPSHOT, take_snapshot
 from rllib_metarl.algorithms.belief.stored import write_policy
 from rllib_metarl.errors import UserError
-from rllib_metarl.sampling.faults import reported_fault
+from rllib_metarl.sampling.faults import noted_faults, reported_fault
 from rllib_metarl.sampling.held_out import HeldOut
 from rllib_metarl.sampling.runner import tolerance_of
 from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
 MAX_IDLE_ITERATIONS = 5
 PING_TIMEOUT_S = 5.0
+FAULTS = "faults.log"
 GENERATORS = "process_generators"
 
 logger = logging.getLogger("rllib_metarl")
@@ -45,9 +47,17 @@ class BeliefPPO(PPO):
         self._newest_evaluation: dict[str, float] = {}
         self._snapshot: dict[str, Any] | None = None
         self._idle = self._dropped = 0
+        self._own_id = uuid.uuid4().hex[:8]
         super().setup(config)
         folder = self.run_folder()
         self.learner_group.foreach_learner(lambda learner: learner.guard.look_in(folder))
+
+    @property
+    @override(PPO)
+    def trial_id(self) -> str:
+        """Tune's, or one of its own where Tune gives none, as after PBT has exploited a trial."""
+        tunes: str = super().trial_id
+        return f"{tunes}-{self._own_id}" if tunes == "default" else tunes
 
     def run_folder(self) -> Path:
         """Where this run's files are: the trial's folder, if that is on this machine."""
@@ -86,10 +96,11 @@ class BeliefPPO(PPO):
 
     def _check_faults(self, sampled: bool) -> None:
         """Raises what RLlib's fault tolerance would hide: an env that fails again and again."""
+        self._write_faults()
+        self._restart_hung_runners()
         if not self.config.num_env_runners:
             return
         message = reported_fault(self.trial_id)
-        self._restart_hung_runners()
         self._idle = 0 if sampled else self._idle + 1  # a runner that is restarted may idle once
         if message is None and self._idle >= MAX_IDLE_ITERATIONS:
             message = (
@@ -98,6 +109,13 @@ class BeliefPPO(PPO):
             )
         if message is not None:
             raise UserError(message)
+
+    def _write_faults(self) -> None:
+        """What EnvRunners have borne goes into a file of the run."""
+        news = noted_faults(self.trial_id)
+        if news:
+            with (self.run_folder() / FAULTS).open("a", encoding="utf-8") as file:
+                file.writelines(f"{time.strftime('%F %T')} {line}\n" for line in news)
 
     def _restart_hung_runners(self) -> None:
         """Ends EnvRunners that do not answer; RLlib would send them samples for ever.
