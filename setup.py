@@ -17,6 +17,9 @@ MAPPED = {"rllib_metarl.envs": "envs", "rllib_metarl.tuned_examples": "tuned_exa
 # What search algorithms beside random search need.
 SWEEPS = ["bayesian-optimization>=2", "optuna>=4"]
 
+# What writes MP4.
+VIDEO = ["av>=14"]
+
 
 def version() -> str:
     """Return ``__version__`` without importing the package (its dependencies may be missing)."""
@@ -88,8 +91,10 @@ setup(
     ],
     extras_require={
         "sweeps": SWEEPS,
+        "video": VIDEO,
         "dev": [
             *SWEEPS,
+            *VIDEO,
             "hypothesis",
             "import-linter",
             "mypy",

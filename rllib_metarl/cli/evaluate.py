@@ -12,6 +12,7 @@ from rich.console import Console
 from rllib_metarl import checkpoints
 from rllib_metarl.algorithms.belief.stored import POLICY
 from rllib_metarl.cli.evaluate_table import progress, show
+from rllib_metarl.cli.film import check_video
 from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.cli.session import quiet, ray_session
 from rllib_metarl.cli.source import read_json
@@ -33,6 +34,7 @@ class Request:
     json: Path | None = None
     plugins: tuple[str, ...] = ()
     trust_checkpoint: bool = False
+    video: Path | None = None
 
 
 def evaluate(request: Request) -> int:
@@ -40,8 +42,11 @@ def evaluate(request: Request) -> int:
     path = find_checkpoint(request.checkpoint)
     console = Console(highlight=False)
     check_writable(request.json)
+    check_video(request.video)
     with quiet(), checkpoints.trusting(request.trust_checkpoint):
         result = _evaluate(path, request, console)
+        if request.video is not None:
+            _film(path, request.video, result, console)
     show(result, console)
     file = request.json
     if file is None and not request.quick:
@@ -82,6 +87,23 @@ def _evaluate(path: Path, request: Request, console: Console) -> dict[str, Any]:
         )
     with ray_session(list(request.plugins)):
         return evaluate_rllib(path, request.episodes, request.seed)
+
+
+def _film(path: Path, video: Path, result: dict[str, Any], console: Console) -> None:
+    from rllib_metarl.algorithms.belief.stored import load_module
+    from rllib_metarl.cli.film import film
+    from rllib_metarl.evaluation.protocol import acts_through_connectors
+
+    if "env_config" not in result:
+        raise UserError("--video is for this project's algorithms, not for RLlib's own")
+    if acts_through_connectors(path):
+        raise UserError("--video: this agent acts through connectors, which a film has not")
+    with progress(console) as tell:
+        frames = film(
+            *(video, load_module(path), result["env"], result["env_config"]),
+            *(result["held_out_seed"], lambda taken: tell("filming", min(taken / 1000, 0.99))),
+        )
+    console.print(f"film: {video}, {frames} frames", markup=False, soft_wrap=True)
 
 
 def _variants(text: str) -> dict[str, dict[str, Any]]:

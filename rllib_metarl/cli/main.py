@@ -228,6 +228,9 @@ def evaluate(
         typer.Option("--json", help="Write all of it here.  [default: evaluation.json by the run]"),
     ] = None,
     trust_checkpoint: Trust = False,
+    video: Annotated[
+        Path | None, typer.Option("--video", help="Film one held-out task: an .mp4 or a .gif.")
+    ] = None,
 ) -> None:
     """Evaluate a checkpoint on held-out tasks: its return, and what its belief is worth."""
     from rllib_metarl.cli.evaluate import Request
@@ -235,7 +238,8 @@ def evaluate(
 
     plugins = tuple(plugin or ())
     request = Request(
-        *(checkpoint, episodes, seed, env_config, quick, variants, json, plugins, trust_checkpoint)
+        *(checkpoint, episodes, seed, env_config, quick, variants, json, plugins, trust_checkpoint),
+        video,
     )
     raise typer.Exit(run(request))
 

@@ -296,6 +296,12 @@ def _stored(checkpoint: Path) -> tuple[Any, Any]:
     return stored["class"], stored["ctor_args_and_kwargs"][0][0]
 
 
+def acts_through_connectors(checkpoint: Path) -> bool:
+    """Whether the agent of a checkpoint sees or does something else than env and module say."""
+    _, config = read_checkpoint(checkpoint)
+    return bool(_settings(checkpoint, config).acts_through_connectors())
+
+
 def _settings(checkpoint: Path, config: dict[str, Any]) -> Any:
     """The algorithm's config object."""
     algorithm, _ = _stored(checkpoint)

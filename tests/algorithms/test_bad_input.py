@@ -103,7 +103,7 @@ def test_an_oracle_has_no_encoder_to_train() -> None:
 
 
 class NotANumber(Spaces):
-    """Its third reward is NaN."""
+    """Its third reward is NaN, and so is that of each new one."""
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.rewarded = getattr(self, "rewarded", 0) + 1
@@ -112,12 +112,14 @@ class NotANumber(Spaces):
 
 
 @pytest.mark.parametrize("runners", [0, 1])
-def test_a_reward_that_is_not_a_number_ends_training_with_its_message(
+def test_rewards_that_are_never_numbers_end_training_with_their_message(
     shared_ray: None, runners: int
 ) -> None:
-    config = small_config("VariBAD", env=NotANumber, env_config={}, runners=runners)
+    config = small_config(
+        "VariBAD", env=NotANumber, env_config={}, runners=runners, max_env_faults=5
+    )
     algorithm = config.build_algo()
-    with pytest.raises(UserError, match="env NotANumber: sub-env 0 gave a reward that is NaN"):
+    with pytest.raises(UserError, match="5 faults in a row.*reward that is not a finite number"):
         for _ in range(3):
             algorithm.train()
     algorithm.stop()

@@ -201,7 +201,7 @@ def test_when_a_node_is_killed_its_trial_moves_or_fails_and_the_other_goes_on(
     finally:
         cluster.shutdown()
     trials = json.loads(summary.read_text())["trials"]
-    iterations = sorted(trial["training_iteration"] for trial in trials)
+    iterations = sorted(trial["iterations"] for trial in trials)
     assert len(trials) == 2 and iterations[1] == 30
     if max_failures:
         assert ended.code == 0 and iterations == [30, 30], ended.err

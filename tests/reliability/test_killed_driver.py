@@ -17,6 +17,7 @@ KILLS = 30
 
 
 def _train(folder: Path, iterations: int, *more: object) -> Any:
+    folder.mkdir(exist_ok=True)
     file = folder / "tiny.yaml"
     file.write_text(TINY)
     stop = json.dumps({"training_iteration": iterations})
