@@ -12,6 +12,8 @@ import pytest
 import ray
 import torch
 
+from rllib_metarl.algorithms.belief import algorithm as implementation
+from rllib_metarl.errors import UserError
 from tests.algorithms.small import numbers, small_config, small_runner
 
 # A batch on 2 workers of 4 sub-envs is one meta-episode of each sub-env.
@@ -108,3 +110,25 @@ def test_a_killed_worker_comes_back_with_tasks_of_its_own(algorithm: Any) -> Non
     tasks = _sampled(algorithm)
     assert set(tasks) == {1, 2}
     assert len(set(tasks[1]) & set(_first_tasks(1))) < 4 and tasks[1] != tasks[2]
+
+
+def test_training_waits_while_all_workers_start_again(algorithm: Any) -> None:
+    """Runs last, as the one before."""
+    for victim in algorithm.env_runner_group._worker_manager.actors().values():
+        ray.kill(victim, no_restart=False)
+    deadline, steps = time.time() + 120, algorithm.env_steps()
+    while time.time() < deadline and algorithm.env_steps() == steps:
+        algorithm.train()  # more often than it would wait for one that hangs
+    assert algorithm.env_steps() > steps
+
+
+def test_workers_that_never_sample_end_training_with_what_to_do(
+    algorithm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs last, as the one before."""
+    monkeypatch.setattr(implementation, "STARTING_S", -1000.0)
+    monkeypatch.setattr(implementation, "IDLE_PAUSE_S", 0.0)
+    monkeypatch.setattr(type(algorithm), "sample_and_learn", lambda self: None)
+    with pytest.raises(UserError, match="no EnvRunner sampled a step in 5 iterations.*: 0 to see"):
+        for _ in range(10):
+            algorithm.train()

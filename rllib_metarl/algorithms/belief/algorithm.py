@@ -26,6 +26,9 @@ from rllib_metarl.sampling.runner import tolerance_of
 from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
 MAX_IDLE_ITERATIONS = 5
+STARTING_S = 60.0
+"""How long an EnvRunner's process may take to start."""
+IDLE_PAUSE_S = 1.0
 PING_TIMEOUT_S = 5.0
 FAULTS = "faults.log"
 GENERATORS = "process_generators"
@@ -47,6 +50,7 @@ class BeliefPPO(PPO):
         self._newest_evaluation: dict[str, float] = {}
         self._snapshot: dict[str, Any] | None = None
         self._idle = self._dropped = 0
+        self._sampled_at = time.monotonic()
         self._own_id = uuid.uuid4().hex[:8]
         super().setup(config)
         folder = self.run_folder()
@@ -101,14 +105,26 @@ class BeliefPPO(PPO):
         if not self.config.num_env_runners:
             return
         message = reported_fault(self.trial_id)
-        self._idle = 0 if sampled else self._idle + 1  # a runner that is restarted may idle once
-        if message is None and self._idle >= MAX_IDLE_ITERATIONS:
-            message = (
-                f"no EnvRunner sampled a step in {self._idle} iterations. Run once with "
-                "num_env_runners: 0 to see why; where a step is just slow, raise sample_timeout_s."
-            )
+        message = message or self._idles(sampled)
         if message is not None:
             raise UserError(message)
+
+    def _idles(self, sampled: bool) -> str | None:
+        """What to tell where nothing has been sampled for longer than EnvRunners take to start."""
+        if sampled:
+            self._idle, self._sampled_at = 0, time.monotonic()
+            return None
+        self._idle += 1
+        patience_s = STARTING_S + float(self.config.sample_timeout_s or 0.0)
+        idle_s = time.monotonic() - self._sampled_at
+        if self._idle >= MAX_IDLE_ITERATIONS and idle_s > patience_s:
+            return (
+                f"no EnvRunner sampled a step in {self._idle} iterations ({idle_s:.0f} s). Run "
+                "once with num_env_runners: 0 to see why; where a step is just slow, raise "
+                "sample_timeout_s."
+            )
+        time.sleep(IDLE_PAUSE_S)  # all are starting: an iteration without them takes no time
+        return None
 
     def _write_faults(self) -> None:
         """What EnvRunners have borne goes into a file of the run."""
