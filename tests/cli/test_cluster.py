@@ -132,11 +132,16 @@ def ray_start(arguments: list[str], environment: dict[str, str]) -> subprocess.P
     raise AssertionError(f"ray start ended:\n{said}")
 
 
-@pytest.fixture(params=[in_this_process, by_ray_start])
-def nodes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of two nodes on this machine, each too small for a whole trial."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # said, or `ray start --address` does not send it
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray reads these when it is imported; unsaid, `ray start --address` sends no token."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+
+
+@pytest.fixture(params=[in_this_process, by_ray_start])
+def nodes(request: pytest.FixtureRequest, token: None) -> Iterator[str]:
+    """The address of two nodes on this machine, each too small for a whole trial."""
     with request.param() as address:
         yield address
 
@@ -178,12 +183,10 @@ def test_a_training_uses_both_nodes_and_ships_project_and_plugin(
 @pytest.mark.slow
 @pytest.mark.parametrize("max_failures", [0, 2])
 def test_when_a_node_is_killed_its_trial_moves_or_fails_and_the_other_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_failures: int
+    token: None, tmp_path: Path, max_failures: int
 ) -> None:
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
     (tmp_path / "moving.yaml").write_text(TWO_TRIALS.format(max_failures=max_failures))
     cluster, summary = Cluster(), tmp_path / "summary.json"
     try:
