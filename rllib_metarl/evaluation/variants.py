@@ -60,10 +60,45 @@ def _two_step(arguments: Params) -> Variants:
     return {"switches_every_round": {"p_switch": 1.0}}
 
 
+def _restless(arguments: Params) -> Variants:
+    return {"switches_every_step": {"p_switch": 1.0, "session": None}}
+
+
+def _cheetah_vel(arguments: Params) -> Variants:
+    """Velocities that were never asked for: the next half of the range."""
+    low, high = arguments.get("velocities", (0.0, 3.0))
+    return _restless(arguments) | {"faster": {"velocities": (high, high + (high - low) / 2)}}
+
+
+def _cheetah_wind_vel(arguments: Params) -> Variants:
+    low, high = arguments.get("winds", (0.0, 20.0))
+    return _cheetah_vel(arguments) | {"more_wind": {"winds": (high, high + (high - low) / 2)}}
+
+
+def _striker(arguments: Params) -> Variants:
+    return _restless(arguments) | {"heavier_or_more_damped": {"grid": "extrapolate"}}
+
+
+def _params(arguments: Params) -> Variants:
+    limit = float(arguments.get("limit", 3.0))
+    return _restless(arguments) | {"half_as_far_again": {"limit": 1.5 * limit}}
+
+
 MAKERS: dict[str, Callable[[Params], Variants]] = {
     "Bandit/Bernoulli-v0": _bandit,
+    "DLCMDP/AntDir-v0": _restless,
+    "DLCMDP/AntGoal-v0": _restless,
     "DLCMDP/GridWorld-v0": _grid_world,
     "DLCMDP/GridWorldFamily-v0": _grid_world_family,
+    "DLCMDP/HalfCheetahDir-v0": _restless,
+    "DLCMDP/HalfCheetahVel-v0": _cheetah_vel,
+    "DLCMDP/HalfCheetahWindVel-v0": _cheetah_wind_vel,
+    "DLCMDP/HopperParams-v0": _params,
+    "DLCMDP/PointGoal-v0": _restless,
+    "DLCMDP/Reacher-v0": _restless,
+    "DLCMDP/ScratchItch-v0": _restless,
+    "DLCMDP/Striker-v0": _striker,
+    "DLCMDP/Walker2dParams-v0": _params,
     "TwoStep-v0": _two_step,
     "VariBAD/GridWorld-v0": _static_grid_world,
 }
