@@ -82,6 +82,16 @@ CHEETAH = {
     )
 }
 
+POINT_GOAL = {
+    name: Agent(label, f"{name}/pointgoal-sparse.yaml")
+    for name, label in (
+        ("dynamite", "DynaMITE-RL"),
+        ("varibad", "VariBAD"),
+        ("blind", "blind PPO"),
+        ("oracle", "oracle (sees the goal)"),
+    )
+}
+
 INDEPENDENT = {"arms": 2, "pulls": 100, "structure": "independent"}
 DEPENDENT = {"structure": "dependent_uniform"}
 DEPENDENT_BANDIT = {
@@ -125,6 +135,11 @@ PAGES = {
     ),
     "gridworld-rates": Page("GridWorld at other rates of change", RATE_OF_CHANGE),
     "halfcheetah-vel": Page("half-cheetah, a hidden velocity that changes", CHEETAH),
+    "pointgoal-sparse": Page(
+        "a goal on a semi-circle, sparse rewards, 3 inner episodes of 60 steps",
+        POINT_GOAL,
+        measures=("inner_return_1", "inner_return_2", "inner_return_3"),
+    ),
     "static-gridworld": Page(
         "VariBAD's GridWorld, 4 inner episodes of 15 steps",
         {"varibad": Agent("VariBAD", "varibad/static-gridworld.yaml", steps=4_000_000)},

@@ -66,9 +66,16 @@ def inner_returns(episodes: Sequence[Any]) -> Numbers:
             step of every inner episode but the first.
 
     Returns:
-        ``inner_return_1`` .. ``inner_return_K`` and ``last_inner_return``, the last of them.
+        ``inner_return_1`` .. ``inner_return_K`` and ``last_inner_return``, the last of them; nothing
+        where the label is missing, for then there is one inner episode.
     """
-    sums = np.array([np.bincount(np.cumsum(e.labels["inner_done"]), e.rewards) for e in episodes])
+    if not all("inner_done" in e.labels for e in episodes):
+        return {}
+    numbers_of = [np.cumsum(np.ravel(e.labels["inner_done"])).astype(int) for e in episodes]
+    count = 1 + max(int(numbers[-1]) for numbers in numbers_of)
+    sums = np.array(
+        [np.bincount(n, e.rewards, count) for n, e in zip(numbers_of, episodes, strict=True)]
+    )
     means = [float(x) for x in sums.mean(axis=0)]
     numbers = {f"inner_return_{k}": mean for k, mean in enumerate(means, 1)}
     return numbers | {"last_inner_return": means[-1]}
@@ -95,6 +102,9 @@ def striker_distance(episodes: Sequence[Any]) -> Numbers:
 
 MEASURES: dict[str, Callable[[Sequence[Any]], Numbers]] = {
     "Bandit/Bernoulli-v0": bandit_regret,
+    "DLCMDP/HalfCheetahDir-v0": inner_returns,
+    "DLCMDP/HalfCheetahVel-v0": inner_returns,
+    "DLCMDP/PointGoal-v0": inner_returns,
     "DLCMDP/Striker-v0": striker_distance,
     "TwoStep-v0": two_step_stays,
     "VariBAD/GridWorld-v0": inner_returns,
