@@ -66,7 +66,7 @@ def inner_returns(episodes: Sequence[Any]) -> Numbers:
             step of every inner episode but the first.
 
     Returns:
-        ``inner_return_1`` .. ``inner_return_K`` and ``last_inner_return``, the last of them; nothing
+        ``inner_return_1`` .. ``inner_return_K`` and ``last_inner_return``, the last of them; none
         where the label is missing, for then there is one inner episode.
     """
     if not all("inner_done" in e.labels for e in episodes):
