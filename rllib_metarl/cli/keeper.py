@@ -16,6 +16,7 @@ from rllib_metarl.cli.recovery import HIDDEN, RECORD, RESULT, ends_well, records
 from rllib_metarl.errors import UserError
 
 EVERY_S = 2.0
+LOGS = ("result.json", "progress.csv")
 SHARE = 0.05
 """Of the time, at most, that keeping may take."""
 
@@ -47,6 +48,7 @@ class Keeper(Callback):
         if not place.is_dir():  # stored where only the trial's machine can see it
             return
         try:
+            _keep_logs(trial.storage)
             result = json.dumps(trial.last_result or {}, cls=SafeFallbackEncoder)
             (place / RESULT).write_text(result, encoding="utf-8")
             checkpoints.finish(place)
@@ -99,6 +101,17 @@ class Keeper(Callback):
             raise
         for old in earlier:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_logs(storage: Any) -> None:
+    """Puts the logs where the checkpoint is: Tune does so now and then, and a kill may come first.
+
+    What the logs lack up to a checkpoint, a run that goes on from it never reports again.
+    """
+    staged, kept = Path(storage.trial_driver_staging_path), Path(storage.trial_fs_path)
+    for name in LOGS:
+        if (staged / name).is_file() and staged != kept:
+            checkpoints.write_whole(kept / name, (staged / name).read_bytes())
 
 
 def storage_problem(place: Path, error: OSError) -> str:

@@ -47,12 +47,23 @@ def report(trial: Path, iteration: int) -> dict[str, Any]:
     return result
 
 
+def storage(trial: Path) -> Any:
+    """Where Tune keeps a trial, and where it writes its logs at first."""
+    staged = trial.parents[1] / "staged"
+    staged.mkdir(exist_ok=True)
+    return SimpleNamespace(trial_fs_path=str(trial), trial_driver_staging_path=str(staged))
+
+
 def iterate(experiment: Path, keeper: Keeper, number: int, *, keep: int = 1) -> None:
     """One iteration with a checkpoint, in the order in which Tune does things."""
     trial = experiment / "trial"
-    result = report(trial, number + 1)
+    place = storage(trial)
+    staged = Path(place.trial_driver_staging_path)
+    if (trial / "result.json").exists():
+        shutil.copyfile(trial / "result.json", staged / "result.json")
+    result = report(staged, number + 1)
     folder = store(trial, number)
-    tunes = SimpleNamespace(last_result=result)
+    tunes = SimpleNamespace(last_result=result, storage=place)
     keeper.on_checkpoint(0, [], tunes, SimpleNamespace(path=str(folder)))
     for old in checkpoints.numbered(trial)[:-keep]:
         shutil.rmtree(old)
@@ -103,6 +114,9 @@ def test_wherever_a_run_is_killed_there_is_a_whole_checkpoint_to_go_on_from(
     assert {tuple(numbers) for numbers in chosen} == {(0,), (0, 1), (1,)}
     assert [numbers[-1] for numbers in chosen] == sorted(numbers[-1] for numbers in chosen)
     for numbers, (_, folder) in zip(chosen, left, strict=True):
+        lines = (folder / "trial" / "result.json").read_text().splitlines()
+        told = [json.loads(line)["training_iteration"] for line in lines]
+        assert told[: numbers[-1] + 1] == list(range(1, numbers[-1] + 2)), "none is missing"
         assert find_checkpoint(folder).name in {f"checkpoint_{n:06}" for n in numbers}
 
 
@@ -195,7 +209,7 @@ def test_a_full_disk_leaves_older_checkpoints_as_they_were_and_is_told_of(
     keeper = Keeper(experiment)
     folder = store(trial, 1)
     (folder / "iteration.json").symlink_to("/dev/full")  # every write fails: no space left
-    tunes = SimpleNamespace(last_result={"training_iteration": 2})
+    tunes = SimpleNamespace(last_result={"training_iteration": 2}, storage=storage(trial))
     with pytest.raises(OSError):
         keeper.on_checkpoint(0, [], tunes, SimpleNamespace(path=str(folder)))
     assert keeper.problem is not None
