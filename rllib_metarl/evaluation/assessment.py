@@ -16,7 +16,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from rllib_metarl.evaluation import behaviour, calibration, uncertainty
 from rllib_metarl.evaluation.claims import Claims
-from rllib_metarl.evaluation.decoding import Decoded, DecodedClasses, decode
+from rllib_metarl.evaluation.decoding import Decoded, DecodedClasses, DecodedNumbers, decode
 from rllib_metarl.evaluation.exact import (
     Density,
     ExactFilter,
@@ -106,7 +106,7 @@ def assess(
     sections = {
         "protocol": _protocol(plays, decoded, absent),
         "belief": decoded.belief() if decoded is not None else None,
-        "calibration": _calibration(decoded, claims, told, plays.held_out, absent),
+        "calibration": _calibration(decoded, claims, told, plays, absent),
         "uncertainty": _uncertainty(plays, agent, claims, decoded, exact, absent, tell),
         "termination": _termination(plays.held_out, agent, claims, told, absent),
     }
@@ -215,16 +215,19 @@ def _calibration(
     decoded: Decoded | None,
     claims: Claims,
     told: Posterior | Density | None,
-    played: Recording,
+    plays: Plays,
     absent: dict[str, str],
 ) -> Section | None:
     section = decoded.calibration() if decoded is not None else {}
+    if isinstance(decoded, DecodedNumbers):
+        others = {name: decoded.elsewhere(played) for name, played in plays.variants.items()}
+        section["by_variant"] = [{"variant": k} | v for k, v in others.items() if v is not None]
     if claims.positive is None or claims.surprise is None:
         absent["calibration.prediction"] = (
             "the agent claims no probability of a reward; reward_likelihood: bernoulli does"
         )
     else:
-        section["prediction"] = _prediction(claims, told, played)
+        section["prediction"] = _prediction(claims, told, plays.held_out)
     return section or None
 
 

@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 Section = dict[str, Any]
 T = TypeVar("T", bound=np.generic)
 MOST_CLASSES = 32
+MOST_POINTS = 8
+"""Values of a context, at most, that count as classes although they are not whole numbers."""
 MOST_NUMBERS = 64
 LEVELS = (0.5, 0.9)
 
@@ -164,15 +166,21 @@ class DecodedNumbers:
     def calibration(self) -> Section:
         """Coverage of central intervals, negative log-likelihood and CRPS."""
         truth, mean, std = (self.flat(x) for x in (self.truth, self.mean, self.std))
-        section = _coverages(calibration.gaussian_cdf(mean, std, truth), "")
-        section["nll"] = float(calibration.gaussian_nll(mean, std, truth).mean())
-        section["crps"] = float(calibration.gaussian_crps(mean, std, truth).mean())
+        section = _interval_scores(mean, std, truth)
         if self.exact is not None:
             section |= _coverages(self.flat(self.exact.cdf), "_exact")
             section["nll_exact"] = float(self.flat(self.exact.nll).mean())
             if self.exact.crps is not None:
                 section["crps_exact"] = float(self.flat(self.exact.crps).mean())
         return section
+
+    def elsewhere(self, played: Recording) -> Section | None:
+        """Error and calibration in another world, as decoded by the probe of this one."""
+        if played.context is None or played.context.shape[-1] != self.truth.shape[-1]:
+            return None
+        told = self.probe(features(played))
+        truth, mean, std = (x[:, :-1][played.valid] for x in (played.context, *told))
+        return _interval_scores(mean, std, truth) | {"rmse": _rmse(mean, truth)}
 
 
 Decoded = DecodedClasses | DecodedNumbers
@@ -190,7 +198,7 @@ def decode(fit: Recording, scored: Recording, exact: ExactFilter | None) -> Deco
     if isinstance(exact, FiniteFilter):
         return _classes(fit, scored, exact.classes, exact.class_of, exact.run(scored))
     values = np.unique(fit.context.reshape(-1, fit.context.shape[-1]), axis=0)
-    if exact is None and len(values) <= MOST_CLASSES:
+    if exact is None and _are_classes(values):
         names = tuple(", ".join(f"{x:g}" for x in value) for value in values)
         return _classes(fit, scored, names, _nearest(values), None)
     if values.shape[1] > MOST_NUMBERS:
@@ -199,6 +207,12 @@ def decode(fit: Recording, scored: Recording, exact: ExactFilter | None) -> Deco
             "is fitted for"
         )
     return _numbers(fit, scored, None if exact is None else exact.run(scored))
+
+
+def _are_classes(values: Array) -> bool:
+    """Whether contexts `[K, C]` are kinds; a grid of masses is not, between its points are more."""
+    whole = bool((values == np.round(values)).all())
+    return len(values) <= (MOST_CLASSES if whole else MOST_POINTS)
 
 
 def _classes(
@@ -241,6 +255,19 @@ def _nearest(values: Array) -> Callable[[Array], NDArray[np.int64]]:
 
 def _scores(probabilities: Array, truth: NDArray[np.int64]) -> dict[str, float]:
     return calibration.class_scores(probabilities, truth)
+
+
+def _interval_scores(mean: Array, std: Array, truth: Array) -> Section:
+    section = _coverages(calibration.gaussian_cdf(mean, std, truth), "")
+    section["nll"] = float(calibration.gaussian_nll(mean, std, truth).mean())
+    section["crps"] = float(calibration.gaussian_crps(mean, std, truth).mean())
+    return section
+
+
+def _rmse(mean: Array, truth: Array) -> list[float]:
+    """Of each of the context's numbers, in its unit."""
+    squares = np.square(mean - truth).reshape(-1, truth.shape[-1])
+    return [float(x) for x in np.sqrt(squares.mean(0))]
 
 
 def _coverages(cdf: Array, suffix: str) -> Section:

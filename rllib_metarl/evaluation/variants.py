@@ -76,7 +76,8 @@ def _cheetah_wind_vel(arguments: Params) -> Variants:
 
 
 def _striker(arguments: Params) -> Variants:
-    return _restless(arguments) | {"heavier_or_more_damped": {"grid": "extrapolate"}}
+    grids = {"dynamics_in_between": "held_out", "heavier_or_more_damped": "extrapolate"}
+    return _restless(arguments) | {name: {"grid": grid} for name, grid in grids.items()}
 
 
 def _params(arguments: Params) -> Variants:
