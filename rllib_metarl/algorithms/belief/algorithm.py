@@ -155,6 +155,8 @@ class BeliefPPO(PPO):
         manager = self.env_runner_group._worker_manager
         runners = {index: manager.actors()[index] for index in manager.healthy_actor_ids()}
         pings = {runner.ping.remote(): index for index, runner in runners.items()}
+        if not pings:  # all have died, which RLlib sees to
+            return []
         _, silent = ray.wait(list(pings), num_returns=len(pings), timeout=PING_TIMEOUT_S)
         return [(pings[ping], runners[pings[ping]]) for ping in silent]
 
