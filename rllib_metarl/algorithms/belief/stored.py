@@ -2,12 +2,14 @@
 
 RLlib's checkpoints are pickles, and reading a pickle runs whatever it says. Beside them stand here
 ``policy.json`` (which algorithm, its settings, its spaces) and ``policy.npz`` (the weights), which
-are numbers and names only. Classes are looked for among those that are imported already.
+are numbers and names only. Classes are this project's, or of plugins that are imported already.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import json
 import pickle
 import sys
@@ -24,6 +26,7 @@ from rllib_metarl import checkpoints
 from rllib_metarl.errors import UserError
 
 MODULE_PATH = Path("learner_group", "learner", "rl_module", "default_policy")
+_OURS = "rllib_metarl."
 POLICY, WEIGHTS = "policy.json", "policy.npz"
 _BROKEN = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError),
@@ -160,8 +163,15 @@ def _name(one: type) -> str:
 
 
 def _imported(name: str) -> type:
-    """A class by its name. Nothing is imported: that would run code of a stranger's choice."""
+    """A class by its name.
+
+    Of this project, or of a module that is imported already: to import another one would be to run
+    code of a stranger's choice.
+    """
     place, _, label = name.partition(":")
+    if place.startswith(_OURS):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(place)
     found = getattr(sys.modules.get(place), label, None)
     # Only what an algorithm or a module is may be called with what the file says.
     if not (isinstance(found, type) and issubclass(found, (RLModule, _algorithm_class()))):
