@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 from numpy.typing import NDArray
 
 from .dlcmdp import Sessions
-from .guard import Guard, check_observation, check_reward
+from .guard import Guard, check_kinds, check_observation, not_finite
 from .streams import Stream, check_count, seeds_of
 
 Infos = dict[str, Any]
@@ -151,6 +151,8 @@ class BatchedEnvs(VectorEnv):
             self._seeds = list(seeds_of(seed, self.num_envs))
             self._held_out = None
         self._history = History(self.num_envs)
+        if self._guard is not None:
+            self._guard.look_at_the_clock()
         results = [self._begin_one(i, options) for i in range(self.num_envs)]
         self._observations = [observation for observation, _ in results]
         self._infos = [info for _, info in results]
@@ -167,10 +169,14 @@ class BatchedEnvs(VectorEnv):
         observations: list[Any] = []
         infos: list[Infos] = []
         self._history.add(actions)
+        if self._guard is not None:
+            self._guard.look_at_the_clock()
         for i, action in enumerate(iterate(self.action_space, actions)):
             observation, rewards[i], terminated[i], truncated[i], info = self._step_one(i, action)
             observations.append(observation)
             infos.append(info)
+        if self._guard is not None:
+            self._check_numbers(self._guard, observations, rewards, terminated, truncated, infos)
         done = np.flatnonzero(terminated | truncated)
         final = {}
         if len(done):
@@ -216,15 +222,34 @@ class BatchedEnvs(VectorEnv):
             return self.envs[i].step(action)
         try:
             result: tuple[Any, Any, bool, bool, Infos] = self._guard.call(self.envs[i].step, action)
-            check_observation(self.single_observation_space, result[0])
-            check_reward(result[1])
+            check_kinds(self.single_observation_space, result[0], result[1])
         except Exception as error:  # an environment's code can raise anything
-            self._broken[i] = True
-            self._guard.count(i, error)
-            return self._observations[i], 0.0, False, True, self._infos[i]
-        if result[2] or result[3]:
-            self._guard.ended_well()
+            return self._as_it_was(self._guard, i, error)
         return result
+
+    def _as_it_was(
+        self, guard: Guard, i: int, error: Exception
+    ) -> tuple[Any, float, bool, bool, Infos]:
+        """What is returned in place of a faulty step: a truncation where the environment was."""
+        self._broken[i] = True
+        guard.count(i, error)
+        return self._observations[i], 0.0, False, True, self._infos[i]
+
+    def _check_numbers(
+        self,
+        guard: Guard,
+        observations: list[Any],
+        rewards: NDArray[np.float64],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        infos: list[Infos],
+    ) -> None:
+        """Finds what is NaN or infinite, in all environments at once, and mends these arrays."""
+        for i, error in not_finite(self._stack(observations), rewards):
+            mended = self._as_it_was(guard, i, error)
+            observations[i], rewards[i], terminated[i], truncated[i], infos[i] = mended
+        if ((terminated | truncated) & ~np.array(self._broken)).any():
+            guard.ended_well()
 
     def _begin_one(self, i: int, options: dict[str, Any] | None) -> tuple[Any, Infos]:
         """A new meta-episode, in a new environment where the old one is broken."""

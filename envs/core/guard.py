@@ -6,12 +6,13 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 MOST_NEWS = 20
 
@@ -57,6 +58,11 @@ class Guard:
         self.faults = 0
         self.news: list[str] = []
         self._in_a_row = 0
+        self._timed = False
+
+    def look_at_the_clock(self) -> None:
+        """Finds out whether calls can be timed here and now."""
+        self._timed = self._tolerance.step_timeout_s is not None and _can_be_timed()
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Calls an env's function.
@@ -64,9 +70,9 @@ class Guard:
         Raises:
             Exception: whatever it raises; `EnvFault` where it takes too long.
         """
-        if self._tolerance.step_timeout_s is None or not _can_be_timed():
+        if not self._timed:
             return function(*args, **kwargs)
-        signal.setitimer(signal.ITIMER_REAL, self._tolerance.step_timeout_s)
+        signal.setitimer(signal.ITIMER_REAL, self._tolerance.step_timeout_s or 0.0)
         try:
             return function(*args, **kwargs)
         finally:
@@ -103,6 +109,16 @@ class Guard:
         return new
 
 
+def check_kinds(space: gym.Space, observation: Any, reward: Any) -> None:
+    """Raises EnvFault unless an observation has the space's shape and a reward is one number."""
+    usual = isinstance(observation, np.ndarray) and observation.dtype.kind in "fiub"
+    if not (usual and observation.shape == space.shape):
+        check_observation(space, observation)
+    if not isinstance(reward, (float, int)):  # np.float64 is a float
+        if np.shape(reward) not in ((), (1,)) or np.asarray(reward).dtype.kind not in "fiub":
+            raise EnvFault(f"gave a reward that is not a finite number ({reward!r})")
+
+
 def check_observation(space: gym.Space, observation: Any) -> None:
     """Raises EnvFault unless an observation has the space's shape and is finite."""
     shape = np.shape(observation)
@@ -112,10 +128,15 @@ def check_observation(space: gym.Space, observation: Any) -> None:
         raise EnvFault(f"gave an observation that is NaN or infinite ({observation})")
 
 
-def check_reward(reward: Any) -> None:
-    """Raises EnvFault unless a reward is one finite number."""
-    if np.shape(reward) not in ((), (1,)) or not np.isfinite(reward):
-        raise EnvFault(f"gave a reward that is not a finite number ({reward!r})")
+def not_finite(observations: Any, rewards: NDArray[np.float64]) -> Iterator[tuple[int, EnvFault]]:
+    """The rows of `[N, ...]` and `[N]` that hold something NaN or infinite, and what to tell."""
+    for i in np.flatnonzero(~np.isfinite(rewards)).tolist():
+        yield i, EnvFault(f"gave a reward that is not a finite number ({rewards[i]})")
+    if not isinstance(observations, np.ndarray) or np.isfinite(observations).all():
+        return
+    fine = np.isfinite(observations).reshape(len(observations), -1).all(1) | ~np.isfinite(rewards)
+    for i in np.flatnonzero(~fine).tolist():
+        yield i, EnvFault(f"gave an observation that is NaN or infinite ({observations[i]})")
 
 
 def _told(what: str, error: Exception) -> str:
