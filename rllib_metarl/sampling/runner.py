@@ -211,8 +211,10 @@ def stream_of(config: Any, worker_index: int | None) -> Stream:
     )
 
 
-def tolerance_of(config: Any) -> Tolerance:
+def tolerance_of(config: Any) -> Tolerance | None:
     """How many faults of an env a runner bears; a step may take half of what a sample may."""
+    if not config.max_env_faults:
+        return None
     timeout = config.sample_timeout_s
     return Tolerance(timeout and timeout / 2, config.max_env_faults)
 

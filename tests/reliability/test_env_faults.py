@@ -113,6 +113,17 @@ def test_an_env_that_never_works_ends_training_with_its_own_words(
         algorithm.stop()
 
 
+def test_with_no_fault_allowed_the_exception_comes_through(
+    shared_ray: None, tmp_path: Path
+) -> None:
+    algorithm = training(tmp_path, "raise", runners=0, times=1, max_env_faults=0)
+    try:
+        with pytest.raises(RuntimeError, match="^the physics engine fell over$"):
+            algorithm.train()
+    finally:
+        algorithm.stop()
+
+
 def test_an_env_runner_that_python_cannot_wake_is_started_anew(
     shared_ray: None, tmp_path: Path
 ) -> None:

@@ -67,7 +67,7 @@ class BeliefConfig(PPOConfig):
             gradient is NaN or infinite, before training stops.
         max_env_faults: times in a row that an env raises, hangs or returns rubbish, with no
             meta-episode ending well between, before training stops; until then a new env takes
-            its place.
+            its place. With 0 an env's exception ends training at once, with its own traceback.
     """
 
     lr: Schedule
@@ -190,7 +190,7 @@ class BeliefConfig(PPOConfig):
             self.check_range(name, 1)
         self.check_range("evaluate_every_steps", 0)
         self.check_range("max_skipped_updates", 1)
-        self.check_range("max_env_faults", 1)
+        self.check_range("max_env_faults", 0)
         if not 0.0 < self.termination_threshold < 1.0:
             raise UserError(
                 f"termination_threshold is {self.termination_threshold}: use a probability "
