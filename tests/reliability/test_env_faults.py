@@ -80,8 +80,14 @@ def training(folder: Path, kind: str, runners: int, times: int = 3, **settings: 
     return config.build_algo()
 
 
-@pytest.mark.parametrize("runners", [0, 2])
-@pytest.mark.parametrize("kind", ["raise", "hang", "rubbish"])
+SLOW = pytest.mark.slow  # EnvRunners in processes of their own, once more
+CASES = [("raise", 0), ("hang", 0), ("rubbish", 0), ("raise", 2)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "runners"),
+    [*CASES, *(pytest.param(kind, 2, marks=SLOW) for kind in ("hang", "rubbish"))],
+)
 def test_training_goes_on_and_the_faults_are_counted(
     shared_ray: None, tmp_path: Path, kind: str, runners: int
 ) -> None:
@@ -100,7 +106,7 @@ def test_training_goes_on_and_the_faults_are_counted(
     assert np.isfinite(list(numbers(results[-1]).values())).all()
 
 
-@pytest.mark.parametrize("runners", [0, 1])
+@pytest.mark.parametrize("runners", [0, pytest.param(1, marks=SLOW)])
 def test_an_env_that_never_works_ends_training_with_its_own_words(
     shared_ray: None, tmp_path: Path, runners: int
 ) -> None:
@@ -124,6 +130,7 @@ def test_with_no_fault_allowed_the_exception_comes_through(
         algorithm.stop()
 
 
+@pytest.mark.slow
 def test_an_env_runner_that_python_cannot_wake_is_started_anew(
     shared_ray: None, tmp_path: Path
 ) -> None:
