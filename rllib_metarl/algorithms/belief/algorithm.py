@@ -26,8 +26,8 @@ from rllib_metarl.sampling.runner import tolerance_of
 from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
 MAX_IDLE_ITERATIONS = 5
-STARTING_S = 60.0
-"""How long an EnvRunner's process may take to start."""
+STARTING_S = 300.0
+"""How long training waits for EnvRunners of which none is up; on a busy machine they start late."""
 IDLE_PAUSE_S = 1.0
 PING_TIMEOUT_S = 5.0
 FAULTS = "faults.log"
@@ -110,14 +110,14 @@ class BeliefPPO(PPO):
             raise UserError(message)
 
     def _idles(self, sampled: bool) -> str | None:
-        """What to tell where nothing has been sampled for longer than EnvRunners take to start."""
+        """What to tell where EnvRunners do not sample, and are not just starting either."""
         if sampled:
             self._idle, self._sampled_at = 0, time.monotonic()
             return None
         self._idle += 1
-        patience_s = STARTING_S + float(self.config.sample_timeout_s or 0.0)
+        starting = self.env_runner_group.num_healthy_remote_workers() == 0
         idle_s = time.monotonic() - self._sampled_at
-        if self._idle >= MAX_IDLE_ITERATIONS and idle_s > patience_s:
+        if self._idle >= MAX_IDLE_ITERATIONS and not (starting and idle_s < STARTING_S):
             return (
                 f"no EnvRunner sampled a step in {self._idle} iterations ({idle_s:.0f} s). Run "
                 "once with num_env_runners: 0 to see why; where a step is just slow, raise "
