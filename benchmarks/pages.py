@@ -71,26 +71,27 @@ RATE_OF_CHANGE = {
     for name, label in (("dynamite", "DynaMITE-RL"), ("varibad", "VariBAD"))
 }
 
-CHEETAH = {
-    name: Agent(label, f"{name}/halfcheetah-vel.yaml")
-    for name, label in (
-        ("dynamite", "DynaMITE-RL"),
-        ("varibad", "VariBAD"),
-        ("rl2", "RL²"),
-        ("blind", "blind PPO"),
-        ("oracle", "oracle (sees v*)"),
-    )
-}
 
-POINT_GOAL = {
-    name: Agent(label, f"{name}/pointgoal-sparse.yaml")
-    for name, label in (
-        ("dynamite", "DynaMITE-RL"),
-        ("varibad", "VariBAD"),
-        ("blind", "blind PPO"),
-        ("oracle", "oracle (sees the goal)"),
-    )
-}
+def agents_on(example: str, **labels: str) -> dict[str, Agent]:
+    """Agents whose examples have the same name, each in its algorithm's folder."""
+    return {name: Agent(label, f"{name}/{example}.yaml") for name, label in labels.items()}
+
+
+CHEETAH = agents_on(
+    "halfcheetah-vel",
+    dynamite="DynaMITE-RL",
+    varibad="VariBAD",
+    rl2="RL²",
+    blind="blind PPO",
+    oracle="oracle (sees v*)",
+)
+POINT_GOAL = agents_on(
+    "pointgoal-sparse",
+    dynamite="DynaMITE-RL",
+    varibad="VariBAD",
+    blind="blind PPO",
+    oracle="oracle (sees the goal)",
+)
 
 INDEPENDENT = {"arms": 2, "pulls": 100, "structure": "independent"}
 DEPENDENT = {"structure": "dependent_uniform"}

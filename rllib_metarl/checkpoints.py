@@ -91,9 +91,14 @@ def whole_checkpoints(trial: Path) -> list[Path]:
     return [folder for folder in numbered(trial) if is_whole(folder)]
 
 
-def numbered(trial: Path) -> list[Path]:
-    """All ``checkpoint_000012`` folders of a trial, whole or not, in their order."""
-    found = [f for f in trial.glob("checkpoint_*") if f.is_dir() and number_of(f) is not None]
+def newest_whole(folders: list[Path]) -> Path | None:
+    """The last one that is whole; no earlier one is looked at."""
+    return next(filter(is_whole, reversed(folders)), None)
+
+
+def numbered(place: Path, kind: str = "checkpoint") -> list[Path]:
+    """All ``checkpoint_000012`` folders of a place, whole or not, in their order; or of a kind."""
+    found = [f for f in place.glob(f"{kind}_*") if f.is_dir() and number_of(f) is not None]
     return sorted(found, key=lambda folder: number_of(folder) or 0)
 
 

@@ -175,17 +175,25 @@ class BatchedEnvs(VectorEnv):
             observation, rewards[i], terminated[i], truncated[i], info = self._step_one(i, action)
             observations.append(observation)
             infos.append(info)
+        stacked = self._stack(observations)
         if self._guard is not None:
-            self._check_numbers(self._guard, observations, rewards, terminated, truncated, infos)
+            faulty = list(not_finite(stacked, rewards))
+            for i, error in faulty:
+                mended = self._as_it_was(self._guard, i, error)
+                observations[i], rewards[i], terminated[i], truncated[i], infos[i] = mended
+            if faulty:
+                stacked = self._stack(observations)
+            if ((terminated | truncated) & ~np.array(self._broken)).any():
+                self._guard.ended_well()
         done = np.flatnonzero(terminated | truncated)
         final = {}
         if len(done):
-            final = {"final_obs": self._stack(observations), "final_info": _stack_infos(infos)}
+            final = {"final_obs": stacked, "final_info": _stack_infos(infos)}
             for row in done.tolist():
                 observations[row], infos[row] = self._begin_one(row, None)
+            stacked = self._stack(observations)
         self._observations, self._infos = observations, infos
-        stacked = {**_stack_infos(infos), **final}
-        return self._stack(observations), rewards, terminated, truncated, stacked
+        return stacked, rewards, terminated, truncated, {**_stack_infos(infos), **final}
 
     def render(self) -> tuple[Any, ...]:
         """Return one picture of each sub-env."""
@@ -234,22 +242,6 @@ class BatchedEnvs(VectorEnv):
         self._broken[i] = True
         guard.count(i, error)
         return self._observations[i], 0.0, False, True, self._infos[i]
-
-    def _check_numbers(
-        self,
-        guard: Guard,
-        observations: list[Any],
-        rewards: NDArray[np.float64],
-        terminated: NDArray[np.bool_],
-        truncated: NDArray[np.bool_],
-        infos: list[Infos],
-    ) -> None:
-        """Finds what is NaN or infinite, in all environments at once, and mends these arrays."""
-        for i, error in not_finite(self._stack(observations), rewards):
-            mended = self._as_it_was(guard, i, error)
-            observations[i], rewards[i], terminated[i], truncated[i], infos[i] = mended
-        if ((terminated | truncated) & ~np.array(self._broken)).any():
-            guard.ended_well()
 
     def _begin_one(self, i: int, options: dict[str, Any] | None) -> tuple[Any, Infos]:
         """A new meta-episode, in a new environment where the old one is broken."""

@@ -7,12 +7,13 @@ import importlib.resources
 import inspect
 import itertools
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rllib_metarl.cli.names import suggestion
-from rllib_metarl.cli.values import load_object
+from rllib_metarl.cli.values import import_plugin, load_object
 from rllib_metarl.errors import UserError
 
 RLLIB_ALGORITHMS = {
@@ -123,6 +124,18 @@ def register_everything() -> None:
     register = getattr(rllib_metarl, "register", None)
     if register is not None:
         register()
+
+
+def register_with_plugins(plugins: Iterable[str]) -> None:
+    """Also what is in plugins, which may lie in the working directory.
+
+    Raises:
+        UserError: one cannot be imported.
+    """
+    sys.path.append(str(Path.cwd()))
+    register_everything()
+    for plugin in plugins:
+        import_plugin(plugin)
 
 
 def _find_algorithm(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from rich.console import Console
 
 from rllib_metarl import checkpoints
 from rllib_metarl.algorithms.belief.stored import POLICY
-from rllib_metarl.cli.evaluate_table import progress, show
+from rllib_metarl.cli.evaluate_table import show
 from rllib_metarl.cli.film import check_video
-from rllib_metarl.cli.output import check_writable, write_json
+from rllib_metarl.cli.output import check_writable, progress, write_json
 from rllib_metarl.cli.session import quiet, ray_session
 from rllib_metarl.cli.source import read_json
 from rllib_metarl.errors import UserError
@@ -58,15 +57,11 @@ def evaluate(request: Request) -> int:
 
 
 def _evaluate(path: Path, request: Request, console: Console) -> dict[str, Any]:
-    from rllib_metarl.cli.catalogue import register_everything
+    from rllib_metarl.cli.catalogue import register_with_plugins
     from rllib_metarl.cli.plain import evaluate_rllib, is_rllibs_own
-    from rllib_metarl.cli.values import import_plugin
     from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 
-    sys.path.append(str(Path.cwd()))
-    register_everything()
-    for plugin in request.plugins:
-        import_plugin(plugin)
+    register_with_plugins(request.plugins)
     env_config = read_json("--env-config", request.env_config).data
     variants = None if request.variants is None else _variants(request.variants)
     if not is_rllibs_own(path):

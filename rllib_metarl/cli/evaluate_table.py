@@ -1,42 +1,19 @@
-"""What a person sees of ``rllib evaluate``: progress, and the table."""
+"""What a person sees of ``rllib evaluate``: the table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rllib_metarl.cli.output import occasional_lines
-
-Tell = Callable[[str, float], None]
 Row = tuple[str, str, Any, Any]
 """Group, name, the agent's number, the ideal's (None where there is none)."""
 
 _OWN = ("normalised_score", "references", "env_config", "absent", "meta_episodes")
 _SECTIONS = ("protocol", "belief", "calibration", "uncertainty", "termination")
-
-
-@contextmanager
-def progress(console: Console) -> Iterator[Tell]:
-    """A bar on a terminal; elsewhere a line now and then. Told the stage and the share done."""
-    if not console.is_terminal:
-        tell = occasional_lines(console)
-        yield lambda stage, share: tell(f"{share:4.0%} {stage}")
-        return
-    columns = (
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        bar = bars.add_task("loading", total=1.0)
-        yield lambda stage, share: bars.update(bar, completed=share, description=stage)
 
 
 def show(result: dict[str, Any], console: Console) -> None:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 from rich.table import Table
 
 from rllib_metarl.cli.names import suggestion
-from rllib_metarl.cli.output import occasional_lines, write_json
+from rllib_metarl.cli.output import check_writable, progress, write_json
 from rllib_metarl.cli.session import quiet
 from rllib_metarl.cli.source import read_json
 from rllib_metarl.errors import UserError
 
-Tell = Callable[[float, str], None]
-"""Told the share that is done and a line about it."""
 LABELS = {
     "with_context": "inferred context",
     "without_context": "no context",
@@ -68,10 +63,10 @@ def collect(request: CollectRequest) -> int:
         settings = CollectSettings(
             request.steps, request.num_envs, _generator(request.generator), request.hold
         )
-        with _progress(console) as tell:
+        with progress(console, TimeRemainingColumn, "starting") as tell:
 
             def told(steps: int) -> None:
-                tell(min(steps / request.steps, 1.0), f"{steps:,} env steps")
+                tell(f"{steps:,} env steps", min(steps / request.steps, 1.0))
 
             data = run(request.env, env_config, settings, request.seed, told)
         write_transitions(request.out, data)
@@ -96,11 +91,11 @@ def fit(request: FitRequest) -> int:
 
         shape, settings = _shape(request.config), FitSettings(**request.settings)
         data = read_transitions(request.data)
-        with _progress(console) as tell:
+        with progress(console, TimeRemainingColumn, "starting") as tell:
 
             def told(kind: str, epoch: int, epochs: int, error: float) -> None:
                 line = f"{LABELS[kind]}: epoch {epoch} of {epochs}, held-out error {error:.4g}"
-                tell(epoch / epochs, line)
+                tell(line, epoch / epochs)
 
             fitted = run(data, shape, settings, request.seed, told)
         write_encoder(request.out, fitted)
@@ -118,28 +113,17 @@ def check_out(path: Path) -> None:
     Raises:
         UserError: it cannot.
     """
-    if path.is_dir():
-        raise UserError(f"--out {path}: is a directory, expected a file name")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
-        if path.stat().st_size == 0:
-            path.unlink()  # nothing is left behind if the work fails
-    except OSError as error:
-        raise UserError(f"--out {path}: cannot be written: {error.strerror}") from None
+    check_writable(path, "--out")
+    if path.stat().st_size == 0:
+        path.unlink()  # nothing is left behind if the work fails
 
 
 def _check_env(request: CollectRequest) -> dict[str, Any]:
     """Imports the plugins and returns the env's arguments, known to be arguments of it."""
-    from rllib_metarl.cli.catalogue import check_environment, register_everything
+    from rllib_metarl.cli.catalogue import check_environment, register_with_plugins
     from rllib_metarl.cli.checks import check_env_config
-    from rllib_metarl.cli.values import import_plugin
 
-    sys.path.append(str(Path.cwd()))
-    register_everything()
-    for plugin in request.plugins:
-        import_plugin(plugin)
+    register_with_plugins(request.plugins)
     check_environment(request.env)
     env_config = dict(read_json("--env-config", request.env_config).data)
     check_env_config(
@@ -173,24 +157,6 @@ def _shape(text: str | None) -> Any:
             raise UserError(f"--config: {name} is {value!r}; give {wanted} above 0")
     widths: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     return replace(default, **widths)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Tell]:
-    """A bar on a terminal; elsewhere a line now and then."""
-    if not console.is_terminal:
-        lines = occasional_lines(console)
-        yield lambda share, line: lines(f"{share:4.0%} {line}")
-        return
-    columns = (
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:3.0f}%"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        bar = bars.add_task("starting", total=1.0)
-        yield lambda share, line: bars.update(bar, completed=share, description=line)
 
 
 def _show(report: dict[str, Any], console: Console) -> None:

@@ -106,15 +106,11 @@ def _completed(outcomes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plan(request: Request) -> Any:
-    from rllib_metarl.cli.catalogue import check_environment, register_everything
+    from rllib_metarl.cli.catalogue import check_environment, register_with_plugins
     from rllib_metarl.cli.checks import check_env_config
-    from rllib_metarl.cli.values import import_plugin
     from rllib_metarl.evaluation.rungs import Plan
 
-    sys.path.append(str(Path.cwd()))
-    register_everything()
-    for plugin in request.plugins:
-        import_plugin(plugin)
+    register_with_plugins(request.plugins)
     check_environment(request.env)
     settings = _settings(read_json("--config", request.config).data)
     env_config = read_json("--env-config", request.env_config).data

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from rllib_metarl.errors import UserError
 
 LINE_EVERY_S = 5.0
+Tell = Callable[[str, float], None]
+"""Told what is being done, and the share that is."""
 
 
 def occasional_lines(console: Console) -> Callable[[str], None]:
@@ -28,6 +32,32 @@ def occasional_lines(console: Console) -> Callable[[str], None]:
     return tell
 
 
+@contextmanager
+def progress(
+    console: Console, clock: type[ProgressColumn] = TimeElapsedColumn, first: str = "loading"
+) -> Iterator[Tell]:
+    """A bar on a terminal; elsewhere a line now and then.
+
+    Args:
+        console: where.
+        clock: rich's column of the time that has gone, or that is left.
+        first: what is said before anything is told.
+    """
+    if not console.is_terminal:
+        tell = occasional_lines(console)
+        yield lambda stage, share: tell(f"{share:4.0%} {stage}")
+        return
+    columns = (
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:3.0f}%"),
+        clock(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task(first, total=1.0)
+        yield lambda stage, share: bars.update(bar, completed=share, description=stage)
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write ``data`` as JSON, making the folder if needed.
 
@@ -41,8 +71,8 @@ def write_json(path: Path, data: Any) -> None:
         raise UserError(f"--json {path}: cannot be written: {error.strerror}") from None
 
 
-def check_writable(path: Path | None) -> None:
-    """Find out before a long run whether its summary can be written.
+def check_writable(path: Path | None, option: str = "--json") -> None:
+    """Find out before a long run whether the file that an option names can be written.
 
     Raises:
         UserError: it cannot.
@@ -50,10 +80,10 @@ def check_writable(path: Path | None) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise UserError(f"--json {path}: is a directory, expected a file name")
+        raise UserError(f"{option} {path}: is a directory, expected a file name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8"):
             pass
     except OSError as error:
-        raise UserError(f"--json {path}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{option} {path}: cannot be written: {error.strerror}") from None

@@ -31,13 +31,12 @@ _PICKLE = b"\x80"
 
 def records(folder: Path) -> list[Path]:
     """The copies of Tune's records that `Keeper` made, oldest first, whole or not."""
-    found = [f for f in (folder / HIDDEN).glob("record_*") if checkpoints.number_of(f) is not None]
-    return sorted(found, key=lambda record: checkpoints.number_of(record) or 0)
+    return checkpoints.numbered(folder / HIDDEN, "record")
 
 
 def last_record(folder: Path) -> Path | None:
     """The newest copy that is whole."""
-    return next((r for r in reversed(records(folder)) if checkpoints.is_whole(r)), None)
+    return checkpoints.newest_whole(records(folder))
 
 
 def tunes_records(folder: Path) -> dict[str, Path]:
@@ -59,8 +58,9 @@ def check_own(folder: Path) -> None:
             f"--trust-checkpoint; {checkpoints.WHY}"
         )
     for trial in _trials(folder):
-        for checkpoint in checkpoints.whole_checkpoints(trial)[-1:]:
-            checkpoints.require_trust(checkpoint)
+        newest = checkpoints.newest_whole(checkpoints.numbered(trial))
+        if newest is not None:
+            checkpoints.require_trust(newest)
 
 
 def restore_records(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from rllib_metarl.checkpoints import write_whole
 from rllib_metarl.cli.experiment import Prepared, storage_path
 from rllib_metarl.cli.sweep import Sweep
 from rllib_metarl.cli.sweep_space import Parameter, place
@@ -36,10 +37,12 @@ def write_record(experiment: Prepared, directory: Path) -> None:
     sweep = experiment.sweep
     assert sweep is not None
     directory.mkdir(parents=True, exist_ok=True)
-    _write(directory / RECORD, json.dumps(_record(experiment, sweep), indent=2, default=str) + "\n")
+    told = json.dumps(_record(experiment, sweep), indent=2, default=str) + "\n"
+    write_whole(directory / RECORD, told.encode())
     written = {**experiment.written, "storage_path": storage_path(experiment.spec)}
     head = f"# The sweep in this directory.\n#\n#   rllib sweep resume {directory}\n"
-    _write(directory / EXPERIMENT, head + _yaml({experiment.name: written}))
+    text = head + _yaml({experiment.name: written})
+    write_whole(directory / EXPERIMENT, text.encode())
 
 
 def _record(experiment: Prepared, sweep: Sweep) -> dict[str, Any]:
@@ -138,7 +141,7 @@ def write_best(sweep: SweepData, file: Path | None = None) -> Path:
     file = file or sweep.directory / BEST
     text = best_experiment(sweep)
     try:
-        _write(file, text)
+        write_whole(file, text.encode())
     except OSError as error:
         raise UserError(f"--out {file}: cannot be written: {error.strerror}") from None
     return file
@@ -146,10 +149,3 @@ def write_best(sweep: SweepData, file: Path | None = None) -> Path:
 
 def _yaml(data: dict[str, Any]) -> str:
     return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=100)
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all: a reader may come at any time."""
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(file)

@@ -71,7 +71,7 @@ def evaluate_checkpoint(
     module = load_module(checkpoint)
     seed = config.get("held_out_seed", 0) if seed is None else seed
     config["env_config"] = dict(config.get("env_config") or {}) | (env_config or {})
-    work = _Work(progress, checkpoint, config, module, seed)
+    work = _Work(progress, checkpoint, _algorithm(checkpoint), config, module, seed)
     if not quick:
         variants = _variants(config) if variants is None else variants
         work.expect(episodes, len(variants), _fitted_on(episodes))
@@ -95,9 +95,16 @@ class _Work:
     """The plays of one evaluation, and how much of them is done."""
 
     def __init__(
-        self, progress: Progress, checkpoint: Path, config: dict[str, Any], module: Any, seed: int
+        self,
+        progress: Progress,
+        checkpoint: Path,
+        algorithm: Any,
+        config: dict[str, Any],
+        module: Any,
+        seed: int,
     ) -> None:
         self.progress, self.checkpoint, self.config = progress, checkpoint, config
+        self.algorithm = algorithm
         self.module, self.seed = module, seed
         self.total, self.done, self.stage = 1, 0, 1
 
@@ -124,7 +131,7 @@ class _Work:
         """Plays tasks of other seeds, or of a world with other arguments."""
         config = dict(self.config)
         config["env_config"] = self.config["env_config"] | env_config
-        held_out = _held_out(self.checkpoint, config, episodes, self.seed + seed)
+        held_out = _held_out(self.checkpoint, self.algorithm, config, episodes, self.seed + seed)
         try:
             return self.play(held_out, what, explore=explore)
         finally:
@@ -138,7 +145,7 @@ class _Work:
 
 def _play_held_out(work: _Work, episodes: int) -> tuple[list[Any], dict[str, Any]]:
     """The greedily played held-out tasks, and what `HeldOut.summary` says of them."""
-    held_out = _held_out(work.checkpoint, work.config, episodes, work.seed)
+    held_out = _held_out(work.checkpoint, work.algorithm, work.config, episodes, work.seed)
     try:
         played = work.play(held_out, "held-out tasks")
         return played, held_out.summary(played)
@@ -168,7 +175,7 @@ def _assess(
             for name, arguments in variants.items()
         },
     )
-    agent = agent_of(module, _settings(work.checkpoint, config))
+    agent = agent_of(module, _settings(work.algorithm, config))
     full = assess(plays, agent, config["env"], config["env_config"], work.tell)
     references = result["references"] or {}
     best = references.get("bayes")
@@ -299,22 +306,28 @@ def _stored(checkpoint: Path) -> tuple[Any, Any]:
 def acts_through_connectors(checkpoint: Path) -> bool:
     """Whether the agent of a checkpoint sees or does something else than env and module say."""
     _, config = read_checkpoint(checkpoint)
-    return bool(_settings(checkpoint, config).acts_through_connectors())
+    return bool(_settings(_algorithm(checkpoint), config).acts_through_connectors())
 
 
-def _settings(checkpoint: Path, config: dict[str, Any]) -> Any:
+def _algorithm(checkpoint: Path) -> Any:
+    """The algorithm's class; to be read once, for a pickle's digests are looked at each time."""
+    return _stored(checkpoint)[0]
+
+
+def _settings(algorithm: Any, config: dict[str, Any]) -> Any:
     """The algorithm's config object."""
-    algorithm, _ = _stored(checkpoint)
     return algorithm.get_default_config().update_from_dict(config)
 
 
-def _held_out(checkpoint: Path, config: dict[str, Any], episodes: int, seed: int) -> Any:
+def _held_out(
+    checkpoint: Path, algorithm: Any, config: dict[str, Any], episodes: int, seed: int
+) -> Any:
     import gymnasium as gym
 
     from rllib_metarl.sampling.held_out import HeldOut
     from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
-    settings = _settings(checkpoint, config)
+    settings = _settings(algorithm, config)
     try:
         if settings.acts_through_connectors():
             held_out = StepwiseHeldOut(settings, episodes, seed)

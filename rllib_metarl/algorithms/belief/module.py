@@ -60,6 +60,14 @@ def action_size(space: gym.Space) -> int:
     )
 
 
+def encode_action(action: Tensor, width: int, *, discrete: bool, bounded: bool) -> Tensor:
+    """Actions `[...]` or `[..., A]` as encoder inputs `[..., A]`."""
+    if discrete:
+        return torch.nn.functional.one_hot(action.long(), width).float()
+    # The env executes bounded actions clipped to [-1, 1]; what was not done is not encoded.
+    return action.float().clamp(-1.0, 1.0) if bounded else action.float()
+
+
 class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     """Encoder, policy and value; algorithms add their decoders in `setup_decoders`.
 
@@ -127,10 +135,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def encode_action(self, action: Tensor) -> Tensor:
         """Actions `[...]` or `[..., A]` as encoder inputs `[..., A]`."""
-        if self.discrete:
-            return torch.nn.functional.one_hot(action.long(), self.action_width).float()
-        # The env executes bounded actions clipped to [-1, 1]; what was not done is not encoded.
-        return action.float().clamp(-1.0, 1.0) if self.bounded else action.float()
+        settings = {"discrete": self.discrete, "bounded": self.bounded}
+        return encode_action(action, self.action_width, **settings)
 
     def step(
         self,

@@ -11,7 +11,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from rllib_metarl.algorithms.belief.module import Step, action_size, observation_size
+from rllib_metarl.algorithms.belief.module import Step, action_size, encode_action, observation_size
 from rllib_metarl.algorithms.belief.stored import load_module
 from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
@@ -91,9 +91,7 @@ class RandomActions:
 
     def encode_action(self, action: Tensor) -> Tensor:
         """As `BeliefModule.encode_action`."""
-        if self.discrete:
-            return torch.nn.functional.one_hot(action.long(), self.action_width).float()
-        return action.float().clamp(-1.0, 1.0)
+        return encode_action(action, self.action_width, discrete=self.discrete, bounded=True)
 
     def step(
         self,
@@ -171,14 +169,11 @@ def _generator(vector: gym.vector.VectorEnv, settings: CollectSettings, seed: in
         return RandomActions(*spaces, hold=float(settings.hold), seed=int(seed) + 1)
     module = load_module(Path(settings.generator).expanduser())
     own = (module.observation_width, module.action_width, module.discrete)
-    here = (*map(_width, spaces), isinstance(spaces[1], gym.spaces.Discrete))
+    widths = (observation_size(spaces[0]), action_size(spaces[1]))
+    here = (*widths, isinstance(spaces[1], gym.spaces.Discrete))
     if own != here:
         raise UserError(
             f"the generator {settings.generator} was trained on another env: its observations and "
             f"actions have widths {own[:2]}, those here {here[:2]}."
         )
     return module
-
-
-def _width(space: gym.Space) -> int:
-    return action_size(space)
