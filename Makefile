@@ -1,7 +1,7 @@
 # Everything from nothing but CPython >= 3.10, make and pip.
 #
 #   make train         train DynaMITE-RL on the GridWorld        (EXAMPLE=path.yaml for another)
-#   make test          run the fast tests                        (PYTEST_ARGS="-k gridworld")
+#   make test          run the fast tests, two files at a time   (PYTEST_ARGS="-k gridworld" JOBS=4)
 #   make slow          run the slow tests
 #   make lint          check style, types and the import floors  (make format mends the style)
 #   make tensorboard   show the curves                           (LOGDIR=folder)
@@ -24,6 +24,7 @@ LINT := $(VENV)/lint
 EXAMPLE ?= tuned_examples/dynamite/gridworld.yaml
 TRAIN_ARGS ?=
 PYTEST_ARGS ?=
+JOBS ?= 2
 PIP_FLAGS ?=
 TORCH_PIP_ARGS ?=
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -83,7 +84,7 @@ train: $(READY)
 test slow: export OMP_NUM_THREADS ?= 1
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -99,6 +99,7 @@ setup(
             "import-linter",
             "mypy",
             "pytest",
+            "pytest-xdist",
             "ruff",
             "setuptools>=77",
             "types-PyYAML",
