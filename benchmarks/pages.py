@@ -77,14 +77,18 @@ def agents_on(example: str, **labels: str) -> dict[str, Agent]:
     return {name: Agent(label, f"{name}/{example}.yaml") for name, label in labels.items()}
 
 
-CHEETAH = agents_on(
-    "halfcheetah-vel",
-    dynamite="DynaMITE-RL",
-    varibad="VariBAD",
-    rl2="RL²",
-    blind="blind PPO",
-    oracle="oracle (sees v*)",
-)
+def controllers(example: str, sees: str) -> dict[str, Agent]:
+    """The five agents of a continuous task whose oracle is told what `sees` says."""
+    return agents_on(
+        example,
+        dynamite="DynaMITE-RL",
+        varibad="VariBAD",
+        rl2="RL²",
+        blind="blind PPO",
+        oracle=f"oracle (sees {sees})",
+    )
+
+
 POINT_GOAL = agents_on(
     "pointgoal-sparse",
     dynamite="DynaMITE-RL",
@@ -135,7 +139,18 @@ PAGES = {
         told_at=(15, 30, 59),
     ),
     "gridworld-rates": Page("GridWorld at other rates of change", RATE_OF_CHANGE),
-    "halfcheetah-vel": Page("half-cheetah, a hidden velocity that changes", CHEETAH),
+    "halfcheetah-dir": Page(
+        "half-cheetah, a hidden direction that changes",
+        controllers("halfcheetah-dir", "the direction"),
+    ),
+    "halfcheetah-vel": Page(
+        "half-cheetah, a hidden velocity that changes", controllers("halfcheetah-vel", "v*")
+    ),
+    "halfcheetah-wind-vel": Page(
+        "half-cheetah, a hidden velocity and a head wind that change",
+        controllers("halfcheetah-wind-vel", "v* and the wind"),
+    ),
+    "reacher": Page("reacher, a hidden goal that moves", controllers("reacher", "the goal")),
     "pointgoal-sparse": Page(
         "a goal on a semi-circle, sparse rewards, 3 inner episodes of 60 steps",
         POINT_GOAL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -29,6 +30,9 @@ PER_STEP_CALLBACKS = (
     "on_episode_end",
 )
 
+# A Gaussian policy's standard deviation is kept here: the entropy bonus alone would push it on.
+STD_RANGE = (0.007, 7.0)
+
 # Names that reach the RLModule through its model_config.
 MODULE_SETTINGS = (
     "latent_size",
@@ -38,6 +42,7 @@ MODULE_SETTINGS = (
     "policy_activation",
     "belief_conditioning",
     "belief_embedding",
+    "policy_init_std",
     "policy_gradient_to_encoder",
     "prior_conditioning",
     "termination_threshold",
@@ -57,6 +62,8 @@ class BeliefConfig(PPOConfig):
         policy_hidden, policy_activation: layers of the policy and of the value network.
         belief_conditioning: ``film`` or ``concat``: how the belief enters those networks.
         belief_embedding: width of the layer through which ``film`` reads the belief.
+        policy_init_std: standard deviation that a Gaussian policy starts from. Envs clip actions to
+            +-1, so that of 1 a third are at the limits: 0.37 learns locomotion much sooner.
         standardise_advantages: over the steps of each batch; else they are only brought into the
             units of the critic, divided by the returns' running standard deviation.
         policy_gradient_to_encoder: train the encoder with the gradient of policy and value too.
@@ -97,6 +104,7 @@ class BeliefConfig(PPOConfig):
         self.policy_activation = "relu"
         self.belief_conditioning = "film"
         self.belief_embedding = 32
+        self.policy_init_std = 1.0
         self.policy_gradient_to_encoder = False
         self.prior_conditioning = False
         self.termination_threshold = 0.5
@@ -188,6 +196,7 @@ class BeliefConfig(PPOConfig):
             )
         for name in ("latent_size", "encoder_hidden", "belief_embedding", "held_out_episodes"):
             self.check_range(name, 1)
+        self.check_range("policy_init_std", *STD_RANGE)
         self.check_range("evaluate_every_steps", 0)
         self.check_range("max_skipped_updates", 1)
         self.check_range("max_env_faults", 0)
@@ -202,11 +211,13 @@ class BeliefConfig(PPOConfig):
         why = "this algorithm learns no belief; run VariBAD or DynaMITE"
         return {"vae_*": why, "belief_entropy": why} | SYNCHRONOUS
 
-    def check_range(self, name: str, smallest: float) -> None:
-        """Raises UserError unless a setting is a number of at least `smallest`."""
+    def check_range(self, name: str, smallest: float, largest: float = math.inf) -> None:
+        """Raises UserError unless a setting is a number from `smallest` to `largest`."""
         value = getattr(self, name)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or value < smallest:
-            raise UserError(f"{name} is {value!r}: use a number of at least {smallest}.")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not smallest <= value <= largest:
+            most = "" if largest == math.inf else f" and at most {largest}"
+            raise UserError(f"{name} is {value!r}: use a number of at least {smallest}{most}.")
 
     def _validate_unused(self) -> None:
         """Settings of RLlib's PPO that this learner does not have must not seem to work."""

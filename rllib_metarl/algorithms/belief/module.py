@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -11,14 +12,14 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
+from rllib_metarl.algorithms.belief.config import STD_RANGE
 from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
 from rllib_metarl.models.heads import BeliefNetwork, ValueNetwork
 from rllib_metarl.models.normaliser import Normaliser
 
-# A Gaussian policy's log standard deviation is kept here: the entropy bonus alone would push it on.
-LOG_STD_RANGE = (-5.0, 2.0)
+LOG_STD_RANGE = tuple(map(math.log, STD_RANGE))
 
 
 class Step(NamedTuple):
@@ -92,6 +93,9 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         outputs = self.action_width if self.discrete else 2 * self.action_width
         sizes = (self.observation_width, self.belief_size)
         self.policy = BeliefNetwork(*sizes, outputs, output_gain=0.01, **heads)
+        if not self.discrete:
+            std = settings.get("policy_init_std", 1.0)  # not in older checkpoints
+            torch.nn.init.constant_(self.policy.output.bias[self.action_width :], math.log(std))
         self.value = ValueNetwork(*sizes, **heads)
         # Coordinates spread to +-2 rather than +-1: their equality is learnt sooner.
         self.normalise_observation = Normaliser(self.observation_width, gain=1.5)
