@@ -58,6 +58,10 @@ SETTINGS = {
     ),
     "a conditioning that is not": ({"belief_conditioning": "flim"}, "'flim': use film or concat"),
     "a likelihood that is not": ({"reward_likelihood": "normal"}, "'normal': use gaussian or ber"),
+    "a policy without noise": (
+        {"policy_init_std": 0},
+        "policy_init_std is 0: use a number of at least 0.007 and at most 7",
+    ),
     "no latent": ({"latent_size": 0}, "latent_size is 0"),
     "an empty buffer": ({"vae_buffer_size": 0}, "vae_buffer_size is 0"),
     "a weight below zero": (

@@ -13,7 +13,7 @@ from ray.tune.registry import register_env
 from rllib_metarl.algorithms import ALGORITHMS
 from rllib_metarl.envs import IID, Bernoulli, Sessions, Stream
 from rllib_metarl.sampling.envs import build_vector
-from tests.algorithms.small import numbers, small_config
+from tests.algorithms.small import numbers, small_config, small_runner
 
 
 class Reach(gym.Env):
@@ -82,6 +82,14 @@ def _output(algorithm: Any) -> np.ndarray:
 def test_an_algorithm_trains_where_actions_are_vectors(name: str, shared_ray: None) -> None:
     register_env("Reach", lambda _: _make())  # into the session that is there now
     _trains(name, "Reach", {})
+
+
+def test_a_gaussian_policy_starts_from_the_standard_deviation_asked_for(shared_ray: None) -> None:
+    register_env("Reach", lambda _: _make())
+    config = small_config("DynaMITE", env="Reach", policy_init_std=0.2)
+    episodes = small_runner(config).sample(num_timesteps=2000, explore=True)
+    actions = np.concatenate([episode.actions for episode in episodes])
+    assert np.std(actions, 0) == pytest.approx(0.2, rel=0.1)
 
 
 @pytest.mark.slow
