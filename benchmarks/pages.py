@@ -150,6 +150,16 @@ PAGES = {
         "half-cheetah, a hidden velocity and a head wind that change",
         controllers("halfcheetah-wind-vel", "v* and the wind"),
     ),
+    "static-halfcheetah-vel": Page(
+        "half-cheetah, a hidden velocity that stays for 2 inner episodes of 200 steps",
+        agents_on(
+            "static-halfcheetah-vel",
+            varibad="VariBAD",
+            blind="blind PPO",
+            oracle="oracle (sees v*)",
+        ),
+        measures=("inner_return_1", "inner_return_2"),
+    ),
     "reacher": Page("reacher, a hidden goal that moves", controllers("reacher", "the goal")),
     "pointgoal-sparse": Page(
         "a goal on a semi-circle, sparse rewards, 3 inner episodes of 60 steps",
