@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from pages import PAGES, Agent, Page
 
-from rllib_metarl.evaluation.statistics import interval, iqm
+from rllib_metarl.evaluation.statistics import interval, interval_of, iqm
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -137,6 +137,8 @@ def report(name: str, page: Page) -> None:
         for key in page.agents
         if any((folder / "evaluate").glob(f"{key}-[0-9]*.json"))
     }
+    if {"blind", "oracle"} <= rows.keys() and not rows["oracle"]["scores"]:
+        add_shares_of_the_way(rows)
     classical = page.classical() if page.classical else {}
     summary = {
         "machine": machine(),
@@ -184,35 +186,61 @@ def summarise(folder: Path, agent: str, measures: tuple[str, ...]) -> dict[str, 
     }
 
 
+def add_shares_of_the_way(rows: dict[str, dict[str, Any]]) -> None:
+    """Where no exact values are known: how far from the blind agent to the oracle each one gets."""
+
+    def share(ours: Any, blind: Any, oracle: Any) -> float:
+        low, high = iqm(blind), iqm(oracle)
+        return float((iqm(ours) - low) / (high - low))
+
+    ends = rows["blind"]["returns"], rows["oracle"]["returns"]
+    for name, row in rows.items():
+        row["way_iqm"] = share(row["returns"], *ends)
+        row["way_interval"] = [row["way_iqm"]] * 2
+        if name not in ("blind", "oracle"):
+            row["way_interval"] = interval_of(share, row["returns"], *ends).tolist()
+
+
 def table(page: Page, rows: dict[str, dict[str, Any]]) -> str:
     """The Markdown table of the results page."""
-    names = "".join(f"| {name.replace('_', ' ')}, IQM [95 %] " for name in page.measures)
-    lines = [
-        "| agent | seeds | env steps | return, IQM [95 %] | lowest seed | normalised score: median "
-        f"| IQM [95 %] | lowest seed {names}| wall s |",
-        "|---" * (9 + len(page.measures)) + "|",
-    ]
+    measures = [f" {name.replace('_', ' ')}, IQM [95 %] |" for name in page.measures]
+    scores = score_head(next(iter(rows.values())))
+    head = "| agent | seeds | env steps | return, IQM [95 %] | lowest seed |"
+    head += scores + "".join(measures) + " wall s |"
+    lines = [head, "|---" * (head.count("|") - 1) + "|"]
     for agent, row in rows.items():
         low, high = row["return_interval"]
-        score = "| | | "
-        if row["scores"]:
-            score_low, score_high = row["score_interval"]
-            score = (
-                f"| **{row['score_median']:.3f}** | {row['score_iqm']:.3f} "
-                f"[{score_low:.3f}, {score_high:.3f}] | {min(row['scores']):.3f} "
-            )
         lines.append(
             f"| {page.agents[agent].label} | {row['seeds']} | {row['env_steps']:,.0f} "
-            f"| {row['return_iqm']:.2f} [{low:.2f}, {high:.2f}] | {min(row['returns']):.2f} "
-            f"{score}{measured_cells(row)}| {row['wall_s_median']:.0f} |"
+            f"| {row['return_iqm']:.2f} [{low:.2f}, {high:.2f}] | {min(row['returns']):.2f} |"
+            f"{score_cells(row)}{measured_cells(row)} {row['wall_s_median']:.0f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def score_head(row: dict[str, Any]) -> str:
+    """The heads of `score_cells`."""
+    if row["scores"]:
+        return " normalised score: median | IQM [95 %] | lowest seed |"
+    return " of the way from blind to oracle [95 %] |" if "way_iqm" in row else ""
+
+
+def score_cells(row: dict[str, Any]) -> str:
+    """The cells that say how good a row's returns are, as far as there is something to go by."""
+    if row["scores"]:
+        low, high = row["score_interval"]
+        middle = f"{row['score_iqm']:.3f} [{low:.3f}, {high:.3f}]"
+        return f" **{row['score_median']:.3f}** | {middle} | {min(row['scores']):.3f} |"
+    if "way_iqm" in row:
+        low, high = row["way_interval"]
+        return f" **{row['way_iqm']:.2f}** [{low:.2f}, {high:.2f}] |"
+    return ""
 
 
 def measured_cells(row: dict[str, Any]) -> str:
     """The cells of a row's further measures."""
     cells = (
-        f"| {m['iqm']:.3f} [{m['interval'][0]:.3f}, {m['interval'][1]:.3f}] "
+        f" {m['iqm']:.3f} [{m['interval'][0]:.3f}, {m['interval'][1]:.3f}] |"
         for m in row["measures"].values()
     )
     return "".join(cells)
