@@ -149,8 +149,9 @@ def report(name: str, page: Page) -> None:
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     text = table(page, rows) + classical_table(classical)
     (folder / "table.md").write_text(text)
-    # Who was trained on other tasks was evaluated on those while training.
-    picture(folder, page, [name for name in rows if not page.agents[name].evaluated_on])
+    # Who was trained on other tasks than the rest was evaluated on those while training.
+    alike = [name for name in rows if not page.agents[name].evaluated_on]
+    picture(folder, page, alike or list(rows))
     print(text)
 
 

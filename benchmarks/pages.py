@@ -97,6 +97,14 @@ POINT_GOAL = agents_on(
     oracle="oracle (sees the goal)",
 )
 
+OTHER_BALLS = {"grid": "held_out"}
+STRIKER = {
+    "none": Agent("PPO, told nothing", "context/striker-none.yaml", {}, OTHER_BALLS),
+    "explicit": Agent("PPO, told the dynamics", "context/striker-explicit.yaml", {}, OTHER_BALLS),
+    "latent": Agent("PPO, told IIDA's context", "context/striker-latent.yaml", {}, OTHER_BALLS),
+    "dynamite": Agent("DynaMITE-RL", "dynamite/striker.yaml", {}, OTHER_BALLS),
+}
+
 INDEPENDENT = {"arms": 2, "pulls": 100, "structure": "independent"}
 DEPENDENT = {"structure": "dependent_uniform"}
 DEPENDENT_BANDIT = {
@@ -165,6 +173,11 @@ PAGES = {
         "a goal on a semi-circle, sparse rewards, 3 inner episodes of 60 steps",
         POINT_GOAL,
         measures=("inner_return_1", "inner_return_2", "inner_return_3"),
+    ),
+    "striker": Page(
+        "striker: a ball of unknown mass and damping",
+        STRIKER,
+        measures=("final_distance",),
     ),
     "static-gridworld": Page(
         "VariBAD's GridWorld, 4 inner episodes of 15 steps",
