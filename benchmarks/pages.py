@@ -152,7 +152,15 @@ PAGES = {
         controllers("halfcheetah-dir", "the direction"),
     ),
     "halfcheetah-vel": Page(
-        "half-cheetah, a hidden velocity that changes", controllers("halfcheetah-vel", "v*")
+        "half-cheetah, a hidden velocity that changes",
+        controllers("halfcheetah-vel", "v*")
+        | {
+            "oracle-wide": Agent(
+                "oracle, actions that start wide",
+                "oracle/halfcheetah-vel.yaml",
+                {"policy_init_std": 1.0},
+            )
+        },
     ),
     "halfcheetah-wind-vel": Page(
         "half-cheetah, a hidden velocity and a head wind that change",
