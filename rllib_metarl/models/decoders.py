@@ -35,6 +35,7 @@ class PairDecoder(nn.Module):
         transition_size: width of the transition's features.
         output_size: width of the prediction.
         hidden: widths of the hidden layers, at least one.
+        output_scale: the size of what is predicted.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class PairDecoder(nn.Module):
         *,
         hidden: tuple[int, ...] = (64, 64),
         activation: str = "relu",
+        output_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if not hidden:
             raise ValueError("a decoder needs at least one hidden layer, e.g. decoder_hidden: [64]")
+        self.output_scale = output_scale
         self.latent = nn.Linear(latent_size, hidden[0])
         self.transition = mlp([transition_size, hidden[0], hidden[0]], activation, last=False)
         self.first = build_activation(activation, inplace=True)
@@ -69,9 +72,9 @@ class PairDecoder(nn.Module):
         from_latent, from_transition = self.latent(latent), self.transition(transition)
         if pairs is None:
             every = from_latent.unsqueeze(2) + from_transition.unsqueeze(1)
-            return self.rest(self.first(every).flatten(0, 2))
+            return self.output_scale * self.rest(self.first(every).flatten(0, 2))
         b, t, j = pairs
         from_latent, from_transition = from_latent.flatten(0, 1), from_transition.flatten(0, 1)
         rows = torch.index_select(from_latent, 0, b * latent.shape[1] + t)
         columns = torch.index_select(from_transition, 0, b * transition.shape[1] + j)
-        return self.rest(self.first(rows + columns))
+        return self.output_scale * self.rest(self.first(rows + columns))

@@ -156,3 +156,18 @@ def test_a_belief_is_made_to_explain_the_rewards_of_its_own_session_only() -> No
             if name == "DynaMITE":
                 own &= data.session == data.session[b, j]
             assert torch.equal(changed, own)
+
+
+@pytest.mark.parametrize("name", ["VariBAD", "HLTDynaMITE"])
+def test_a_reward_that_is_scaled_back_is_the_same_reward(name: str) -> None:
+    scaled = {"reward_input_scale": 8.0, "vae_reward_scale": 0.5 / 8.0}
+    learners = [small_learner(small_config(name)), small_learner(small_config(name, **scaled))]
+    data = small_batch()
+    batches = [data, replace(data, reward=data.reward / 8.0)]
+    (ours, terms), (theirs, same) = (
+        learner.elbo(batch) for learner, batch in zip(learners, batches, strict=True)
+    )
+    torch.testing.assert_close(theirs, ours)
+    torch.testing.assert_close(same["belief_entropy"], terms["belief_entropy"])
+    unlike, _ = small_learner(small_config(name)).elbo(batches[1])
+    assert not torch.isclose(unlike, ours, rtol=1e-3)

@@ -83,6 +83,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         self.discrete = isinstance(self.action_space, gym.spaces.Discrete)
         self.bounded = not self.discrete and bool(self.action_space.is_bounded())
         self.end_to_end = bool(settings["policy_gradient_to_encoder"])
+        self.reward_scale = float(settings.get("reward_input_scale", 1.0))
         self.setup_encoder(settings)
         heads = {
             "hidden": tuple(settings["policy_hidden"]),
@@ -158,7 +159,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             privileged: the label `needs_privileged`, `[N, C]`; only an oracle looks at it.
         """
         scaled = self.normalise_observation(observation)
-        belief, state = self.encoder.step(scaled, previous_action, previous_reward, state)
+        reward = self.reward_scale * previous_reward
+        belief, state = self.encoder.step(scaled, previous_action, reward, state)
         seen = self.policy_belief(belief)
         return Step(seen, self._to_distribution(scaled, seen), state)
 
@@ -197,7 +199,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """Beliefs `[B, T, ...]` over whole meta-episodes from their start."""
         state = self.initial_state(observation.shape[0], observation.device)
         scaled = self.normalise_observation(observation)
-        belief, _ = self.encoder(scaled, previous_action, previous_reward, state)
+        reward = self.reward_scale * previous_reward
+        belief, _ = self.encoder(scaled, previous_action, reward, state)
         return belief
 
     @property

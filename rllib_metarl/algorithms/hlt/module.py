@@ -10,7 +10,6 @@ from torch import Tensor
 
 from rllib_metarl.algorithms.belief.module import BeliefModule
 from rllib_metarl.algorithms.dynamite.module import DynaMITEModule
-from rllib_metarl.models.decoders import PairDecoder
 from rllib_metarl.models.hierarchical import HierarchicalEncoder, HierarchicalPrior, SwitchHead
 
 
@@ -45,7 +44,7 @@ class HLTModule(DynaMITEModule):
         super().setup_decoders(settings if self.two_levels else _one_level(settings))
         if self.two_levels:
             hidden = tuple(settings["decoder_hidden"])
-            self.top_decoder = PairDecoder(top, self.reward_features_size, 1, hidden=hidden)
+            self.top_decoder = self.reward_decoder_from(top, hidden)
             if settings["prior_conditioning"]:
                 self.session_prior = HierarchicalPrior(settings["latent_size"], top)
         self.switch_head = SwitchHead(top) if settings["tell_switches"] else None

@@ -25,11 +25,16 @@ class VariBADModule(BeliefModule):
         hidden = tuple(settings["decoder_hidden"])
         latent = settings["latent_size"]
         self.reward_features_size = sum(widths[name] for name in self.reward_inputs)
-        self.reward_decoder = PairDecoder(latent, self.reward_features_size, 1, hidden=hidden)
+        self.reward_decoder = self.reward_decoder_from(latent, hidden)
         self.state_decoder = None
         if settings["decode_state"]:
             size = widths["observation"] + widths["action"]
             self.state_decoder = PairDecoder(latent, size, self.observation_width, hidden=hidden)
+
+    def reward_decoder_from(self, latent: int, hidden: tuple[int, ...]) -> PairDecoder:
+        """A decoder of rewards from `latent` numbers and `reward_features`."""
+        size, scale = self.reward_features_size, 1.0 / self.reward_scale
+        return PairDecoder(latent, size, 1, hidden=hidden, output_scale=scale)
 
     @property
     def latents(self) -> dict[str, slice]:
