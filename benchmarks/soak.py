@@ -109,17 +109,20 @@ def iterations(algorithm: Any, killer: Killer, minutes: float) -> Iterator[dict[
         }
 
 
+def sizes(rows: list[dict[str, Any]], key: str) -> list[float]:
+    """The memory of each row; of several processes the largest, of none there is nothing to say."""
+    values = (row[key] if isinstance(row[key], list) else [row[key]] for row in rows)
+    return [max(value) for value in values if value]
+
+
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the whole came to; memory as medians over the first and the last quarter."""
     quarter = max(1, len(rows) // 4)
 
     def grown(key: str) -> dict[str, float]:
-        def size(row: dict[str, Any]) -> float:
-            value = row[key]
-            return max(value, default=0.0) if isinstance(value, list) else value
-
         early, late = (
-            statistics.median(map(size, part)) for part in (rows[:quarter], rows[-quarter:])
+            statistics.median(sizes(part, key) or [0.0])
+            for part in (rows[:quarter], rows[-quarter:])
         )
         return {"first_quarter": early, "last_quarter": late, "growth": late - early}
 
@@ -129,6 +132,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "iterations": last["iteration"],
         "env_steps": last["env_steps"],
         "env_steps_per_s": last["env_steps"] / last["seconds"],
+        "iterations_without_runners": sum(not row["runners_mib"] for row in rows),
         "kills": last["kills"],
         "restarts": last["restarts"],
         "normalised_score": last["normalised_score"],
