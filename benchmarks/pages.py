@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -72,30 +72,14 @@ RATE_OF_CHANGE = {
 }
 
 
-def agents_on(example: str, **labels: str) -> dict[str, Agent]:
-    """Agents whose examples have the same name, each in its algorithm's folder."""
+LABELS = {"dynamite": "DynaMITE-RL", "varibad": "VariBAD", "rl2": "RL²", "blind": "blind PPO"}
+
+
+def agents_on(example: str, sees: str, names: Iterable[str] = LABELS) -> dict[str, Agent]:
+    """Agents whose examples have the same name, and the oracle, which is told what `sees` says."""
+    labels = {name: LABELS[name] for name in names} | {"oracle": f"oracle (sees {sees})"}
     return {name: Agent(label, f"{name}/{example}.yaml") for name, label in labels.items()}
 
-
-def controllers(example: str, sees: str) -> dict[str, Agent]:
-    """The five agents of a continuous task whose oracle is told what `sees` says."""
-    return agents_on(
-        example,
-        dynamite="DynaMITE-RL",
-        varibad="VariBAD",
-        rl2="RL²",
-        blind="blind PPO",
-        oracle=f"oracle (sees {sees})",
-    )
-
-
-POINT_GOAL = agents_on(
-    "pointgoal-sparse",
-    dynamite="DynaMITE-RL",
-    varibad="VariBAD",
-    blind="blind PPO",
-    oracle="oracle (sees the goal)",
-)
 
 OTHER_BALLS = {"grid": "held_out"}
 STRIKER = {
@@ -149,11 +133,11 @@ PAGES = {
     "gridworld-rates": Page("GridWorld at other rates of change", RATE_OF_CHANGE),
     "halfcheetah-dir": Page(
         "half-cheetah, a hidden direction that changes",
-        controllers("halfcheetah-dir", "the direction"),
+        agents_on("halfcheetah-dir", "the direction"),
     ),
     "halfcheetah-vel": Page(
         "half-cheetah, a hidden velocity that changes",
-        controllers("halfcheetah-vel", "v*")
+        agents_on("halfcheetah-vel", "v*")
         | {
             "oracle-wide": Agent(
                 "oracle, actions that start wide",
@@ -164,22 +148,17 @@ PAGES = {
     ),
     "halfcheetah-wind-vel": Page(
         "half-cheetah, a hidden velocity and a head wind that change",
-        controllers("halfcheetah-wind-vel", "v* and the wind"),
+        agents_on("halfcheetah-wind-vel", "v* and the wind"),
     ),
     "static-halfcheetah-vel": Page(
         "half-cheetah, a hidden velocity that stays for 2 inner episodes of 200 steps",
-        agents_on(
-            "static-halfcheetah-vel",
-            varibad="VariBAD",
-            blind="blind PPO",
-            oracle="oracle (sees v*)",
-        ),
+        agents_on("static-halfcheetah-vel", "v*", ("varibad", "blind")),
         measures=("inner_return_1", "inner_return_2"),
     ),
-    "reacher": Page("reacher, a hidden goal that moves", controllers("reacher", "the goal")),
+    "reacher": Page("reacher, a hidden goal that moves", agents_on("reacher", "the goal")),
     "pointgoal-sparse": Page(
         "a goal on a semi-circle, sparse rewards, 3 inner episodes of 60 steps",
-        POINT_GOAL,
+        agents_on("pointgoal-sparse", "the goal", ("dynamite", "varibad", "blind")),
         measures=("inner_return_1", "inner_return_2", "inner_return_3"),
     ),
     "striker": Page(
