@@ -66,7 +66,7 @@ def serving(folder: Path) -> Iterator[Served]:
         process = subprocess.Popen(command, stdout=stream, stderr=stream)
         try:
             served = Served(_address(log, process))
-            _wait_until_loaded(served)
+            _wait_until_loaded(served, _scalars_in(folder))
             yield served
         finally:
             process.terminate()
@@ -81,8 +81,24 @@ def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
     return found.group()
 
 
-def _wait_until_loaded(served: Served) -> None:
+def _scalars_in(folder: Path) -> dict[str, set[str]]:
+    """Run -> tags of its scalars, by the event files themselves."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    runs = {file.parent for file in folder.rglob("events.out.tfevents.*")}
+    assert runs, f"no event file below {folder}"
+    return {
+        str(run.relative_to(folder)): set(EventAccumulator(str(run)).Reload().Tags()["scalars"])
+        for run in runs
+    }
+
+
+def _wait_until_loaded(served: Served, written: dict[str, set[str]]) -> None:
+    """Runs and their tags come one by one, each run's settings before its scalars."""
     deadline = time.monotonic() + WAIT_S
-    while not served.get("scalars/tags"):
-        assert time.monotonic() < deadline, "TensorBoard found no run"
+    while True:
+        loaded = {run: set(tags) for run, tags in served.get("scalars/tags").items()}
+        if loaded == written:
+            return
+        assert time.monotonic() < deadline, f"TensorBoard has {loaded} of {written}"
         time.sleep(0.1)
