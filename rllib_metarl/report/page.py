@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -78,25 +78,39 @@ def make_page(tasks: Sequence[Task], title: str) -> str:
         title: the page's heading.
     """
     sections = [_section(f"task-{number}", task) for number, task in enumerate(tasks, 1)]
-    environment = Environment(
-        loader=PackageLoader(*TEMPLATES),
-        autoescape=select_autoescape(),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
         title=title,
         sections=sections,
         figures=embedded(_figures(sections)),
         viewers=embedded(_viewers(sections)),
-        plotly=Markup(get_plotlyjs()),
-        style=resource("page.css"),
-        script=resource("page.js"),
         settings=_settings,
         references=REFERENCES,
         train_command=train_command,
         evaluate_command=evaluate_command,
         shown_path=shown_path,
+    )
+
+
+def render(template: str, **content: Any) -> str:
+    """A page of `templates/` as HTML, with its style, its script and plotly in it.
+
+    Args:
+        template: the name of one that extends ``base.html``.
+        content: what it shows; at least ``title``, ``figures`` and ``viewers``, see `embedded`.
+    """
+    environment = Environment(
+        loader=PackageLoader(*TEMPLATES),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(template).render(
+        plotly=Markup(get_plotlyjs()),
+        style=resource("page.css"),
+        script=resource("page.js"),
+        **content,
     )
 
 

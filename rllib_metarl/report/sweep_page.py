@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from rllib_metarl.errors import UserError
-from rllib_metarl.report.page import TEMPLATES, embedded, resource
+from rllib_metarl.report.page import embedded, render
 from rllib_metarl.report.plotly_figures import figure
 from rllib_metarl.report.reproduce import shown_path
 from rllib_metarl.report.sweep_charts import (
@@ -52,13 +48,8 @@ def make_sweep_page(sweep: SweepData, title: str, best_file: str | None) -> str:
     figures: dict[str, Any] = {"parallel": json.loads(parallel_coordinates(sweep).to_json())}
     for charts in groups.values():
         figures |= {chart.key: json.loads(figure(chart).to_json()) for chart in charts}
-    environment = Environment(
-        loader=PackageLoader(*TEMPLATES),
-        autoescape=select_autoescape(),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("sweep.html").render(
+    return render(
+        "sweep.html",
         title=title,
         sweep=sweep,
         metric=metric_label(sweep),
@@ -69,9 +60,7 @@ def make_sweep_page(sweep: SweepData, title: str, best_file: str | None) -> str:
         best_file=best_file,
         directory=shown_path(sweep.directory),
         figures=embedded(figures),
-        plotly=Markup(get_plotlyjs()),
-        style=resource("page.css"),
-        script=resource("page.js"),
+        viewers=embedded({}),
     )
 
 
