@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from rllib_metarl.algorithms.belief.preparing import told_in
 from rllib_metarl.cli.output import LINE_EVERY_S
 from rllib_metarl.report.metrics import ENV_STEPS, flatten, tagged
 
@@ -25,6 +27,7 @@ _SHOWN = (
     ("ppo/entropy", "entropy", ".3f"),
 )
 _UNBROKEN = Column(no_wrap=True)
+LOOK_EVERY_S = 0.5
 
 
 @dataclass
@@ -64,7 +67,7 @@ class Display(Callback):
         self._console = console or Console(file=sys.stdout, highlight=False)
         self._seen: dict[str, _Seen] = {}
         self._began = time.time()
-        self._last_line = 0.0
+        self._last_line = self._last_look = 0.0
         self._bars: dict[str, Any] = {}
         self._progress = self._make_progress() if self._console.is_terminal else None
 
@@ -97,6 +100,27 @@ class Display(Callback):
             self._draw(str(trial) if self._named else "", trial.trial_id, fraction, text, eta)
         elif now - self._last_line >= LINE_EVERY_S:
             self._print_line(seen, now)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Show what trials do that have no result yet, where they tell (`Preparing`)."""
+        now = time.time()
+        if now - self._last_look < LOOK_EVERY_S:
+            return
+        self._last_look = now
+        for trial in trials:
+            if trial.trial_id in self._seen or not trial.local_path:
+                continue
+            line = told_in(Path(trial.local_path))
+            if line is not None:
+                self._show_preparing(str(trial) if self._named else "", line, now)
+
+    def _show_preparing(self, name: str, line: str, now: float) -> None:
+        if self._progress is not None:
+            if "starting" in self._bars:
+                self._progress.update(self._bar("starting"), name=name, text=line.strip())
+        elif now - self._last_line >= LINE_EVERY_S:
+            self._console.print(f"{name} {line}".strip(), markup=False, soft_wrap=True)
+            self._last_line = now
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Name a trial that failed; its reason is told at the end."""

@@ -146,6 +146,11 @@ class SweepDisplay(Callback):
             self._end(trials, trial, flat)
         self._show()
 
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Show what trials do that have no result yet."""
+        if self._lines is not None:
+            self._lines.on_step_end(iteration, trials)
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial came to its end, its own or by the scheduler."""
         self._end(trials, trial, flatten(trial.last_result or {}))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from rllib_metarl.algorithms.belief.preparing import PREPARING, Preparing
 from rllib_metarl.algorithms.context.collect import CollectSettings, collect
 from rllib_metarl.algorithms.context.module import shape_of
 from rllib_metarl.errors import UserError
@@ -203,10 +204,15 @@ def _units(algorithm: Any) -> np.ndarray:
 
 
 def test_one_config_collects_fits_and_trains_and_its_checkpoint_needs_nothing_else(
-    shared_ray: None, encoder_file: Any, tmp_path: Any
+    shared_ray: None, encoder_file: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said: list[tuple[str, float]] = []
+    monkeypatch.setattr(Preparing, "tell", lambda self, *told: said.append(told))
     steps = {"collect": {"env_steps": 96, "num_envs": 8}, "fit": {"epochs": 2}}
     algorithm, result = _train(latent_config(iida=steps))
+    assert said[0] == ("collecting transitions: 48 env steps", 0.5)
+    assert said[-1][0].startswith("fitting the context encoder: epoch 2 of 2, error ")
+    assert not (algorithm.run_folder() / PREPARING).exists()
     told = result["iida"]
     assert told["env_steps"] == 96 and told["epochs"] == 2 and told["scaled_error"] > 0
     assert algorithm.env_steps() == 48 and np.isfinite(list(numbers(result).values())).all()

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from rllib_metarl.algorithms.belief.preparing import Preparing
 from rllib_metarl.cli import display as module
 from rllib_metarl.cli.display import Display, describe
 
@@ -55,6 +56,29 @@ def test_eta_counts_from_the_first_report(clock):
     lines = shown(clock, [500, 510], {"training_iteration": 10}).splitlines()
     assert lines[-1].endswith("ETA 1:20")
     assert "20%" in lines[-1]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_a_run_prepares_is_shown_until_its_first_result(clock, tmp_path, terminal):
+    out, trial = io.StringIO(), Trial()
+    trial.local_path = str(tmp_path)
+    console = Console(file=out, force_terminal=terminal, width=200, highlight=False)
+    with Display({"training_iteration": 10}, console=console) as display:
+        display.on_step_end(1, [trial])
+        assert "fitting" not in out.getvalue()
+        for epoch in (1, 2):
+            clock[0] += 6
+            Preparing(tmp_path).tell(f"fitting: epoch {epoch} of 4", epoch / 4)
+            display.on_step_end(1, [trial])
+            if terminal:
+                display._progress.refresh()
+        display.on_trial_result(1, [], trial, result(1))
+        clock[0] += 6
+        Preparing(tmp_path).tell("too late", 1.0)
+        display.on_step_end(2, [trial])
+    for line in ("25% fitting: epoch 1 of 4", "50% fitting: epoch 2 of 4"):
+        assert line in out.getvalue()
+    assert "too late" not in out.getvalue()
 
 
 def test_the_criterion_closest_to_its_end_counts():

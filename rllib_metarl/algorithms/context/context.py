@@ -13,6 +13,7 @@ from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
+from rllib_metarl.algorithms.belief.preparing import Preparing
 from rllib_metarl.envs.core.checks import nearest
 from rllib_metarl.errors import UserError
 
@@ -234,8 +235,19 @@ class ContextPPO(BeliefPPO):
         config = self.config
         collecting, fitting = config.iida_settings()
         seed = int.from_bytes(os.urandom(4), "little") if config.seed is None else config.seed
-        data = collect(config.env, config.env_config, collecting, seed)
-        fitted = fit(data, shape_of(config), fitting, seed)
+        preparing = Preparing(self.run_folder())
+
+        def collected(steps: int) -> None:
+            share = min(steps / collecting.env_steps, 1.0)
+            preparing.tell(f"collecting transitions: {steps:,} env steps", share)
+
+        def fitted_so_far(kind: str, epoch: int, epochs: int, error: float) -> None:
+            what = f"fitting the context encoder: epoch {epoch} of {epochs}, error {error:.4g}"
+            preparing.tell(what, epoch / epochs)
+
+        data = collect(config.env, config.env_config, collecting, seed, collected)
+        fitted = fit(data, shape_of(config), fitting, seed, fitted_so_far)
+        preparing.end()
         self._iida = {
             "env_steps": float(data.about["env_steps"]),
             "scaled_error": fitted.report["scaled_error"][WITH],
