@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rllib_metarl.algorithms.belief.module import BeliefModule, Step
 from rllib_metarl.learning.iida_fit import Shape
 from rllib_metarl.models.encoder import State
+from rllib_metarl.models.normaliser import Normaliser
 
 
 def shape_of(settings: Any) -> Shape:
@@ -36,13 +37,20 @@ class ContextModule(BeliefModule):
         self.shape = shape_of(settings)
         sizes = (self.observation_width, self.action_width)
         self.encoder: Any = self.shape.encoder(*sizes)
-        self.encoder.phi.requires_grad_(bool(settings["train_encoder"]))
+        self.trained = bool(settings["train_encoder"])
+        self.encoder.phi.requires_grad_(self.trained)
         self.belief_size = self.shape.latent_size
+
+    @override(BeliefModule)
+    def belief_normaliser(self) -> Normaliser:
+        # A frozen context changes its scale only as the policy does: what the policy reads as one
+        # thing should not become another within a few updates.
+        return super().belief_normaliser() if self.trained else Normaliser(self.belief_size)
 
     @override(BeliefModule)
     def setup_decoders(self, settings: dict[str, Any]) -> None:
         self.forward_model: nn.Module | None = None
-        if settings["train_encoder"]:
+        if self.trained:
             sizes = (self.observation_width, self.action_width)
             self.forward_model = self.shape.forward_model(*sizes)
 
