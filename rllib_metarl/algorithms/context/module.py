@@ -42,7 +42,7 @@ class ContextModule(BeliefModule):
         self.belief_size = self.shape.latent_size
 
     @override(BeliefModule)
-    def belief_normaliser(self) -> Normaliser:
+    def belief_normaliser(self) -> nn.Module:
         # A frozen context changes its scale only as the policy does: what the policy reads as one
         # thing should not become another within a few updates.
         return super().belief_normaliser() if self.trained else Normaliser(self.belief_size)
