@@ -287,7 +287,7 @@ def picture(folder: Path, page: Page, agents: list[str]) -> None:
         if name in references and all(other.get(name) == references[name] for other in told):
             draw_reference(axes, page.reference_labels.get(name, name), references[name])
     axes.set(xlabel="environment steps (millions)", ylabel="return on held-out meta-episodes")
-    axes.set_title(f"{page.title}: IQM over seeds (thin lines: seeds)", fontsize=10, loc="left")
+    axes.set_title(f"{page.title}\nIQM over seeds (thin lines: seeds)", fontsize=10, loc="left")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(folder / "learning_curves.png", dpi=150)
