@@ -156,9 +156,9 @@ def report(name: str, page: Page) -> None:
 
 
 def load(folder: Path, kind: str, agent: str) -> list[dict[str, Any]]:
-    """The raw JSON of all seeds of an agent, in the order of the seeds."""
-    files = sorted((folder / kind).glob(f"{agent}-[0-9]*.json"))
-    return [json.loads(file.read_text()) for file in files]
+    """The raw JSON of all evaluated seeds of an agent, in the order of the seeds."""
+    evaluated = sorted((folder / "evaluate").glob(f"{agent}-[0-9]*.json"))
+    return [json.loads((folder / kind / file.name).read_text()) for file in evaluated]
 
 
 def summarise(folder: Path, agent: str, measures: tuple[str, ...]) -> dict[str, Any]:

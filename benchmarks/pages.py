@@ -164,7 +164,7 @@ PAGES = {
     "striker": Page(
         "striker: a ball of unknown mass and damping",
         STRIKER,
-        measures=("final_distance",),
+        measures=("final_distance_mean",),
     ),
     "static-gridworld": Page(
         "VariBAD's GridWorld, 4 inner episodes of 15 steps",
