@@ -108,9 +108,9 @@ class Display(Callback):
             return
         self._last_look = now
         for trial in trials:
-            if trial.trial_id in self._seen or not trial.local_path:
+            if trial.trial_id in self._seen or not trial.path:
                 continue
-            line = told_in(Path(trial.local_path))
+            line = told_in(Path(trial.path))
             if line is not None:
                 self._show_preparing(str(trial) if self._named else "", line, now)
 

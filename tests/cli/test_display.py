@@ -61,7 +61,7 @@ def test_eta_counts_from_the_first_report(clock):
 @pytest.mark.parametrize("terminal", [False, True])
 def test_what_a_run_prepares_is_shown_until_its_first_result(clock, tmp_path, terminal):
     out, trial = io.StringIO(), Trial()
-    trial.local_path = str(tmp_path)
+    trial.path = str(tmp_path)
     console = Console(file=out, force_terminal=terminal, width=200, highlight=False)
     with Display({"training_iteration": 10}, console=console) as display:
         display.on_step_end(1, [trial])

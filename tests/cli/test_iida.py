@@ -9,6 +9,7 @@ import pytest
 
 from rllib_metarl.learning.iida import read_transitions
 from rllib_metarl.learning.iida_file import read_encoder
+from tests.cli.conftest import finish, start
 
 POINT = ("--env", "DLCMDP/PointGoal-v0", "--env-config", '{"horizon": 20, "p_switch": 0.0}')
 SMALL = '{"latent_size": 2, "context_window": 4, "encoder_embedding": [8], "forward_hidden": [8]}'
@@ -65,3 +66,31 @@ def test_mistakes_are_told_in_one_line(rllib, tmp_path, monkeypatch, arguments, 
     assert ended.code == 2 and ended.err.startswith("error: ") and ended.err.count("\n") == 1
     assert re.search(message, ended.err), ended.err
     assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+FITTED_FIRST = """
+fitted:
+  run: ContextPPO
+  env: DLCMDP/PointGoal-v0
+  stop: {training_iteration: 1}
+  config:
+    env_config: {horizon: 20, p_switch: 0.0}
+    context: latent
+    latent_size: 2
+    context_window: 8
+    encoder_embedding: [8]
+    forward_hidden: [8]
+    num_envs_per_env_runner: 4
+    train_batch_size_per_learner: 80
+    minibatch_size: 80
+    iida:
+      collect: {env_steps: 20000}
+      fit: {epochs: 100, patience: 100}
+"""
+
+
+def test_a_run_that_fits_first_says_how_far_it_is(write, tmp_path):
+    ended = finish(start("train", "file", write(FITTED_FIRST), "--storage-path", tmp_path / "runs"))
+    assert ended.code == 0, ended.err
+    told = r" *\d+% (collecting transitions: |fitting the context encoder: epoch \d+ of 100)"
+    assert re.match(told, ended.out), ended.out
