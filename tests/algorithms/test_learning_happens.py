@@ -66,7 +66,7 @@ def _learnt(name: str, iterations: int, enough: float = np.inf, **settings: Any)
     return float(np.mean(returns[-5:]))
 
 
-# Most need half of these iterations; how rounding differs from processor to processor decides when.
+# Half of these iterations is enough on most processors; their rounding decides when it is.
 LEARNERS: list[tuple[str, int, dict[str, Any]]] = [
     ("RL2", 120, EPOCHS),
     ("LSTMA2C", 440, ACTOR_CRITIC),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from rllib_metarl.checkpoints import write_whole
+
 PREPARING = "preparing.txt"
 EVERY_S = 1.0
 
@@ -24,9 +26,7 @@ class Preparing:
         """Says what is being done, and how much of it is, 0 to 1; seldom enough to cost nothing."""
         if time.monotonic() - self._written < EVERY_S:
             return
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{share:4.0%} {what}", encoding="utf-8")
-        new.replace(self._file)  # nobody reads half a line
+        write_whole(self._file, f"{share:4.0%} {what}".encode())  # nobody reads half a line
         self._written = time.monotonic()
 
     def end(self) -> None:
