@@ -31,8 +31,8 @@ _SPECIAL = {
 }
 # Setters that RLlib reaches through a method or a property rather than an attribute.
 _EXTRA = {"train_batch_size_per_learner", "multiagent"}
-# Learning rates and entropy coefficients may be schedules, whatever their setters declare.
-_SCHEDULED = re.compile(r"(^|_)(lr|entropy_coeff)$")
+# These may be schedules, whatever their setters declare.
+_SCHEDULED = re.compile(r"(^|_)(lr|entropy_coeff|min_std)$")
 _SHARES = re.compile(r"^num_[cg]pus_(per|for)_")  # Ray shares a CPU or GPU out in fractions
 MAX_CHECKED_VARIANTS = 64
 _PROCESSES = ("num_env_runners", "num_learners", "evaluation_num_env_runners")

@@ -62,6 +62,18 @@ SETTINGS = {
         {"policy_init_std": 0},
         "policy_init_std is 0: use a number of at least 0.007 and at most 7",
     ),
+    "a policy that starts below its least noise": (
+        {"policy_init_std": 0.2, "policy_min_std": 0.3},
+        "policy_min_std is 0.3 at first and policy_init_std is 0.2",
+    ),
+    "a least noise below zero later": (
+        {"policy_min_std": [[0, 0.3], [1000, -0.1]]},
+        "policy_min_std is .*-0.1.*use numbers of at least 0",
+    ),
+    "a schedule that does not start": (
+        {"policy_min_std": [[10, 0.3], [1000, 0.1]]},
+        "policy_min_std.*first timestep must be 0",
+    ),
     "no latent": ({"latent_size": 0}, "latent_size is 0"),
     "an empty buffer": ({"vae_buffer_size": 0}, "vae_buffer_size is 0"),
     "a weight below zero": (

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.wrappers import TimeLimit
 from ray.tune.registry import register_env
 
@@ -87,9 +88,27 @@ def test_an_algorithm_trains_where_actions_are_vectors(name: str, shared_ray: No
 def test_a_gaussian_policy_starts_from_the_standard_deviation_asked_for(shared_ray: None) -> None:
     register_env("Reach", lambda _: _make())
     config = small_config("DynaMITE", env="Reach", policy_init_std=0.2)
-    episodes = small_runner(config).sample(num_timesteps=2000, explore=True)
-    actions = np.concatenate([episode.actions for episode in episodes])
-    assert np.std(actions, 0) == pytest.approx(0.2, rel=0.1)
+    assert _spread_of_actions(small_runner(config)) == pytest.approx(0.2, rel=0.1)
+
+
+def test_a_gaussian_policy_stays_above_its_least_standard_deviation(shared_ray: None) -> None:
+    register_env("Reach", lambda _: _make())
+    schedule = [[0, 0.2], [3000, 0.2], [4000, 0.1]]  # measuring takes 2000 steps
+    config = small_config("DynaMITE", env="Reach", policy_init_std=0.5, policy_min_std=schedule)
+    algorithm = config.build_algo()
+    runner = algorithm.env_runner
+    assert _spread_of_actions(runner) == pytest.approx(0.5, rel=0.1)
+    for least in (0.2, 0.1):
+        algorithm.train()
+        with torch.no_grad():  # as far down as a policy can be driven
+            runner.module.policy.output.bias[runner.module.action_width :] = -100.0
+        assert _spread_of_actions(runner) == pytest.approx(least, rel=0.15)
+    algorithm.stop()
+
+
+def _spread_of_actions(runner: Any) -> np.ndarray:
+    episodes = runner.sample(num_timesteps=2000, explore=True)
+    return np.std(np.concatenate([episode.actions for episode in episodes]), 0)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.env_to_module import AddObservationsFromEpisodesToBatch
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
+from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.group import BeliefLearnerGroup
@@ -43,6 +44,7 @@ MODULE_SETTINGS = (
     "belief_conditioning",
     "belief_embedding",
     "policy_init_std",
+    "policy_min_std",
     "reward_input_scale",
     "policy_gradient_to_encoder",
     "prior_conditioning",
@@ -65,6 +67,8 @@ class BeliefConfig(PPOConfig):
         belief_embedding: width of the layer through which ``film`` reads the belief.
         policy_init_std: standard deviation that a Gaussian policy starts from. Envs clip actions to
             +-1, so that of 1 a third are at the limits: 0.37 learns locomotion much sooner.
+        policy_min_std: what is added to the standard deviation that the Gaussian policy learns, so
+            that it stays above: it goes on exploring where it would settle early. Takes a schedule.
         reward_input_scale: what rewards are multiplied by as inputs of the encoder, and decoders'
             outputs divided by. Where rewards differ by 0.05 only, 10 brings them to a size that
             networks are quick to see.
@@ -83,6 +87,7 @@ class BeliefConfig(PPOConfig):
 
     lr: Schedule
     entropy_coeff: Schedule
+    policy_min_std: Schedule
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class)
@@ -109,6 +114,7 @@ class BeliefConfig(PPOConfig):
         self.belief_conditioning = "film"
         self.belief_embedding = 32
         self.policy_init_std = 1.0
+        self.policy_min_std = 0.0
         self.reward_input_scale = 1.0
         self.policy_gradient_to_encoder = False
         self.prior_conditioning = False
@@ -202,6 +208,7 @@ class BeliefConfig(PPOConfig):
         for name in ("latent_size", "encoder_hidden", "belief_embedding", "held_out_episodes"):
             self.check_range(name, 1)
         self.check_range("policy_init_std", *STD_RANGE)
+        self._validate_min_std()
         self.check_range("reward_input_scale", 1e-6)
         self.check_range("evaluate_every_steps", 0)
         self.check_range("max_skipped_updates", 1)
@@ -210,6 +217,29 @@ class BeliefConfig(PPOConfig):
             raise UserError(
                 f"termination_threshold is {self.termination_threshold}: use a probability "
                 "between 0 and 1."
+            )
+
+    def _validate_min_std(self) -> None:
+        """A policy starts above the standard deviation that it is kept above."""
+        least = self.policy_min_std
+        try:
+            Scheduler.validate(
+                fixed_value_or_schedule=least,
+                setting_name="policy_min_std",
+                description="standard deviation",
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        values = [value for _, value in least] if isinstance(least, list) else [least]
+        if not all(0.0 <= value < STD_RANGE[1] for value in values):
+            raise UserError(
+                f"policy_min_std is {least!r}: use numbers of at least 0 and below "
+                f"{STD_RANGE[1]:g}."
+            )
+        if values[0] >= self.policy_init_std:
+            raise UserError(
+                f"policy_min_std is {values[0]:g} at first and policy_init_std is "
+                f"{self.policy_init_std:g}: let the policy start above."
             )
 
     def unreported_metrics(self) -> dict[str, str]:

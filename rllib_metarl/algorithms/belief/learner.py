@@ -19,6 +19,7 @@ from ray.rllib.utils.metrics import (
     NUM_MODULE_STEPS_TRAINED,
     NUM_MODULE_STEPS_TRAINED_LIFETIME,
 )
+from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
 from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
@@ -57,6 +58,7 @@ class BeliefLearner(PPOTorchLearner):
         self.guard = UpdateGuard(self.config.max_skipped_updates)
         self._schedule_steps = 0
         _ = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]  # made on first access
+        self._min_std = Scheduler(fixed_value_or_schedule=self.config.policy_min_std)
 
     @override(PPOTorchLearner)
     def _make_modules_ddp_if_necessary(self) -> None:
@@ -165,8 +167,14 @@ class BeliefLearner(PPOTorchLearner):
         self.agent.follow(rollout.trajectories.observation[:, :-1][valid], rollout.belief[valid])
         self._report(int(rollout.trajectories.length.sum()))
         self._schedule_steps = steps
+        self._follow_min_std()
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
+
+    def _follow_min_std(self) -> None:
+        """After an update, so that a batch is learnt from with what it was sampled with."""
+        if self.agent.min_std is not None:
+            self.agent.min_std.fill_(self._min_std.update(timestep=self._schedule_steps))
 
     def policy_may_learn(self, steps: int) -> bool:
         """Hook: whether PPO runs in this iteration (not during a VAE warm-up)."""
@@ -335,6 +343,7 @@ class BeliefLearner(PPOTorchLearner):
         self._schedule_steps = int(state["schedule_steps"])
         for schedule in self.entropy_coeff_schedulers_per_module.values():
             schedule.update(timestep=self._schedule_steps)
+        self._follow_min_std()
         # The restored optimisers bring the learning rate they were saved with, which is another's
         # where the config has changed since (population-based training).
         for optimiser, schedule in self._optimizer_lr_schedules.items():

@@ -76,6 +76,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     head never reach the EnvRunners. Settings come from `model_config` (see `BeliefConfig`).
     """
 
+    min_std: Tensor | None
+
     def setup(self) -> None:
         settings = self.model_config
         self.observation_width = observation_size(self.observation_space)
@@ -94,14 +96,25 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         outputs = self.action_width if self.discrete else 2 * self.action_width
         sizes = (self.observation_width, self.belief_size)
         self.policy = BeliefNetwork(*sizes, outputs, output_gain=0.01, **heads)
+        # A buffer: weights and checkpoints take it along as its schedule moves it.
+        self.register_buffer("min_std", None)
         if not self.discrete:
-            std = settings.get("policy_init_std", 1.0)  # not in older checkpoints
-            torch.nn.init.constant_(self.policy.output.bias[self.action_width :], math.log(std))
+            self._setup_standard_deviation(settings)
         self.value = ValueNetwork(*sizes, **heads)
         # Coordinates spread to +-2 rather than +-1: their equality is learnt sooner.
         self.normalise_observation = Normaliser(self.observation_width, gain=1.5)
         self.normalise_belief: Any = self.belief_normaliser()
         self.setup_decoders(settings)
+
+    def _setup_standard_deviation(self, settings: dict[str, Any]) -> None:
+        """Where the policy's standard deviation starts, and what it stays above."""
+        std = settings.get("policy_init_std", 1.0)  # neither is in older checkpoints
+        least = settings.get("policy_min_std", 0.0)
+        if least:
+            least = least[0][1] if isinstance(least, list) else least
+            std -= least
+            self.min_std = torch.tensor(float(least))
+        torch.nn.init.constant_(self.policy.output.bias[self.action_width :], math.log(std))
 
     def setup_encoder(self, settings: dict[str, Any]) -> None:
         """Builds `self.encoder` and sets `self.belief_size`, the width of what the policy sees."""
@@ -173,7 +186,10 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if self.discrete:
             return output
         mean, log_std = output.chunk(2, dim=-1)
-        return torch.cat([mean, log_std.clamp(*LOG_STD_RANGE)], dim=-1)
+        log_std = log_std.clamp(*LOG_STD_RANGE)
+        if self.min_std is not None:
+            log_std = torch.log(self.min_std + log_std.exp())
+        return torch.cat([mean, log_std], dim=-1)
 
     def standardised_values(self, observation: Tensor, belief: Tensor) -> Tensor:
         """Values `[...]` in the units that the critic learns in."""
