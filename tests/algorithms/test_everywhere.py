@@ -106,6 +106,19 @@ def test_a_gaussian_policy_stays_above_its_least_standard_deviation(shared_ray: 
     algorithm.stop()
 
 
+def test_a_gaussian_policy_stays_below_its_greatest_standard_deviation(shared_ray: None) -> None:
+    register_env("Reach", lambda _: _make())
+    config = small_config("DynaMITE", env="Reach", policy_init_std=0.3, policy_max_std=0.4)
+    runner = small_runner(config)
+    module = runner.module
+    assert _spread_of_actions(runner) == pytest.approx(0.3, rel=0.1)
+    with torch.no_grad():  # as far up as an entropy bonus pushes in a long run
+        module.policy.output.bias[module.action_width :] = 5.0
+    assert _spread_of_actions(runner) == pytest.approx(0.4, rel=0.1)
+    module.act(torch.zeros(1, 2), torch.zeros(1, module.belief_size))[0, -1].backward()
+    assert module.policy.output.bias.grad[-1] > 0.0  # it can still come down
+
+
 def _spread_of_actions(runner: Any) -> np.ndarray:
     episodes = runner.sample(num_timesteps=2000, explore=True)
     return np.std(np.concatenate([episode.actions for episode in episodes]), 0)

@@ -45,6 +45,7 @@ MODULE_SETTINGS = (
     "belief_embedding",
     "policy_init_std",
     "policy_min_std",
+    "policy_max_std",
     "reward_input_scale",
     "policy_gradient_to_encoder",
     "prior_conditioning",
@@ -69,6 +70,8 @@ class BeliefConfig(PPOConfig):
             +-1, so that of 1 a third are at the limits: 0.37 learns locomotion much sooner.
         policy_min_std: what is added to the standard deviation that the Gaussian policy learns, so
             that it stays above: it goes on exploring where it would settle early. Takes a schedule.
+        policy_max_std: what the standard deviation that it learns stays below. Actions are clipped
+            to +-1, so that an entropy bonus can push it until the mean hardly says anything.
         reward_input_scale: what rewards are multiplied by as inputs of the encoder, and decoders'
             outputs divided by. Where rewards differ by 0.05 only, 10 brings them to a size that
             networks are quick to see.
@@ -115,6 +118,7 @@ class BeliefConfig(PPOConfig):
         self.belief_embedding = 32
         self.policy_init_std = 1.0
         self.policy_min_std = 0.0
+        self.policy_max_std = STD_RANGE[1]
         self.reward_input_scale = 1.0
         self.policy_gradient_to_encoder = False
         self.prior_conditioning = False
@@ -208,6 +212,12 @@ class BeliefConfig(PPOConfig):
         for name in ("latent_size", "encoder_hidden", "belief_embedding", "held_out_episodes"):
             self.check_range(name, 1)
         self.check_range("policy_init_std", *STD_RANGE)
+        self.check_range("policy_max_std", *STD_RANGE)
+        if STD_RANGE[1] > self.policy_max_std <= self.policy_init_std:
+            raise UserError(
+                f"policy_max_std is {self.policy_max_std:g} and policy_init_std is "
+                f"{self.policy_init_std:g}: let the policy start below."
+            )
         self._validate_min_std()
         self.check_range("reward_input_scale", 1e-6)
         self.check_range("evaluate_every_steps", 0)

@@ -107,14 +107,19 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         self.setup_decoders(settings)
 
     def _setup_standard_deviation(self, settings: dict[str, Any]) -> None:
-        """Where the policy's standard deviation starts, and what it stays above."""
-        std = settings.get("policy_init_std", 1.0)  # neither is in older checkpoints
+        """Where the policy's standard deviation starts, and what it stays between."""
+        std = settings.get("policy_init_std", 1.0)  # none of them is in older checkpoints
         least = settings.get("policy_min_std", 0.0)
         if least:
             least = least[0][1] if isinstance(least, list) else least
             std -= least
             self.min_std = torch.tensor(float(least))
-        torch.nn.init.constant_(self.policy.output.bias[self.action_width :], math.log(std))
+        start = math.log(std)
+        self.log_max_std = math.log(settings.get("policy_max_std", STD_RANGE[1]))
+        if self.log_max_std < LOG_STD_RANGE[1]:  # softplus's inverse, see `_log_std`
+            room = self.log_max_std - start
+            start = self.log_max_std - math.log(math.expm1(room))
+        torch.nn.init.constant_(self.policy.output.bias[self.action_width :], start)
 
     def setup_encoder(self, settings: dict[str, Any]) -> None:
         """Builds `self.encoder` and sets `self.belief_size`, the width of what the policy sees."""
@@ -186,10 +191,16 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if self.discrete:
             return output
         mean, log_std = output.chunk(2, dim=-1)
-        log_std = log_std.clamp(*LOG_STD_RANGE)
+        return torch.cat([mean, self._log_std(log_std)], dim=-1)
+
+    def _log_std(self, output: Tensor) -> Tensor:
+        """Logarithm `[..., A]` of the policy's standard deviation from the network's outputs."""
+        log_std = output.clamp(*LOG_STD_RANGE)
+        if self.log_max_std < LOG_STD_RANGE[1]:  # smooth: a policy at its limit still learns
+            log_std = self.log_max_std - torch.nn.functional.softplus(self.log_max_std - output)
         if self.min_std is not None:
             log_std = torch.log(self.min_std + log_std.exp())
-        return torch.cat([mean, log_std], dim=-1)
+        return log_std
 
     def standardised_values(self, observation: Tensor, belief: Tensor) -> Tensor:
         """Values `[...]` in the units that the critic learns in."""
