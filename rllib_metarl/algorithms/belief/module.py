@@ -195,9 +195,12 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def _log_std(self, output: Tensor) -> Tensor:
         """Logarithm `[..., A]` of the policy's standard deviation from the network's outputs."""
-        log_std = output.clamp(*LOG_STD_RANGE)
-        if self.log_max_std < LOG_STD_RANGE[1]:  # smooth: a policy at its limit still learns
-            log_std = self.log_max_std - torch.nn.functional.softplus(self.log_max_std - output)
+        smallest, largest = LOG_STD_RANGE
+        log_std = output.clamp(min=smallest)
+        if self.log_max_std < largest:  # smooth: a policy at its limit still learns
+            log_std = self.log_max_std - torch.nn.functional.softplus(self.log_max_std - log_std)
+        else:
+            log_std = log_std.clamp(max=largest)
         if self.min_std is not None:
             log_std = torch.log(self.min_std + log_std.exp())
         return log_std
