@@ -70,6 +70,10 @@ SETTINGS = {
         {"policy_min_std": [[0, 0.3], [1000, -0.1]]},
         "policy_min_std is .*-0.1.*use numbers of at least 0",
     ),
+    "a least noise that is no number": (
+        {"policy_min_std": None},
+        "policy_min_std is None: use numbers of at least 0 and below 7",
+    ),
     "a policy that starts above its greatest noise": (
         {"policy_max_std": 0.5},
         "policy_max_std is 0.5 and policy_init_std is 1: let the policy start below",

@@ -56,6 +56,11 @@ MODULE_SETTINGS = (
 SYNCHRONOUS = {"asynchrony/*": "this algorithm's actors wait for each other; run LSTMA3C"}
 
 
+def is_number(value: Any) -> bool:
+    """Whether a setting is a number and no truth value, which Python takes for one."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 class BeliefConfig(PPOConfig):
     """PPO on observation and belief.
 
@@ -241,7 +246,7 @@ class BeliefConfig(PPOConfig):
         except ValueError as error:
             raise UserError(str(error)) from None
         values = [value for _, value in least] if isinstance(least, list) else [least]
-        if not all(0.0 <= value < STD_RANGE[1] for value in values):
+        if not all(is_number(value) and 0.0 <= value < STD_RANGE[1] for value in values):
             raise UserError(
                 f"policy_min_std is {least!r}: use numbers of at least 0 and below "
                 f"{STD_RANGE[1]:g}."
@@ -260,8 +265,7 @@ class BeliefConfig(PPOConfig):
     def check_range(self, name: str, smallest: float, largest: float = math.inf) -> None:
         """Raises UserError unless a setting is a number from `smallest` to `largest`."""
         value = getattr(self, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not smallest <= value <= largest:
+        if not is_number(value) or not smallest <= value <= largest:
             most = "" if largest == math.inf else f" and at most {largest}"
             raise UserError(f"{name} is {value!r}: use a number of at least {smallest}{most}.")
 
