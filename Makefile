@@ -4,6 +4,7 @@
 #   make test          run the fast tests, two files at a time   (PYTEST_ARGS="-k gridworld" JOBS=4)
 #   make slow          run the slow tests
 #   make lint          check style, types and the import floors  (make format mends the style)
+#   make docs          build the documentation site into site/, no broken link allowed
 #   make tensorboard   show the curves                           (LOGDIR=folder)
 #   make clean         remove the environment and every build product
 #
@@ -20,7 +21,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-LINT := $(VENV)/lint
+COPY := $(VENV)/copy
 EXAMPLE ?= tuned_examples/dynamite/gridworld.yaml
 TRAIN_ARGS ?=
 PYTEST_ARGS ?=
@@ -56,10 +57,10 @@ define NO_TORCH
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test slow lint format tensorboard clean
+.PHONY: help setup train test slow lint docs format tensorboard clean
 
 help:
-	@sed -n '3,8s/^# *//p' Makefile
+	@sed -n '3,9s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -89,16 +90,29 @@ test: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-# mypy and the import contracts look at an installed copy from another folder, where the package is
-# in one piece; a build folder left from before could put deleted files back into it.
+# What looks at the package in one piece gets an installed copy, in another folder; a build folder left
+# from before could put deleted files back into it.
+define INSTALL_COPY
+@rm -rf build $(COPY)
+@$(PIP) install --quiet --no-deps --no-index --no-build-isolation --target $(COPY) .
+@rm -rf build
+endef
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@rm -rf build $(LINT)
-	@$(PIP) install --quiet --no-deps --no-index --no-build-isolation --target $(LINT) .
-	@rm -rf build
-	cd $(LINT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p rllib_metarl
-	cd $(LINT) && $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.import_linter_cache
+	$(INSTALL_COPY)
+	cd $(COPY) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p rllib_metarl
+	cd $(COPY) && $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.import_linter_cache
+
+$(VENV)/.docs: $(READY)
+	$(INSTALL) --no-build-isolation -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	$(INSTALL_COPY)
+	cd docs && PATH=$(abspath $(BIN)):$$PATH DOCS_SOURCE=$(abspath $(COPY)) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet -f ../mkdocs.yml
+	@echo "site/index.html"
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -108,5 +122,5 @@ tensorboard: $(READY)
 	$(BIN)/tensorboard --host 127.0.0.1 --logdir $(LOGDIR)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -92,6 +92,7 @@ setup(
     extras_require={
         "sweeps": SWEEPS,
         "video": VIDEO,
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=1", "ruff"],
         "dev": [
             *SWEEPS,
             *VIDEO,

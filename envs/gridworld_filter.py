@@ -17,7 +17,7 @@ def exact_filter(
 
     A reward on a goal cell says which goal is active; any other tells nothing. Between, the
     belief follows the context's Markov chain. Recursion, with b_0 the prior of m = 1:
-    b_{t+1} = (1 - p_t) b'_t + p_t (b'_t T[1][1] + (1 - b'_t) T[0][1]), where b'_t is b_t after the
+    b_{t+1} = (1 - p_t) b'_t + p_t (b'_t T[1, 1] + (1 - b'_t) T[0, 1]), where b'_t is b_t after the
     reward r_t.
 
     Args:

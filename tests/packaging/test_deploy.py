@@ -12,6 +12,7 @@ import pytest
 import ray
 import yaml
 
+from rllib_metarl import __version__
 from rllib_metarl.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,18 @@ def test_the_ray_job_asks_for_the_pinned_ray_and_mounts_what_it_writes_to() -> N
         [mount] = container["volumeMounts"]
         assert mount["mountPath"] == storage
         assert mount["name"] in [volume["name"] for volume in pod["volumes"]]
+
+
+def test_the_image_of_the_ray_job_is_the_dockerfiles() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    [tag] = re.findall(r"docker build .* -t (\S+)", dockerfile)
+    assert tag.endswith(f":{__version__}")
+    assert set(re.findall(r"image: (\S+)", (DEPLOY / "rayjob.yaml").read_text())) == {tag}
+    copied = [line.split()[1] for line in dockerfile.splitlines() if line.startswith("COPY")]
+    assert all((ROOT / path).exists() for path in copied)
+    # The job's file lies where the image has it.
+    workdir = re.findall(r"^WORKDIR (/opt\S+)", dockerfile, re.MULTILINE)
+    assert workdir and workdir[0] in (DEPLOY / "rayjob.yaml").read_text()
 
 
 def test_the_slurm_script_is_bash() -> None:
