@@ -387,27 +387,6 @@ def requested_resources(config: Any) -> dict[str, float]:
     return needed
 
 
-def check_resources(configs: list[Any], available: dict[str, float], name: str) -> None:
-    """Make sure that each trial can ever start; Tune would wait for resources for ever.
-
-    Args:
-        configs: the AlgorithmConfig of each variant.
-        available: the resources of the whole cluster.
-        name: the experiment.
-
-    Raises:
-        UserError: a trial asks for more than there is.
-    """
-    for config in configs:
-        for resource, amount in requested_resources(config).items():
-            if amount > available.get(resource, 0.0):
-                raise UserError(
-                    f"{name}: a trial needs {amount:g} {resource} and Ray has "
-                    f"{available.get(resource, 0.0):g}; lower num_env_runners, num_learners or "
-                    "their num_cpus_per_.../num_gpus_per_..., or say --ray-num-cpus"
-                )
-
-
 def check_concurrency(configs: list[Any], wanted: int | None, cpus: float, name: str) -> None:
     """Make sure that as many trials can run at once as `max_concurrent_trials` says.
 

@@ -21,6 +21,7 @@ from rllib_metarl.cli.experiment import Prepared, storage_path
 from rllib_metarl.cli.interrupt import Criteria, Interrupt
 from rllib_metarl.cli.keeper import Keeper, storage_problem
 from rllib_metarl.cli.recovery import Recovery, check_own, last_record, restore_records
+from rllib_metarl.cli.resources import Waiting
 from rllib_metarl.cli.summary import Recorder, combined
 from rllib_metarl.cli.sweep_command import best_line
 from rllib_metarl.cli.sweep_record import write_best, write_record
@@ -86,6 +87,7 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
                 recorder,
                 interrupt,
                 display,
+                Waiting(tell),
                 *keepers,
                 *recoveries,
             ],

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rllib_metarl.cli.cluster import check_answers
+from rllib_metarl.errors import UserError
+
 _ENVIRONMENT = {
     # A localhost-only cluster. Ray replaces `_node_ip_address="127.0.0.1"` by the machine's
     # outward address and listens on all interfaces, unless multi-node clusters are ruled out.
@@ -65,23 +68,42 @@ def ray_session(
         verbose: 0 hides Ray's and the workers' logs, 1 and more shows them.
         address: an existing cluster to join instead of starting one on this machine.
         num_cpus: CPUs that a local cluster counts with; all of them by default.
+
+    Raises:
+        UserError: the cluster does not answer, or Ray cannot be started here.
     """
     import ray
 
+    address = None if address in ("", "local") else address
     _ensure_token(address)
+    if address is not None:
+        check_answers(address)
     local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": num_cpus}
-    with _shipped(plugins, address) as runtime_env:
-        ray.init(
-            address=address or "local",
-            log_to_driver=verbose > 0,
-            logging_level=logging.INFO if verbose > 1 else logging.CRITICAL,
-            runtime_env=runtime_env,
-            **({} if address else local),
-        )
     try:
+        with _shipped(plugins, address) as runtime_env, _start_errors(address):
+            ray.init(
+                address=address or "local",
+                log_to_driver=verbose > 0,
+                logging_level=logging.INFO if verbose > 1 else logging.CRITICAL,
+                runtime_env=runtime_env,
+                **({} if address else local),
+            )
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _start_errors(address: str | None) -> Iterator[None]:
+    """Ray raises errors of many kinds where it cannot start, or cannot join: one message each."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split())[:400] or type(error).__name__
+        what = "Ray cannot start here" if address is None else f"--ray-address {address}"
+        raise UserError(f"{what}: {why}; -vv shows what Ray says") from None
 
 
 def available_cpus() -> int:

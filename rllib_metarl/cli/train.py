@@ -142,11 +142,11 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
         with ray_session(plugins, options.verbose, options.ray_address, options.ray_num_cpus):
             import ray
 
-            from rllib_metarl.cli.checks import check_resources
+            from rllib_metarl.cli.resources import alive_nodes, check_resources
             from rllib_metarl.cli.runner import run
 
             for experiment in experiments:
-                check_resources(experiment.configs, ray.cluster_resources(), experiment.name)
+                check_resources(experiment.configs, alive_nodes(), experiment.name)
             _check_concurrency(experiments, ray.cluster_resources().get("CPU", 0.0))
             for experiment, resume in todo:
                 outcomes.append(run(experiment, resume, began, _note))

@@ -181,6 +181,19 @@ def test_a_training_uses_both_nodes_and_ships_project_and_plugin(
 
 
 @pytest.mark.slow
+def test_a_cluster_with_another_token_is_told_of(
+    token: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with by_ray_start() as address:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "b" * 64)
+        file = experiment(tmp_path)
+        ended = finish(start("train", "file", file, "--ray-address", address))
+    assert ended.code == 2
+    assert ended.err.startswith(f"error: --ray-address {address}: the cluster asks for another")
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("max_failures", [0, 2])
 def test_when_a_node_is_killed_its_trial_moves_or_fails_and_the_other_goes_on(
     token: None, tmp_path: Path, max_failures: int
