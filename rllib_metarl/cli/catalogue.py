@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_metarl.cli.names import suggestion
-from rllib_metarl.cli.values import import_plugin, load_object
+from rllib_metarl.cli.values import failure, import_plugin, load_object
 from rllib_metarl.errors import UserError
 
 RLLIB_ALGORITHMS = {
@@ -176,9 +176,11 @@ def _is_class_path(env: str) -> bool:
 def _import_env_module(module: str, env: str) -> None:
     try:
         importlib.import_module(module)
-    except Exception as error:
-        # Importing runs a user's module, which can raise anything.
-        raise UserError(f"env '{env}': module '{module}' cannot be imported: {error}") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        told = f"env '{env}': module '{module}' cannot be imported: {failure(error)}"
+        raise UserError(told) from None
 
 
 def _check_gym_id(env_id: str, written: str) -> None:

@@ -17,6 +17,7 @@ from rllib_metarl.cli.session import quiet
 from rllib_metarl.cli.source import read_json
 from rllib_metarl.errors import UserError
 
+MOST_WIDTH, MOST_LAYERS = 16_384, 16
 LABELS = {
     "with_context": "inferred context",
     "without_context": "no context",
@@ -151,10 +152,12 @@ def _shape(text: str | None) -> Any:
             raise UserError(f"--config: no width '{name}'{suggestion(name, known)}")
         several = isinstance(vars(default)[name], tuple)
         numbers = value if several and isinstance(value, list) else [value]
-        whole = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers)
-        if not whole or several != isinstance(value, list) or not numbers:
-            wanted = "a list of whole numbers" if several else "a whole number"
-            raise UserError(f"--config: {name} is {value!r}; give {wanted} above 0")
+        whole = all(type(n) is int and 0 < n <= MOST_WIDTH for n in numbers[: MOST_LAYERS + 1])
+        if not whole or several != isinstance(value, list) or not 0 < len(numbers) <= MOST_LAYERS:
+            wanted = f"a list of 1 to {MOST_LAYERS} whole numbers" if several else "a whole number"
+            raise UserError(
+                f"--config: {name} is {value!r}; give {wanted} above 0, at most {MOST_WIDTH:,}"
+            )
     widths: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     return replace(default, **widths)
 

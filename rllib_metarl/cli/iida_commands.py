@@ -16,7 +16,9 @@ Config = Annotated[
     str | None, typer.Option("--config", "-c", help="JSON: widths of the networks, as in a config.")
 ]
 EnvConfig = Annotated[str | None, typer.Option("--env-config", help="JSON: env arguments.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed; equal seeds, equal results.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed; equal seeds, equal results.")
+]
 Plugins = Annotated[
     list[str] | None,
     typer.Option("--plugin", help="Module to import first; may be given several times."),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rllib_metarl.errors import UserError
+from rllib_metarl.reading import parse_json
 
 LOCK = ".rllib/lock"
 
@@ -57,7 +58,7 @@ def _hold(handle: int, folder: Path) -> None:
 
 def _holder(handle: int) -> str:
     try:
-        told = json.loads(os.pread(handle, 4096, 0))
+        told = parse_json(os.pread(handle, 4096, 0).decode())
         return f" (process {told['pid']} on {told['host']}, since {told['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -1,7 +1,8 @@
 """The ``rllib`` command.
 
-Exit codes: 0 done; 1 a trial failed; 2 something in the command, the file or the storage is wrong;
-130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 a trial failed; 2 something in the command, the file, the storage or a plugin
+is wrong, told in one line; 70 a defect of this project, told in one line that names a file with the
+traceback; 130 stopped by Ctrl-C; 141 nobody reads what is printed any more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rllib_metarl.cli import net
 from rllib_metarl.cli.iida_commands import iida_app
 from rllib_metarl.errors import UserError
 
@@ -58,7 +60,8 @@ AtEnd = Annotated[
 Keep = Annotated[
     int | None, typer.Option("--keep-checkpoints-num", help="How many checkpoints stay.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the run.")]
+MOST_SEED = 2**32 - 1
+Seed = Annotated[int | None, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of the run.")]
 Plugins = Annotated[
     list[str] | None,
     typer.Option("--plugin", help="Module to import first; may be given several times."),
@@ -208,7 +211,9 @@ def evaluate(
     episodes: Annotated[
         int, typer.Option("--episodes", min=1, help="Held-out meta-episodes.")
     ] = 512,
-    seed: Annotated[int | None, typer.Option("--seed", help="Other held-out tasks.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=MOST_SEED, help="Other held-out tasks.")
+    ] = None,
     env_config: Annotated[
         str | None,
         typer.Option("--env-config", help="JSON: env arguments; they overrule the run's."),
@@ -259,7 +264,9 @@ def ladder(
     episodes: Annotated[
         int, typer.Option("--episodes", min=2, help="Held-out meta-episodes.")
     ] = 256,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of training and of the tasks.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of training and of the tasks.")
+    ] = 0,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Climb on where the oracle does not beat blind.")
     ] = False,
@@ -305,25 +312,16 @@ def list_names() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code. What a person can mend is told in one line."""
+    if argv is None:
+        net.use_utf8()
     arguments = sys.argv[1:] if argv is None else argv
     command = typer.main.get_command(app)
     try:
         code: Any = command.main(arguments, prog_name="rllib", standalone_mode=False, obj=arguments)
+        sys.stdout.flush()
         return int(code or 0)
-    except UserError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return 130
-    except Exception as error:
-        return _usage(error)
-
-
-def one_line(message: str) -> str:
-    """A message in one line that any terminal can show, whatever names a file has in it."""
-    text = " ".join(message.splitlines())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    except BaseException as error:  # also sys.exit, which a user's module may call
+        return net.tell(error, arguments)
 
 
 def _refuse_early_options(context: typer.Context) -> None:
@@ -342,17 +340,6 @@ def _options(values: dict[str, Any]) -> Any:
     known = {field.name for field in fields(Options)}
     plugins = tuple(values.get("plugin") or ())
     return Options(plugins=plugins, **{k: v for k, v in values.items() if k in known})
-
-
-def _usage(error: Exception) -> int:
-    """The exit code of click's own errors (unknown option, missing argument); others go on up."""
-    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
-    if show is None or code is None:
-        if type(error).__name__ == "Abort":
-            return 130
-        raise error
-    show(file=sys.stderr)
-    return int(code)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import yaml
 
 from rllib_metarl.checkpoints import write_whole
 from rllib_metarl.cli.experiment import Prepared, storage_path
+from rllib_metarl.cli.source import read_yaml
 from rllib_metarl.cli.sweep import Sweep
 from rllib_metarl.cli.sweep_space import Parameter, place
 from rllib_metarl.errors import UserError
@@ -94,10 +95,10 @@ def best_experiment(sweep: SweepData) -> str:
         )
     file = sweep.directory / EXPERIMENT
     try:
-        written = yaml.safe_load(file.read_text(encoding="utf-8"))[sweep.name]
+        written = read_yaml(file).data[sweep.name]
         spec = {key: value for key, value in written.items() if key not in SWEEP_KEYS}
         _fill(spec, best.trials[0].values)
-    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{file}: missing or damaged ({error}); it belongs to the sweep") from None
     return _heading(sweep, best) + _yaml({f"{sweep.name}-best": spec})
 

@@ -108,9 +108,10 @@ def load_object(path: str) -> Any:
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except Exception as error:
-        # Importing runs a user's module, which can raise anything.
-        raise ValueError(f"'{path}' cannot be imported: {error}") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise ValueError(f"'{path}' cannot be imported: {failure(error)}") from None
 
 
 def import_plugin(name: str) -> None:
@@ -121,17 +122,26 @@ def import_plugin(name: str) -> None:
     """
     try:
         importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        if absent and (name == absent or name.startswith(absent + ".")):
             raise UserError(
                 f"plugin module '{name}' does not exist; it must be installed, or lie in this "
                 "folder or beside the experiment file"
             ) from None
-        raise UserError(f"plugin module '{name}' cannot be imported: {error}") from None
-    except Exception as error:
-        # A user's module can raise anything; whatever it is, the mend is in that module.
-        kind = type(error).__name__
-        raise UserError(f"plugin module '{name}' cannot be imported: {kind}: {error}") from None
+        raise UserError(f"plugin module '{name}' cannot be imported: {failure(error)}") from None
+
+
+def failure(error: BaseException) -> str:
+    """What a user's module raised when it was imported: it can be anything, the mend is there."""
+    if isinstance(error, SystemExit):
+        return (
+            f"it calls sys.exit({error.code!r}); put what it runs below "
+            "`if __name__ == '__main__':`"
+        )
+    return str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
 
 
 def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,10 @@ import torch
 from torch import Tensor
 
 from rllib_metarl.errors import UserError
+from rllib_metarl.reading import parse_json, read_arrays
 
-_ARRAYS = ("observation", "action", "following", "begin", "episode")
+_ROWS = ("observation", "action", "following")
+_ARRAYS = (*_ROWS, "begin", "episode")
 
 
 @dataclass(frozen=True)
@@ -190,17 +191,59 @@ def read_transitions(path: Path) -> Transitions:
     """Reads what `write_transitions` wrote; runs no code from the file.
 
     Raises:
-        UserError: there is no such file, or it holds something else.
+        UserError: there is no such file, it holds something else, or numbers that are not finite.
     """
+    if not path.exists():
+        raise UserError(f"no transitions at {path}: there is no such file.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: torch.as_tensor(file[name]) for name in _ARRAYS}
-            context = torch.as_tensor(file["context"]) if "context" in file else None
-            about = json.loads(str(file["about"]))
-    except FileNotFoundError:
-        raise UserError(f"no transitions at {path}: there is no such file.") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+        about = parse_json(str(arrays.pop("about")))
+        kinds = {name: torch.float32 for name in (*_ROWS, "context")} | dict.fromkeys(
+            ("begin", "episode"), torch.int64
+        )
+        data = {name: _as(kinds[name], array) for name, array in arrays.items() if name in kinds}
+        read = Transitions(**data, about=dict(about))
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} holds no transitions ({error}): give a file that `rllib iida collect` wrote."
         ) from None
-    return Transitions(**arrays, context=context, about=about)
+    check_transitions(read, str(path))
+    return read
+
+
+def _as(kind: torch.dtype, array: np.ndarray) -> Tensor:
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"an array of {array.dtype}")
+    return torch.as_tensor(array.astype(np.float32 if kind.is_floating_point else np.int64))
+
+
+def check_transitions(data: Transitions, place: str) -> None:
+    """Makes sure that the parts of transitions fit together, and that all numbers are finite.
+
+    Raises:
+        UserError: they do not; it begins with ``place``.
+    """
+    rows, tasks = len(data.observation), data.tasks
+    shapes = {name: tuple(getattr(data, name).shape) for name in (*_ROWS, "begin", "episode")}
+    whole = (
+        [len(shapes[name]) for name in _ROWS] == [2, 2, 2]
+        and shapes["following"] == shapes["observation"]
+        and (shapes["action"][0], shapes["begin"], shapes["episode"])
+        == (rows, (tasks + 1,), (tasks,))
+        and (data.context is None or (data.context.ndim == 2 and len(data.context) == tasks))
+        and tasks > 0
+        and int(data.begin[0]) == 0
+        and int(data.begin[-1]) == rows
+        and bool((data.lengths > 0).all())
+    )
+    if not whole:
+        told = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise UserError(f"{place}: these are no transitions of tasks ({told}): collect them anew.")
+    for name in (*_ROWS, "context"):
+        values = getattr(data, name)
+        if values is not None and not bool(values.isfinite().all()):
+            bad = int((~values.isfinite()).any(dim=1).sum())
+            raise UserError(
+                f"{place}: {name} holds NaN or infinity in {bad:,} of {len(values):,} rows, which "
+                "nothing can be fitted to: mend the env, and collect anew."
+            )

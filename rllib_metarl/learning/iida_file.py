@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.iida_fit import Fitted, Shape
+from rllib_metarl.reading import check_regular, parse_json
 
 FORMAT = "rllib_metarl context encoder 1"
 
@@ -88,29 +88,50 @@ def read_encoder(path: Path) -> Stored:
     Raises:
         UserError: there is no such file, or it holds something else.
     """
+    if not path.exists():
+        raise UserError(f"no encoder at {path}: there is no such file.")
+    check_regular(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"no encoder at {path}: there is no such file.") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
-        raise _foreign(path) from None
+        stored = _stored(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # damaged files make torch's loader raise almost anything
+        raise UserError(
+            f"{path} holds no context encoder of this version ({error}): give a file that "
+            "`rllib iida fit` wrote."
+        ) from None
+    return stored
+
+
+def _stored(content: Any) -> Stored:
+    """The content of the file, known to be whole.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is not.
+    """
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise _foreign(path)
-    shape: dict[str, Any] = {
+        raise ValueError("it is of another kind")
+    widths: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in json.loads(content["shape"]).items()
+        for name, value in parse_json(content["shape"]).items()
     }
-    return Stored(
-        Shape(**shape),
+    stored = Stored(
+        Shape(**widths),
         content["observation_size"],
         content["action_size"],
         content["encoder"],
         content["forward_model"],
-        json.loads(content["report"]),
+        dict(parse_json(content["report"])),
     )
+    sizes = (stored.observation_size, stored.action_size)
+    with torch.device("meta"):  # their shapes alone, which take no memory however large they are
+        wanted = (stored.shape.encoder(*sizes), stored.shape.forward_model(*sizes))
+    for net, weights in zip(wanted, (stored.encoder, stored.forward_model), strict=True):
+        _check_weights(weights, net.state_dict())
+    return stored
 
 
-def _foreign(path: Path) -> UserError:
-    return UserError(
-        f"{path} holds no context encoder of this version: give a file that `rllib iida fit` wrote."
-    )
+def _check_weights(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if shapes != {name: tuple(tensor.shape) for name, tensor in wanted.items()}:
+        raise ValueError("its weights are not of the networks that it names")
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise ValueError("its weights hold NaN or infinity")

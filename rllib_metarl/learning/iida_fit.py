@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_metarl.errors import UserError
-from rllib_metarl.learning.iida import TaskBatch, Transitions, draw
+from rllib_metarl.learning.iida import TaskBatch, Transitions, check_transitions, draw
 from rllib_metarl.models.context_encoder import ContextEncoder, ForwardModel
 from rllib_metarl.ops.elbo import masked_mean
 from rllib_metarl.ops.forward_model import foretelling_error
@@ -86,7 +87,7 @@ class FitSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UserError(f"fit: {name} is {value!r}: use a whole number of at least 1.")
-        if not isinstance(self.lr, (int, float)) or not self.lr > 0.0:
+        if not isinstance(self.lr, (int, float)) or not 0.0 < self.lr < math.inf:
             raise UserError(f"fit: lr is {self.lr!r}: use a number above 0.")
         if not isinstance(self.held_out, (int, float)) or not 0.0 < self.held_out < 1.0:
             raise UserError(f"fit: held_out is {self.held_out!r}: use a share between 0 and 1.")
@@ -127,8 +128,9 @@ def fit(
         ``about``.
 
     Raises:
-        UserError: the data are too few to hold some out.
+        UserError: the data are too few to hold some out, or not finite, or the fit diverges.
     """
+    check_transitions(data, "fit")
     fitting = _Fitting(data, shape, settings, seed, progress)
     kinds = [WITH] + ([WITHOUT] if settings.compare else [])
     if settings.compare and data.context is not None:
@@ -233,6 +235,11 @@ class _Fitting:
             self.progress(kind, epoch, settings.epochs, lowest)
             if epoch - best_epoch >= settings.patience:
                 break
+        if not math.isfinite(lowest):
+            raise UserError(
+                f"fit: the held-out error was not finite in any of {model.epochs} epochs: the fit "
+                f"diverges. Lower lr ({settings.lr:g}), or scale the env's observations."
+            )
         best.epochs = model.epochs
         return best
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from rllib_metarl.report.charts import Chart, Line
 from rllib_metarl.report.groups import Group, Task
+from rllib_metarl.report.metrics import number_of
 
 EXACT = "exact filter"
 PER_RUN = "One line a seed."
@@ -351,4 +352,5 @@ def _count(values: Sequence[float]) -> list[int]:
 
 
 def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
+    number = number_of(value)
+    return float("nan") if number is None else number

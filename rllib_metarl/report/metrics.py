@@ -125,7 +125,7 @@ def tagged(result: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for metric in METRICS:
         for path in metric.paths:
-            number = _number(flat.get(path))
+            number = number_of(flat.get(path))
             if number is not None:
                 found[metric.tag] = number
                 break
@@ -139,7 +139,7 @@ def extras(result: Mapping[str, Any]) -> dict[str, float]:
     for path, value in flatten(result).items():
         if not path.startswith(_EXTRA_ROOTS) or path in known:
             continue
-        number = _number(value)
+        number = number_of(value)
         if number is not None and not _BOOKKEEPING.search(path):
             found[f"extra/{path}"] = number
     return found
@@ -155,14 +155,25 @@ def markdown_table() -> str:
     return "\n".join(rows)
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """A finite number that a result holds, also one that is written as text; None for all else."""
     if isinstance(value, bool) or value is None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def number_at(result: Mapping[str, Any], key: str) -> float:
+    """The number at a key, 0 where there is none."""
+    return number_of(result.get(key)) or 0.0
+
+
+def steps_of(result: Mapping[str, Any]) -> float:
+    """Where a report stands on the x-axis: its env steps, or else its iteration."""
+    return number_at(result, ENV_STEPS) or number_at(result, "training_iteration")
 
 
 if __name__ == "__main__":

@@ -120,6 +120,11 @@ class Recorded(_Part):
 
 
 class _Evaluation(_Part):
+    return_mean: float | None = None
+    normalised_score: float | None = None
+    episodes: int | None = None
+    checkpoint: str | None = None
+    env_config: dict[str, Any] | None = None
     protocol: Protocol | None = None
     calibration: Calibration | None = None
     uncertainty: Uncertainty | None = None

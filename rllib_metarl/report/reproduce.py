@@ -9,8 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from rllib_metarl.reading import parse_yaml
 from rllib_metarl.report.metrics import ENV_STEPS
 from rllib_metarl.report.runs import EVALUATION, Run
 
@@ -63,7 +62,7 @@ def _examples() -> list[tuple[str, dict[str, Any]]]:
     for folder in sorted(folders, key=lambda f: f.name):
         for file in folder.iterdir() if folder.is_dir() else ():
             if file.name.endswith(".yaml"):
-                content = yaml.safe_load(file.read_text(encoding="utf-8"))
+                content, _ = parse_yaml(file.read_text(encoding="utf-8"))
                 if len(content) == 1:
                     (experiment,) = content.values()
                     found.append((f"tuned_examples/{folder.name}/{file.name}", experiment))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_metarl.errors import UserError
-from rllib_metarl.report.metrics import ENV_STEPS, tagged
+from rllib_metarl.reading import Unreadable, parse_json, read_lines, read_text
+from rllib_metarl.report.metrics import ENV_STEPS, number_at, steps_of, tagged
 from rllib_metarl.report.recorded import check_evaluation
 
 RESULTS, SETTINGS, EVALUATION = "result.json", "params.json", "evaluation.json"
 EVALUATED_AT = "eval/at_env_steps"
+# The name has the time in it: a copy under another name is none of Tune's.
+_OWN = re.compile(r"experiment_state-\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.json").fullmatch
 
 
 class Curve(NamedTuple):
@@ -151,9 +154,9 @@ def _read_run(folder: Path) -> Run | None:
         env=env,
         config=config,
         curves=rows.curves(),
-        env_steps=int(last.get(ENV_STEPS) or 0),
-        iterations=int(last.get("training_iteration") or 0),
-        wall_s=float(last.get("time_total_s") or 0.0),
+        env_steps=int(number_at(last, ENV_STEPS)),
+        iterations=int(number_at(last, "training_iteration")),
+        wall_s=number_at(last, "time_total_s"),
         notes=tuple(notes),
     )
 
@@ -161,14 +164,11 @@ def _read_run(folder: Path) -> Run | None:
 def _read_results(file: Path) -> tuple[_Rows, dict[str, Any], list[str]]:
     """The reports of a `result.json`, one JSON object a line; the last; notes."""
     rows, last, notes = _Rows(), {}, []
-    lines = _text(file).split("\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line, ended in read_lines(file):
         try:
-            result = json.loads(line)
-        except json.JSONDecodeError:
-            if number == len(lines):  # no newline behind it: it was being written
+            result = parse_json(line)
+        except Unreadable:
+            if not ended:  # no newline behind it: it was being written
                 notes.append(f"line {number} of {RESULTS} is unfinished and was left out")
                 break
             raise UserError(
@@ -178,8 +178,7 @@ def _read_results(file: Path) -> tuple[_Rows, dict[str, Any], list[str]]:
         if not isinstance(result, dict):
             raise UserError(f"{file}:{number}: not a JSON object; delete that line")
         result.pop("config", None)  # most of the line, and in every one of them
-        step = float(result.get(ENV_STEPS) or result.get("training_iteration") or 0)
-        rows.add(step, tagged(result))
+        rows.add(steps_of(result), tagged(result))
         last = result
     return rows, last, notes
 
@@ -200,29 +199,26 @@ def read_object(file: Path) -> dict[str, Any]:
         UserError: there is no such file, or it holds something else.
     """
     try:
-        content = json.loads(_text(file))
-    except json.JSONDecodeError as error:
+        content = parse_json(read_text(file))
+    except Unreadable as error:
+        place = f"{file}:{error.line}" if error.line else file
         raise UserError(
-            f"{file}:{error.lineno}: not valid JSON ({error.msg}), the file is damaged; write it "
-            "anew, or leave it out"
+            f"{place}: not valid JSON ({error}), the file is damaged; write it anew, or leave it "
+            "out"
         ) from None
     if not isinstance(content, dict):
         raise UserError(f"{file}: expected one JSON object, found {type(content).__name__}")
     return content
 
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not a text file, it is damaged; leave this run out") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+def tunes_records(experiment: Path) -> list[Path]:
+    """Tune's records of an experiment's trials, one a session, the newest last."""
+    return sorted(path for path in experiment.glob("experiment_state-*.json") if _OWN(path.name))
 
 
 def _algorithm(folder: Path, env: str) -> str:
     """The algorithm's name, from the experiment's record or from how Tune calls the folder."""
-    for record in sorted(folder.parent.glob("experiment_state-*.json"), reverse=True):
+    for record in reversed(tunes_records(folder.parent)):
         for trial in _trials_of(record):
             if trial.get("relative_logdir") == folder.name and trial.get("trainable_name"):
                 return str(trial["trainable_name"])
@@ -232,9 +228,10 @@ def _algorithm(folder: Path, env: str) -> str:
 
 def _trials_of(record: Path) -> list[dict[str, Any]]:
     try:
-        stored = json.loads(record.read_text(encoding="utf-8"))["trial_data"]
-        return [json.loads(entry[0]) for entry in stored]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        stored = read_object(record)["trial_data"]
+        trials = [parse_json(entry[0]) for entry in stored]
+        return [trial for trial in trials if isinstance(trial, dict)]
+    except (UserError, ValueError, KeyError, TypeError):
         return []  # Tune's own record, needed for the name alone, which the folder tells too
 
 

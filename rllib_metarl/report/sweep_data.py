@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from rllib_metarl.errors import UserError
-from rllib_metarl.report.metrics import ENV_STEPS, flatten
-from rllib_metarl.report.runs import RESULTS, SETTINGS, Curve, read_object
+from rllib_metarl.reading import Unreadable, parse_json, read_lines
+from rllib_metarl.report.metrics import ENV_STEPS, flatten, number_at, number_of, steps_of
+from rllib_metarl.report.runs import RESULTS, SETTINGS, Curve, read_object, tunes_records
+from rllib_metarl.report.sweep_file import check_record, check_trial
 
 RECORD, EXPERIMENT, BEST = "sweep.json", "sweep.yaml", "best.yaml"
 WAITING, RUNNING, PAUSED = "waiting", "running", "paused"
@@ -57,7 +59,7 @@ class SearchedKey:
             low, high, value = math.log(self.low), math.log(self.high), math.log(max(value, 1e-300))
         else:
             low, high = self.low, self.high
-        return float(np.clip((value - low) / (high - low), 0.0, 1.0))
+        return float(np.clip((value - low) / ((high - low) or 1.0), 0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -177,14 +179,7 @@ def read_sweep(directory: Path, metric: str | None = None) -> SweepData:
             f"did you mean {above}?" if above else f"{RECORD} is missing, which sweeps begin with"
         )
         raise UserError(f"{directory}: not a sweep's directory; {hint}")
-    record = read_object(directory / RECORD)
-    missing = {"name", "mode", "parameters", "seeds", "trials", "stop"} - set(record)
-    if missing:
-        raise UserError(
-            f"{directory / RECORD}: '{sorted(missing)[0]}' is missing, the file is damaged; "
-            f"continue the sweep with `rllib train file {directory / EXPERIMENT} --resume`, which "
-            "writes it anew"
-        )
+    record = check_record(read_object(directory / RECORD), directory / RECORD)
     found = _trials(directory)
     rows = {entry["trial_id"]: _results(directory / entry["folder"]) for entry in found}
     chosen = metric or record.get("metric") or _reported(rows.values())
@@ -198,22 +193,13 @@ def read_sweep(directory: Path, metric: str | None = None) -> SweepData:
 
 def _trials(directory: Path) -> list[dict[str, Any]]:
     """Tune's newest record of the trials: id, status, folder."""
-    records = sorted(directory.glob("experiment_state-*.json"))
+    records = tunes_records(directory)
     if not records:
         return []
     try:
-        stored = json.loads(records[-1].read_text(encoding="utf-8"))["trial_data"]
-        pairs = [(json.loads(trial), json.loads(live)) for trial, live in stored]
-        return [
-            {
-                "trial_id": trial["trial_id"],
-                "status": trial["status"],
-                "folder": trial["relative_logdir"] or "",
-                "error": live.get("error_filename"),
-            }
-            for trial, live in pairs
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        stored = read_object(records[-1])["trial_data"]
+        return [check_trial(parse_json(trial), parse_json(live)) for trial, live in stored]
+    except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{records[-1]}: cannot be read ({error}); if the sweep is running, try again, else "
             "remove the file: the one before it then counts"
@@ -226,13 +212,12 @@ def _results(folder: Path) -> list[dict[str, Any]]:
     if not folder.name or not file.is_file():
         return []
     reports = []
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, 1):
+    for number, line, ended in read_lines(file):
         try:
-            result = json.loads(line)
+            result = parse_json(line)
             result.pop("config", None)
-        except (ValueError, AttributeError):
-            if number == len(lines):
+        except (Unreadable, AttributeError, TypeError):
+            if not ended:
                 break
             raise UserError(
                 f"{file}:{number}: not a JSON object, the file is damaged; delete that line"
@@ -268,9 +253,9 @@ def _trial(
         values={name: value_at(config, name) for name in names},
         config=config,
         curve=_curve(reports, metric),
-        env_steps=int(last.get(ENV_STEPS) or 0),
-        wall_s=float(last.get("time_total_s") or 0.0),
-        reported_at=float(last["timestamp"]) if "timestamp" in last else None,
+        env_steps=int(number_at(last, ENV_STEPS)),
+        wall_s=number_at(last, "time_total_s"),
+        reported_at=number_of(last.get("timestamp")),
         checkpoint=max(folder.glob("checkpoint_*"), default=None) if entry["folder"] else None,
         error=error,
     )
@@ -280,12 +265,12 @@ def _curve(reports: list[dict[str, Any]], metric: str | None) -> Curve:
     """The metric by env steps; a trial that went back to a checkpoint goes on from there."""
     points: list[tuple[float, float]] = []
     for report in reports:
-        step = float(report.get(ENV_STEPS) or report.get("training_iteration") or 0)
+        step = steps_of(report)
         while points and points[-1][0] >= step:
             points.pop()
-        value = report.get(metric or "")
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            points.append((step, float(value)))
+        value = number_of(report.get(metric or ""))
+        if value is not None:
+            points.append((step, value))
     pairs = np.array(points, dtype=float).reshape(-1, 2)
     return Curve(pairs[:, 0], pairs[:, 1])
 
@@ -295,7 +280,7 @@ def _status(tunes: str, last: Mapping[str, Any], stop: Mapping[str, Any]) -> str
     if tunes != "TERMINATED":
         known = {"RUNNING": RUNNING, "PAUSED": PAUSED, "ERROR": FAILED}
         return known.get(tunes, WAITING)
-    if any(key in last and last[key] >= value for key, value in stop.items()):
+    if any((number_of(last.get(key)) or -math.inf) >= value for key, value in stop.items()):
         return FINISHED
     return STOPPED if last.get("done") else INTERRUPTED
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from rllib_metarl.evaluation.statistics import interval, iqm, probability_of_improvement
 from rllib_metarl.report.groups import Group, Task
+from rllib_metarl.report.metrics import number_of
 from rllib_metarl.report.runs import Run
 
 SECTIONS = ("protocol", "belief", "calibration", "uncertainty", "termination")
@@ -161,7 +161,7 @@ def _of(group: Group, key: str) -> list[float]:
 
 
 def _known(values: list[Any]) -> list[float]:
-    return [float(value) for value in values if value is not None]
+    return [number for number in map(number_of, values) if number is not None]
 
 
 def _path(*keys: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -203,9 +203,10 @@ def _leaves(prefix: str, part: Mapping[str, Any]) -> Iterator[tuple[str, float]]
         name = f"{prefix}: {key}"
         if isinstance(value, Mapping):
             yield from _leaves(name, value)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            if key not in LEFT_OUT and math.isfinite(value):
-                yield name, float(value)
+        elif isinstance(value, (int, float)) and key not in LEFT_OUT:
+            number = number_of(value)
+            if number is not None:
+                yield name, number
 
 
 def _unit(name: str) -> str:

@@ -52,7 +52,7 @@ MISTAKES = {
     ),
     "a width that cannot be": (
         ("fit", "nothing.npz", "--out", "x.pt", "--config", '{"forward_hidden": 8}'),
-        "forward_hidden is 8; give a list of whole numbers",
+        "forward_hidden is 8; give a list of 1 to 16 whole numbers",
     ),
     "a step that cannot be": (("fit", "nothing.npz", "--out", "x.pt", "--lr", -1), "fit: lr is -1"),
     "a folder for a file": (("fit", "nothing.npz", "--out", "."), "is a directory"),

@@ -57,7 +57,7 @@ def test_the_algorithms_name_is_taken_from_tunes_record(tmp_path: Path) -> None:
     place = write_run(tmp_path, [result(1, 100, 1.0)], algorithm="trial")
     trial = {"relative_logdir": place.name, "trainable_name": "HLTDynaMITE"}
     record = {"trial_data": [[json.dumps(trial), "{}"]]}
-    (tmp_path / "experiment_state-1.json").write_text(json.dumps(record))
+    (tmp_path / "experiment_state-2026-01-01_00-00-00.json").write_text(json.dumps(record))
     assert read_runs([place])[0].algorithm == "HLTDynaMITE"
 
 
@@ -198,7 +198,7 @@ def test_mistakes_are_told_with_the_mend(refused, tmp_path: Path) -> None:
     assert "a checkpoint of none of these runs" in refused(place, "--evaluation", file)
     assert "is a directory, expected a file name" in refused(place, "--out", empty)
     assert "--figures" in refused(place, "--figures", file)
-    assert "cannot be read" in refused(place, "--evaluation", tmp_path / "missing.json")
+    assert "no such file" in refused(place, "--evaluation", tmp_path / "missing.json")
     (place / "result.json").write_text("")
     assert "no training iteration has been reported yet" in refused(place)
 
