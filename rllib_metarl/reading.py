@@ -7,6 +7,7 @@ depth, no integer beyond the range of floats, no text that could not be written 
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -112,15 +113,14 @@ def read_arrays(path: Path) -> dict[str, Any]:
     import zipfile
 
     import numpy as np
-    import psutil
 
     check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-        room = psutil.virtual_memory().available
+        room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if 2 * size > room:
-            raise Unreadable(f"it needs {2 * size:,} bytes of memory, and {room:,} are free")
+            raise Unreadable(f"it needs {2 * size:,} bytes of memory, and {room:,} are there")
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception as error:  # damaged archives and headers make numpy raise almost anything
