@@ -11,6 +11,7 @@ from .core.batched import BatchedEnvs
 from .core.contexts import IID, ContextDynamics, Custom, Markov
 from .core.dlcmdp import KEEP_TASK, LABELS, Sessions
 from .core.guard import BrokenEnv, Guard, Tolerance
+from .core.hooks import hook_of
 from .core.sessions import Bernoulli, FixedLength, Never, NormalLength, SessionProcess
 from .core.streams import Stream
 from .core.trials import MetaEpisode
@@ -38,6 +39,7 @@ __all__ = [
     "Simulator",
     "Stream",
     "Tolerance",
+    "hook_of",
     "make_vector",
     "register",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 from . import bandit_drawing as drawing
 from .bandit_filter import exact_filter
 from .bandit_parameters import BanditParameters, draw_arms
-from .bandit_references import references_of
+from .bandit_references import references_of, regret
+from .core.bayes import ExactFilter
 from .core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
 
 __all__ = [
     "BernoulliBanditEnv",
     "BernoulliBanditSimulator",
     "BernoulliBanditVectorEnv",
-    "exact_filter",
 ]
 
 
@@ -90,6 +91,18 @@ class BernoulliBanditSimulator(Simulator):
     def reference_returns(self) -> dict[str, float] | None:
         return references_of(self.parameters)
 
+    def exact_filter(self) -> ExactFilter:
+        return exact_filter(self.parameters)
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        every_pull: dict[str, dict[str, Any]] = {"arms_change_every_pull": {"p_switch": 1.0}}
+        if self.parameters.structure == "independent":
+            return every_pull
+        return every_pull | {"independent_arms": {"structure": "independent"}}
+
+    def measures(self, episodes: Sequence[Any]) -> dict[str, float]:
+        return regret(episodes)
+
 
 class BernoulliBanditEnv(DLCMDPEnv):
     """Arms that pay 1 or 0; how often each pays is hidden, and has to be found out while pulling.
@@ -152,7 +165,7 @@ probability, and all arms are drawn anew from the prior (a restless bandit) |
 
     `info` carries `context` (float32 [arms]), `session` (int64) and `switched` (int8) for the
     coming transition. `reference_returns()` gives the references, and the filter
-    `exact_filter(actions, rewards, ...)` the arms' expected probabilities; `bandit_policies` has
+    `exact_filter()` gives the arms' posterior; `bandit_policies` has
     classical strategies.
 
     ## Arguments

@@ -1,59 +1,83 @@
-"""The exact Bayes filter of a bandit's hidden probabilities."""
+"""The exact Bayes filters of Bernoulli bandits: which arm is good, or how often each arm pays."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from scipy.special import betainc, betaln, xlog1py, xlogy
 
-from .bandit_parameters import Array, BanditParameters, posterior_means
+from .bandit_parameters import GOOD, Array, BanditParameters, posterior_means
+from .core.bayes import (
+    SMALLEST,
+    Density,
+    ExactFilter,
+    FiniteFilter,
+    NumberFilter,
+    Posterior,
+    hidden_markov,
+)
 
 
-def exact_filter(actions: ArrayLike, rewards: ArrayLike, **parameters: Any) -> Array:
-    """Return the arms' expected probabilities for each coming pull, given what was seen before it.
+def exact_filter(p: BanditParameters) -> ExactFilter:
+    """Return the filter of a bandit: two classes where one of two arms is good, else densities.
 
     Within a session the posterior follows from how often each arm has paid since the session began
     (`posterior_means`). When that was is not seen: the filter keeps one hypothesis for each pull
-    that may have been the session's first, weighs it by how well it foretold the rewards since, and
-    averages. It is exact for every structure, restless or not. Cost: O(T) hypotheses for each step
-    of a restless bandit, one for a bandit that never changes.
-
-    Args:
-        actions: a_0 .. a_{T-1} of B trials, [B, T] whole numbers.
-        rewards: r_0 .. r_{T-1}, [B, T], 0 or 1.
-        **parameters: those of `BernoulliBanditEnv` that are not at their default.
-
-    Returns:
-        [B, T + 1, k] float64; entry t goes with o_t: E[m_t | a_0, r_0 .. a_{t-1}, r_{t-1}].
-
-    Raises:
-        ValueError: if shapes disagree, or actions or rewards are none of this bandit.
+    that may have been the session's first, weighs it by how well it predicted the rewards since,
+    and averages (`Runs`). It is exact for every structure, restless or not. Cost: O(T) hypotheses
+    for each step of a restless bandit, one for a bandit that never changes.
     """
-    p = BanditParameters.make(**parameters)
-    pulled, paid = np.asarray(actions), np.asarray(rewards, np.float64)
-    _check(p, pulled, paid)
-    count, horizon = pulled.shape
-    runs = Runs(p, count, horizon)
-    means = np.empty((count, horizon + 1, p.arms))
-    for t in range(horizon):
-        means[:, t] = runs.mean()
-        runs.update(t, pulled[:, t], paid[:, t])
-    means[:, horizon] = runs.mean()
-    return means
+    if p.structure in GOOD:
+        return _good_arm(p)
+
+    def run(
+        observations: NDArray[Any],
+        actions: NDArray[Any],
+        rewards: NDArray[Any],
+        contexts: NDArray[Any],
+    ) -> Density:
+        return _densities(p, *_checked(p, actions, rewards), contexts)
+
+    return NumberFilter(run)
 
 
-def _check(p: BanditParameters, actions: NDArray[Any], rewards: Array) -> None:
+def _good_arm(p: BanditParameters) -> FiniteFilter:
+    """A hidden Markov model: a switch draws the good arm anew."""
+    good = GOOD[p.structure]
+    pays = np.array([[good, 1 - good], [1 - good, good]])  # [arm, which is good]
+
+    def run(observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> Posterior:
+        pulled, paid = _checked(p, actions, rewards)
+        chance = pays[pulled]
+        likelihood = np.where(paid[..., None] > 0, chance, 1 - chance)
+        change = np.full((2, 2), p.p_switch / 2)
+        return hidden_markov(np.full(2, 0.5), (1 - p.p_switch) * np.eye(2), change, likelihood)
+
+    def class_of(context: NDArray[Any]) -> NDArray[np.int64]:
+        return np.asarray((context[..., 0] < 0.5).astype(np.int64))
+
+    return FiniteFilter(("arm 0 is good", "arm 1 is good"), class_of, run)
+
+
+def _checked(
+    p: BanditParameters, pulled: NDArray[Any], paid: NDArray[Any]
+) -> tuple[NDArray[Any], Array]:
+    """Actions and rewards `[B, T]` as arrays, or ValueError if they are none of this bandit."""
+    actions, rewards = np.asarray(pulled), np.asarray(paid, np.float64)
     if actions.ndim != 2 or rewards.shape != actions.shape or actions.dtype.kind not in "iu":
         raise ValueError(
-            f"exact_filter: actions {actions.shape} of type {actions.dtype}, rewards "
+            f"Bernoulli bandit: actions {actions.shape} of type {actions.dtype}, rewards "
             f"{rewards.shape}; give whole numbers [B, T] and 0s or 1s [B, T]."
         )
     if not (np.isin(actions, range(p.arms)).all() and np.isin(rewards, (0, 1)).all()):
         raise ValueError(
-            f"exact_filter: actions must be 0 to {p.arms - 1} and rewards 0 or 1; give the "
+            f"Bernoulli bandit: actions must be 0 to {p.arms - 1} and rewards 0 or 1; give the "
             "parameters of the bandit that they come from."
         )
+    return actions, rewards
 
 
 class Runs:
@@ -91,3 +115,75 @@ class Runs:
         if self.p.p_switch > 0.0:
             self.weight *= 1.0 - self.p.p_switch
             self.weight[:, t + 1] = self.p.p_switch
+
+
+@dataclass
+class _Track:
+    """What is kept of each step; see `Density`."""
+
+    mean: Array
+    cdf: Array
+    nll: Array
+    crps: Array
+    switch: Array
+    surprise: Array
+
+
+def _densities(
+    p: BanditParameters, actions: NDArray[Any], rewards: Array, contexts: NDArray[Any]
+) -> Density:
+    """Mixtures of Betas, one for each pull with which the present session may have begun."""
+    batch, horizon = rewards.shape
+    runs = Runs(p, batch, horizon)
+    mean, cdf, nll, crps = np.zeros((4, batch, horizon + 1, p.arms))
+    switch, surprise = np.zeros((batch, horizon + 1)), np.zeros((batch, horizon))
+    track = _Track(mean, cdf, nll, crps, switch, surprise)
+    truth = np.clip(contexts.astype(np.float64), SMALLEST, 1 - 1e-9)
+    for t in range(horizon + 1):
+        _look(track, p, runs, truth[:, t], t)
+        if t < horizon:
+            _learn(track, runs, actions[:, t], rewards[:, t], t)
+    return Density(mean, cdf, nll, None if p.p_switch > 0.0 else crps, switch, surprise)
+
+
+def _look(track: _Track, p: BanditParameters, runs: Runs, truth: Array, t: int) -> None:
+    """The mixture at the true probabilities `[B, k]`."""
+    weight, x = runs.weight[..., None], truth[:, None]
+    a, b = _betas(p, runs)
+    track.mean[:, t] = runs.mean()
+    track.cdf[:, t] = (weight * betainc(a, b, x)).sum(1)
+    density = np.exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b))
+    track.nll[:, t] = -np.log(np.maximum((weight * density).sum(1), SMALLEST))
+    if runs.weight.shape[1] == 1:
+        track.crps[:, t] = beta_crps(a[:, 0], b[:, 0], truth)
+
+
+def _learn(track: _Track, runs: Runs, actions: NDArray[Any], rewards: Array, t: int) -> None:
+    chance = runs.means()[np.arange(len(actions)), :, actions]
+    joint = runs.weight * np.where(rewards[:, None] > 0, chance, 1 - chance)
+    total = joint.sum(1)
+    track.surprise[:, t] = -np.log(total)
+    if t > 0 and joint.shape[1] > 1:
+        track.switch[:, t + 1] = joint[:, t] / total
+    runs.update(t, actions, rewards)
+
+
+def _betas(p: BanditParameters, runs: Runs) -> tuple[Array, Array]:
+    """Parameters `[B, H, k]` of the arms' posteriors under each hypothesis."""
+    wins, losses = runs.wins, runs.losses
+    if p.structure == "independent":
+        return wins + 1.0, losses + 1.0
+    wins, losses = wins + losses[..., ::-1], losses + wins[..., ::-1]  # arm 1 pays as 0 does not
+    return wins + 1.0, losses + 1.0
+
+
+def beta_crps(a: Array, b: Array, x: Array) -> Array:
+    """CRPS of Beta(a, b) at x, all of one shape.
+
+    x (2 F(x) - 1) + a / (a + b) (1 - 2 F_{a+1,b}(x) - 2 B(2a, 2b) / (a B(a, b)^2)).
+
+    Source: Taillardat et al. 2016, appendix A.
+    """
+    spread = np.exp(betaln(2 * a, 2 * b) - 2 * betaln(a, b))
+    beyond = 1 - 2 * betainc(a + 1, b, x) - 2 * spread / a
+    return np.asarray(x * (2 * betainc(a, b, x) - 1) + a / (a + b) * beyond)

@@ -10,11 +10,12 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
 from . import gridworld_drawing as drawing
+from .core.bayes import FiniteFilter
 from .core.contexts import Markov
 from .core.dlcmdp import LatentPath, draw_latent
 from .core.sessions import SessionProcess
 from .core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
-from .gridworld_filter import exact_filter, filter_step
+from .gridworld_filter import GOALS, exact_filter, filter_step
 from .gridworld_parameters import (
     TRANSITION,
     Cell,
@@ -29,7 +30,6 @@ __all__ = [
     "GridWorldParameters",
     "GridWorldSimulator",
     "GridWorldVectorEnv",
-    "exact_filter",
     "reference_returns",
 ]
 
@@ -159,6 +159,26 @@ class GridWorldSimulator(Simulator):
     def reference_returns(self) -> dict[str, float] | None:
         return references_of(self.parameters)
 
+    def exact_filter(self) -> FiniteFilter:
+        return exact_filter(self.parameters)
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        swapping = {"p_switch": 1.0, "session": None, "transition": [[0.0, 1.0], [1.0, 0.0]]}
+        return self._both_alike() | {"switches_every_step": swapping}
+
+    def _both_alike(self) -> dict[str, dict[str, Any]]:
+        p = self.parameters
+        return {
+            "neither_pays": {"active_reward": p.inactive_reward, "context_matters": False},
+            "both_pay": {"inactive_reward": p.active_reward, "context_matters": False},
+        }
+
+    def frame(
+        self, observations: NDArray[Any], context: NDArray[Any] | None
+    ) -> dict[str, Any] | None:
+        goals = [observations[0, where] for where in GOALS]
+        return drawing.frame(self.parameters.size, observations, goals)
+
 
 class GridWorldEnv(DLCMDPEnv):
     """A grid with two visible goals of which only one pays; which one is hidden and changes.
@@ -222,7 +242,7 @@ class GridWorldEnv(DLCMDPEnv):
     `info` carries `context` (float32 [1]), `session` (int64, switches so far) and `switched` (int8)
     for the coming transition and, with `show_posterior`, `posterior` (float32 [1]): the exact
     filter's P(m = 1) from what was seen so far. `reference_returns()` gives the exact references
-    for any parameters.
+    for any parameters, `exact_filter()` the posterior along what was played.
 
     ## Arguments
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,3 +89,18 @@ def _disc(cell: NDArray[np.float32], colour: tuple[int, int, int]) -> None:
     distance = np.hypot(axis[:, None], axis)
     cell[distance < 0.28] = (255, 255, 255)  # a white rim, so that it stands out on a goal
     cell[distance < 0.24] = colour
+
+
+def frame(
+    size: int, observations: NDArray[Any], goals: Sequence[NDArray[Any]]
+) -> dict[str, list[Any] | int]:
+    """Return the layout of one meta-episode on a `size` x `size` grid, as `hooks` defines it.
+
+    Args:
+        size: cells along an edge.
+        observations: [T + 1, 2 or more], x and y of the agent, divided by (size - 1), first.
+        goals: (x, y) of each goal likewise.
+    """
+    position = np.rint(observations[:, 1::-1] * (size - 1)).astype(np.int64)
+    places = [np.rint(goal[:2][::-1] * (size - 1)).astype(np.int64).tolist() for goal in goals]
+    return {"size": size, "position": position.tolist(), "goals": places}

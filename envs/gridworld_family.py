@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
+from .core.bayes import FiniteFilter
 from .core.contexts import Markov
 from .core.dlcmdp import LatentPath, draw_latent
 from .core.vector import DLCMDPEnv, DLCMDPVectorEnv
@@ -26,7 +27,6 @@ __all__ = [
     "GridWorldFamilySimulator",
     "GridWorldFamilyVectorEnv",
     "bayes_bounds",
-    "exact_filter",
     "reference_returns",
 ]
 
@@ -75,6 +75,12 @@ class GridWorldFamilySimulator(GridWorldSimulator):
 
     def reference_returns(self) -> dict[str, float]:
         return family_references(self.family)
+
+    def exact_filter(self) -> FiniteFilter:
+        return exact_filter(self.family)
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        return self._both_alike() | {"switches_every_step": {"members": [[1.0, 1.0, 1.0]]}}
 
 
 class GridWorldFamilyEnv(DLCMDPEnv):

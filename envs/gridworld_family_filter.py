@@ -5,39 +5,43 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from .gridworld_family_parameters import FamilyParameters, step_matrices
-from .gridworld_filter import evidence_of
+from .core.bayes import FiniteFilter, Posterior, hidden_markov
+from .gridworld_family_parameters import FamilyParameters
+from .gridworld_filter import agreement, paying_goal
 
 
-def exact_filter(
-    observations: ArrayLike, rewards: ArrayLike, **parameters: Any
-) -> NDArray[np.float64]:
-    """Return P(member, m_t) for each coming transition, given what was seen before it.
+def exact_filter(p: FamilyParameters) -> FiniteFilter:
+    """Return the filter of member and paying goal jointly; the goals of member 0 come first.
 
     The members form one hidden Markov model whose state is (member, m) and whose member never
-    changes: b_{t+1}(i, m') = sum_m b'_t(i, m) P_i(m' | m), where b'_t is b_t, kept where m_t agrees
-    with what the reward r_t revealed, and scaled to sum to 1.
-
-    Args:
-        observations: o_0 .. o_T of B meta-episodes, [B, T + 1, 6].
-        rewards: r_0 .. r_{T-1}, [B, T].
-        **parameters: those of `GridWorldFamilyEnv` that are not at their default.
-
-    Returns:
-        [B, T + 1, n, 2] float64; entry t goes with o_t: P(member, m_t | o_0, a_0, r_0 .. o_t).
-
-    Raises:
-        ValueError: if shapes disagree or a parameter is out of range.
+    changes.
     """
-    p = FamilyParameters.make(**parameters)
-    evidence = evidence_of(p.grid, observations, rewards)
-    beliefs = [np.broadcast_to(initial_belief(p), (len(evidence), len(p.members), 2))]
-    step = step_matrices(p.members)
-    for t in range(evidence.shape[1]):
-        beliefs.append(filter_step(step, beliefs[-1], evidence[:, t]))
-    return np.stack(beliefs, 1)
+    names = [f"member {i}, goal {m}" for i in range(len(p.members)) for m in range(2)]
+    laws = [(w.process.schedule(1), np.array(w.transition)) for w in p.worlds()]
+    change = _blocks([hazard[0] * matrix for hazard, matrix in laws if hazard is not None])
+    stay = _blocks([(1 - hazard[0]) * np.eye(2) for hazard, _ in laws if hazard is not None])
+    prior = np.tile(p.grid.prior, len(laws)) / len(laws)
+
+    def run(observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> Posterior:
+        likelihood = np.tile(agreement(p.grid, observations, rewards), (1, 1, len(laws)))
+        return hidden_markov(prior, stay, change, likelihood)
+
+    def class_of(context: NDArray[Any]) -> NDArray[np.int64]:
+        apart = abs(context[..., None, 1:] - np.array(p.members)).sum(-1)
+        return np.asarray(2 * apart.argmin(-1) + paying_goal(context))
+
+    return FiniteFilter(tuple(names), class_of, run)
+
+
+def _blocks(matrices: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """`[n k, n k]` with n blocks `[k, k]` on its diagonal."""
+    count, size = len(matrices), len(matrices[0])
+    whole = np.zeros((count, size, count, size))
+    for i, matrix in enumerate(matrices):
+        whole[i, :, i] = matrix
+    return whole.reshape(count * size, -1)
 
 
 def initial_belief(p: FamilyParameters) -> NDArray[np.float64]:
@@ -48,7 +52,7 @@ def initial_belief(p: FamilyParameters) -> NDArray[np.float64]:
 def filter_step(
     step: NDArray[np.float64], belief: NDArray[np.float64], evidence: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """One step of the recursion of `exact_filter` for B meta-episodes.
+    """One step of the filter for B meta-episodes, as `show_posterior` makes it.
 
     Args:
         step: `step_matrices` of the members, [n, 2, 2].

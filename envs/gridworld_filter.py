@@ -7,40 +7,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .core.bayes import FiniteFilter, NoExactFilterError, Posterior, hidden_markov
 from .gridworld_parameters import GridWorldParameters
 
+GOALS = slice(2, 4), slice(4, 6)
+"""Where an observation shows goal 0 and goal 1."""
 
-def exact_filter(
-    observations: ArrayLike, rewards: ArrayLike, **parameters: Any
-) -> NDArray[np.float64]:
-    """Return P(goal 1 is active) for each coming transition, given what was seen before it.
 
-    A reward on a goal cell says which goal is active; any other tells nothing. Between, the
-    belief follows the context's Markov chain. Recursion, with b_0 the prior of m = 1:
-    b_{t+1} = (1 - p_t) b'_t + p_t (b'_t T[1, 1] + (1 - b'_t) T[0, 1]), where b'_t is b_t after the
-    reward r_t.
-
-    Args:
-        observations: o_0 .. o_T of B meta-episodes, [B, T + 1, 6].
-        rewards: r_0 .. r_{T-1}, [B, T].
-        **parameters: those of `GridWorldEnv` that are not at their default.
-
-    Returns:
-        [B, T + 1] float64; entry t goes with o_t: P(m_t = 1 | o_0, a_0, r_0 .. o_t).
+def exact_filter(p: GridWorldParameters) -> FiniteFilter:
+    """Return the filter of which goal pays: a reward on a goal shows it, others show nothing.
 
     Raises:
-        ValueError: if shapes disagree or the session process has a memory (lengths that are random
-            and not geometric), for which this belief is not sufficient.
+        NoExactFilterError: if session lengths have a memory, for which a belief about the context
+            alone is not sufficient.
     """
-    p = GridWorldParameters.make(**parameters)
-    evidence = evidence_of(p, observations, rewards)
-    schedule = p.process.schedule(evidence.shape[1])
-    if schedule is None:
-        raise ValueError(
-            f"exact_filter: {p.process} has a memory; the filter is exact for Bernoulli, fixed or "
-            "no switches only."
+    if p.process.schedule(1) is None:
+        raise NoExactFilterError(
+            f"{p.process} has a memory: the exact filter knows Bernoulli, fixed or no switches"
         )
-    return _run(p, evidence, schedule)
+
+    def run(observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> Posterior:
+        likelihood = agreement(p, observations, rewards)
+        hazard = p.process.schedule(likelihood.shape[1])
+        assert hazard is not None
+        change = hazard[:, None, None] * np.array(p.transition)
+        stay = (1 - hazard)[:, None, None] * np.eye(2)
+        return hidden_markov(np.array(p.prior), stay, change, likelihood)
+
+    return FiniteFilter(("goal 0", "goal 1"), paying_goal, run)
+
+
+def paying_goal(context: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the number `[...]` of the goal that pays in contexts `[..., C]`."""
+    return np.rint(context[..., 0]).astype(np.int64)
+
+
+def agreement(
+    p: GridWorldParameters, observations: ArrayLike, rewards: ArrayLike
+) -> NDArray[np.float64]:
+    """Return P(r_t | goal 0 pays), P(r_t | goal 1 pays), 0, 1 or both 1, as [B, T, 2]."""
+    evidence = evidence_of(p, observations, rewards)[..., None]
+    agrees: NDArray[np.float64] = np.where(np.isnan(evidence), 1.0, evidence == np.arange(2))
+    return agrees
 
 
 def _transitions(observed: NDArray[np.float64]) -> tuple[int, int]:
@@ -70,23 +78,13 @@ def evidence_of(
     return np.where(on_second, paid, np.where(on_first, ~paid, np.nan))
 
 
-def _run(
-    p: GridWorldParameters, evidence: NDArray[np.float64], schedule: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    belief = np.empty((evidence.shape[0], evidence.shape[1] + 1))
-    belief[:, 0] = p.prior[1]
-    for t in range(evidence.shape[1]):
-        belief[:, t + 1] = filter_step(p, belief[:, t], evidence[:, t], schedule[t])
-    return belief
-
-
 def filter_step(
     p: GridWorldParameters,
     belief: NDArray[np.float64],
     evidence: NDArray[np.float64],
     hazard: NDArray[np.float64] | float,
 ) -> NDArray[np.float64]:
-    """One step of the recursion of `exact_filter` for B meta-episodes.
+    """One step of the filter for B meta-episodes, as `show_posterior` makes it.
 
     Args:
         p: the grid world's parameters.

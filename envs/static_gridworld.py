@@ -10,8 +10,10 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from . import gridworld_drawing as drawing
+from .core.bayes import FiniteFilter
 from .core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
 from .gridworld_parameters import Cell, cell_positions, next_cells
+from .static_gridworld_filter import exact_filter
 from .static_gridworld_parameters import StaticParameters
 from .static_gridworld_references import references_of
 
@@ -71,6 +73,23 @@ class StaticGridWorldSimulator(Simulator):
 
     def reference_returns(self) -> dict[str, float] | None:
         return references_of(self.parameters)
+
+    def exact_filter(self) -> FiniteFilter:
+        return exact_filter(self.parameters)
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """No goal anywhere, and one where there was none in training: next to the start."""
+        p = self.parameters
+        x, y = p.start
+        beside = (x + 1, y) if x + 1 < p.size else (x - 1, y)
+        return {"no_goal": {"goal_reward": p.step_reward}, "goal_beside_start": {"goal": beside}}
+
+    def frame(
+        self, observations: NDArray[Any], context: NDArray[Any] | None
+    ) -> dict[str, Any] | None:
+        if context is None:
+            return None
+        return drawing.frame(self.parameters.size, observations, [context[0]])
 
 
 class StaticGridWorldEnv(DLCMDPEnv):

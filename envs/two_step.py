@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -10,11 +11,13 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from . import two_step_drawing as drawing
+from .core.bayes import FiniteFilter
 from .core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
 from .two_step_parameters import TwoStepParameters
 from .two_step_references import exact_filter, references_of, updated
+from .two_step_stay import measure
 
-__all__ = ["TwoStepEnv", "TwoStepSimulator", "TwoStepVectorEnv", "exact_filter"]
+__all__ = ["TwoStepEnv", "TwoStepSimulator", "TwoStepVectorEnv"]
 
 START, A, B = range(3)
 """The states, and their places in the observation."""
@@ -106,6 +109,15 @@ class TwoStepSimulator(Simulator):
     def reference_returns(self) -> dict[str, float] | None:
         return references_of(self.parameters)
 
+    def exact_filter(self) -> FiniteFilter:
+        return exact_filter(self.parameters)
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        return {"switches_every_round": {"p_switch": 1.0}}
+
+    def measures(self, episodes: Sequence[Any]) -> dict[str, float]:
+        return measure(episodes)
+
 
 class TwoStepEnv(DLCMDPEnv):
     """The two-step task: does an agent that learns from reward know how it got there?
@@ -117,7 +129,7 @@ class TwoStepEnv(DLCMDPEnv):
     the second it gets the reward of the state that it is in. One state is good and pays often, the
     other seldom; now and then they swap roles. After a reward that followed a *rare* transition,
     who merely repeats what was rewarded chooses the same again; who knows how states are reached
-    chooses the other action. `rllib_metarl.evaluation.stay` measures which of the two an agent
+    chooses the other action. `rllib_metarl.envs.two_step_stay` measures which of the two an agent
     does. The task is that of Daw et al. (2011) in the form of Wang et al. (2016).
 
     ## Action space

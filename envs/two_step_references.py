@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from .core.bayes import FiniteFilter, Posterior, check_played, hidden_markov, nearest_class
 from .two_step_parameters import TwoStepParameters
 
 _GRID = 4001  # beliefs at which the Bayes-optimal value is computed
@@ -54,42 +55,21 @@ def bayes_return(parameters: TwoStepParameters, grid: int = _GRID) -> float:
     return float(np.interp(0.5, beliefs, value))
 
 
-def exact_filter(
-    observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike, **parameters: Any
-) -> Array:
-    """Return P(B is the good state) for each coming transition, given what was seen before it.
+def exact_filter(p: TwoStepParameters) -> FiniteFilter:
+    """Return the filter of which second state is good: rewards tell, the way there does not."""
+    swap = p.p_switch * np.eye(2)[::-1]
 
-    The belief changes after each round's reward: b' = P(m = 1 | s, y) by Bayes' rule with the
-    round's second state s and reward y, then b_{t+1} = (1 - p_switch) b' + p_switch (1 - b').
+    def run(observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> Posterior:
+        observed, _, paid = check_played("TwoStep", observations, actions, rewards, 3)
+        second = np.arange(paid.shape[1]) % 2 == 1
+        change = np.where(second[:, None, None], swap, 0.0)
+        stay = np.eye(2) * (1 - p.p_switch * second)[:, None, None]
+        chance = p.pay[observed[:, :-1, 2].astype(np.int64)]  # [B, T, m]
+        likelihood = np.where(paid[..., None] > 0, chance, 1 - chance)
+        likelihood = np.where(second[:, None], likelihood, 1.0)
+        return hidden_markov(np.full(2, 0.5), stay, change, likelihood)
 
-    Args:
-        observations: o_0 .. o_T of B meta-episodes from their start, [B, T + 1, 3].
-        actions: a_0 .. a_{T-1}, [B, T]; what follows from them is seen, so that their values
-            change nothing.
-        rewards: r_0 .. r_{T-1}, [B, T].
-        **parameters: those of `TwoStepEnv` that are not at their default.
-
-    Returns:
-        [B, T + 1] float64; entry t goes with o_t: P(m_t = 1 | o_0, a_0, r_0 .. o_t).
-
-    Raises:
-        ValueError: if shapes disagree or a parameter is out of range.
-    """
-    observed, received = np.asarray(observations, np.float64), np.asarray(rewards, np.float64)
-    shape = (*observed.shape[:1], observed.shape[1] - 1) if observed.ndim == 3 else None
-    if shape is None or observed.shape[2] != 3 or {received.shape, np.shape(actions)} != {shape}:
-        raise ValueError(
-            f"exact_filter: observations {observed.shape}, actions {np.shape(actions)}, rewards "
-            f"{received.shape}; give [B, T + 1, 3], [B, T] and [B, T]."
-        )
-    p = TwoStepParameters.make(**parameters)
-    beliefs = np.full((shape[0], shape[1] + 1), 0.5)
-    for t in range(shape[1]):
-        beliefs[:, t + 1] = beliefs[:, t]
-        if t % 2 == 1:
-            at_b = observed[:, t, 2].astype(np.int64)
-            beliefs[:, t + 1] = updated(p, beliefs[:, t], at_b, received[:, t].astype(np.int64))
-    return beliefs
+    return FiniteFilter(("A is good", "B is good"), nearest_class([[0.0], [1.0]]), run)
 
 
 def updated(p: TwoStepParameters, belief: Array, state: Any, reward: Any) -> Array:

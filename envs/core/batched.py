@@ -199,13 +199,6 @@ class BatchedEnvs(VectorEnv):
         """Return one picture of each sub-env."""
         return tuple(env.render() for env in self.envs)
 
-    def reference_returns(self) -> dict[str, float] | None:
-        """Return the environments' exact reference returns, or None if they have none."""
-        if not self.envs[0].has_wrapper_attr("reference_returns"):
-            return None
-        references: dict[str, float] | None = self.envs[0].get_wrapper_attr("reference_returns")()
-        return references
-
     def close_extras(self, **kwargs: Any) -> None:
         """Close every sub-env."""
         for env in self.envs:

@@ -24,7 +24,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from .contexts import ContextDynamics
+from .bayes import FiniteFilter, NoExactFilterError, Posterior, hidden_markov, nearest_class
+from .contexts import ContextDynamics, Markov
+from .hooks import hook_of
 from .sessions import SessionProcess
 
 LABELS = ("context", "session", "switched", "inner_done")
@@ -137,6 +139,39 @@ class Sessions(gym.Wrapper):
 
     def reference_returns(self) -> None:
         """Return None: references of the environment inside do not know of its sessions."""
+
+    def exact_filter(self) -> FiniteFilter | None:
+        """Return the exact filter, if the environment inside has a method ``likelihood``.
+
+        ``likelihood(observations, actions, rewards)`` gets `[B, T + 1, ...]`, `[B, T, ...]` and
+        `[B, T]` and returns P(what transition t shows | context k) `[B, T, K]` (or any multiple of
+        it that is the same for all contexts), in the order of the `Markov` dynamics' values.
+
+        Raises:
+            NoExactFilterError: if the dynamics are not `Markov`, or session lengths have a memory.
+        """
+        likelihood = hook_of(self.env, "likelihood")
+        if likelihood is None:
+            return None
+        if not isinstance(self.dynamics, Markov) or self.process.schedule(1) is None:
+            raise NoExactFilterError(
+                "the exact filter knows Markov dynamics, and Bernoulli, fixed or no switches; not "
+                f"{type(self.dynamics).__name__} with {self.process}"
+            )
+        dynamics, process = self.dynamics, self.process
+
+        def run(
+            observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]
+        ) -> Posterior:
+            chances = np.asarray(likelihood(observations, actions, rewards), np.float64)
+            hazard = process.schedule(chances.shape[1])
+            assert hazard is not None
+            change = hazard[:, None, None] * dynamics.matrix
+            stay = (1 - hazard)[:, None, None] * np.eye(len(dynamics.prior))
+            return hidden_markov(dynamics.prior, stay, change, chances)
+
+        names = tuple(", ".join(f"{x:g}" for x in value) for value in dynamics.values)
+        return FiniteFilter(names, nearest_class(dynamics.values), run)
 
     def _begin(self) -> None:
         self._session, self._switched, self._age = 0, 0, 1

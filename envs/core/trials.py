@@ -75,6 +75,9 @@ class MetaEpisode(gym.Wrapper):
         info.update(self._inner_labels(1))
         return self._flagged(observation, 1), reward, terminated, truncated, info
 
+    # What is known of one inner episode does not hold for a trial.
+    exact_filter = frame = None
+
     def reference_returns(self) -> None:
         """Return None: references of one inner episode are not those of a trial."""
 

@@ -20,8 +20,10 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from .batched import BatchedEnvs
+from .bayes import ExactFilter
 from .checks import nearest
 from .guard import Guard, Tolerance
+from .hooks import Hooked
 from .streams import Stream, check_count, seeds_of
 
 Infos = dict[str, Any]
@@ -95,8 +97,30 @@ class Simulator(ABC):
         """Return the exact expected returns of reference policies, or None if none are known."""
         return None
 
+    def exact_filter(self) -> ExactFilter | None:
+        """Return the exact filter of the context, or None if none is known.
 
-class DLCMDPEnv(gym.Env):
+        Raises:
+            NoExactFilterError: if these arguments allow none; with the reason.
+        """
+        return None
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """Return name -> arguments of worlds that look the same and behave as no context does."""
+        return {}
+
+    def measures(self, episodes: Sequence[Any]) -> dict[str, float]:
+        """Return what else than the return says how well played meta-episodes went (`hooks`)."""
+        return {}
+
+    def frame(
+        self, observations: NDArray[Any], context: NDArray[Any] | None
+    ) -> dict[str, Any] | None:
+        """Return how a picture of one meta-episode is laid out on a grid (`hooks`), or None."""
+        return None
+
+
+class DLCMDPEnv(Hooked, gym.Env):
     """A single environment on a one-row simulator."""
 
     def __init__(self, simulator: Simulator, render_mode: str | None = None):
@@ -142,12 +166,8 @@ class DLCMDPEnv(gym.Env):
             )
         return self.simulator.draw(0, self.render_mode)
 
-    def reference_returns(self) -> dict[str, float] | None:
-        """Return the exact expected returns of reference policies, or None if none are known."""
-        return self.simulator.reference_returns()
 
-
-class DLCMDPVectorEnv(VectorEnv):
+class DLCMDPVectorEnv(Hooked, VectorEnv):
     """N copies of a DLCMDP stepped as arrays, with same-step autoreset and one stream per copy.
 
     `infos` holds, at every step, `context` [N, C] float32, `session` [N] int64, `switched` [N]
@@ -238,10 +258,6 @@ class DLCMDPVectorEnv(VectorEnv):
         if self.render_mode is None:
             return None
         return tuple(self.simulator.draw(i, self.render_mode) for i in range(self.num_envs))
-
-    def reference_returns(self) -> dict[str, float] | None:
-        """Return the exact expected returns of reference policies, or None if none are known."""
-        return self.simulator.reference_returns()
 
     def _streams(self) -> list[np.random.Generator]:
         if self._generators is None:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from ..core.checks import check_number
 from ..core.contexts import Markov
 from ..core.sessions import SessionProcess
-from .priors import Uniform
+from .priors import Uniform, beyond
 from .rewards import Direction, TargetVelocity
 from .simulator import MujocoTaskEnv, MujocoTaskVectorEnv
 from .task import Array, Camera, GaussianStart, Marker, State, Task
@@ -101,6 +101,7 @@ def half_cheetah_vel(velocities: Sequence[float] = (0.0, 3.0), control_cost: flo
         reward=TargetVelocity(control_cost),
         contexts=Uniform([velocities]),
         markers=Arrows(),
+        variants={"faster": {"velocities": beyond(velocities)}},
     )
 
 
@@ -117,6 +118,10 @@ def half_cheetah_wind_vel(
         contexts=Uniform([velocities, winds]),
         force=HeadWind(entry=1),
         markers=Arrows(wind=True),
+        variants={
+            "faster": {"velocities": beyond(velocities)},
+            "more_wind": {"winds": beyond(winds)},
+        },
     )
 
 

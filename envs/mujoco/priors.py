@@ -84,3 +84,9 @@ def check_range(where: str, name: str, value: Sequence[float]) -> Range:
             f"{where}: {name} is {value!r}, but must be two numbers, the smaller one first."
         )
     return low, high
+
+
+def beyond(values: Sequence[float]) -> Range:
+    """Return the half of a range that comes above it: contexts that were never drawn."""
+    low, high = values
+    return high, high + (high - low) / 2

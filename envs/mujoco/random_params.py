@@ -81,7 +81,8 @@ def _make(task: Task, vary: Sequence[str], limit: float) -> Task:
     parameters = varied(task, vary)
     dynamics = Dynamics(parameters, [_BASES[p.partition(":")[0]] for p in parameters])
     contexts = Uniform([(-limit, limit)] * dynamics.size)
-    return replace(task, contexts=contexts, apply=dynamics, bind=dynamics.bind)
+    wider = {"half_as_far_again": {"limit": 1.5 * float(limit)}}
+    return replace(task, contexts=contexts, apply=dynamics, bind=dynamics.bind, variants=wider)
 
 
 def _legged(name: str, model: str, fallen: Any, control_cost: float, survive: float) -> Task:

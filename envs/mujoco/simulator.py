@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -159,6 +159,12 @@ class MujocoSimulator(TrialSimulator):
         physical = {key: np.array(physics[key]) for key in _PHYSICAL}
         self._state = State(dt=self._state.dt, **physical)
         self._apply(self._rows)
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        return super().variants() | dict(self.task.variants)
+
+    def measures(self, episodes: Sequence[Any]) -> dict[str, float]:
+        return {} if self.task.measures is None else self.task.measures(episodes)
 
     def draw(self, row: int, mode: str) -> NDArray[np.uint8] | str:
         if mode == "ansi":

@@ -112,6 +112,25 @@ def measure(state: State, contexts: Array) -> dict[str, Array]:
     return {"final_distance": to_goal(state)}
 
 
+def final_distance(episodes: Sequence[Any]) -> dict[str, float]:
+    """Return how far from the goal the ball is at the end of meta-episodes, in m: the task's score.
+
+    Args:
+        episodes: with observations `[T + 1, 23 or more]`.
+
+    Returns:
+        ``final_distance_mean``, ``final_distance_median`` and ``final_distance_standard_error``.
+    """
+    last = np.array([e.observations[-1] for e in episodes], np.float64)
+    far = np.linalg.norm(last[:, 17:20] - last[:, 20:23], axis=1)
+    error = far.std(ddof=1) / len(far) ** 0.5 if len(far) > 1 else float("nan")
+    return {
+        "final_distance_mean": float(far.mean()),
+        "final_distance_median": float(np.median(far)),
+        "final_distance_standard_error": float(error),
+    }
+
+
 def striker(grid: str | Sequence[Sequence[float]] = "train") -> Task:
     """Return the task of `StrikerEnv`."""
     dynamics = Dynamics(["mass+inertia:ball", "damping:ball_x,ball_y"])
@@ -130,6 +149,11 @@ def striker(grid: str | Sequence[Sequence[float]] = "train") -> Task:
         remember=remember_strike,
         memory_size=4,
         camera=Camera(fixed="view"),
+        variants={
+            "dynamics_in_between": {"grid": "held_out"},
+            "heavier_or_more_damped": {"grid": "extrapolate"},
+        },
+        measures=final_distance,
     )
 
 

@@ -15,7 +15,7 @@ N rows, nq positions, nv velocities, nu actuators, A = nu actions, C context ent
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,9 @@ class Task:
         pose: (qpos [nq], context [C]) -> the positions to draw the model in, where a body of it
             shows the context; None: as it is.
         camera: where pictures are taken from.
+        variants: name -> settings of worlds that look the same and that no context of this one
+            explains (see `core.hooks`); one whose context changes every step is always among them.
+        measures: meta-episodes -> name -> number (see `core.hooks`), a module-level function.
     """
 
     name: str
@@ -191,6 +194,8 @@ class Task:
     markers: Callable[[Array, Array], Sequence[Marker]] | None = None
     pose: Callable[[Array, Array], Array] | None = None
     camera: Camera = Camera()
+    variants: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    measures: Callable[[Sequence[Any]], dict[str, float]] | None = None
 
     def model_path(self) -> Path:
         """Return the MJCF file.

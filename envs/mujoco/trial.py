@@ -159,6 +159,9 @@ class TrialSimulator(Simulator):
             labels["inner_done"] = self._inner_done.copy()
         return labels
 
+    def variants(self) -> dict[str, dict[str, Any]]:
+        return {"switches_every_step": {"p_switch": 1.0, "session": None}}
+
     def context_of(self, row: int) -> Array:
         """Return the context [C] under which `row` acts next."""
         return self._context[row, self._t[row]].astype(np.float64)

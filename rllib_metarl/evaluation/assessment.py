@@ -14,17 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
 
+from rllib_metarl.envs.core.bayes import Density, ExactFilter, NoExactFilterError, Posterior
 from rllib_metarl.evaluation import behaviour, calibration, uncertainty
 from rllib_metarl.evaluation.claims import Claims
 from rllib_metarl.evaluation.decoding import Decoded, DecodedClasses, DecodedNumbers, decode
-from rllib_metarl.evaluation.exact import (
-    Density,
-    ExactFilter,
-    NoExactFilterError,
-    Posterior,
-    exact_filter_of,
-)
 from rllib_metarl.evaluation.frames import meta_episodes
+from rllib_metarl.evaluation.knowledge import exact_filter_of, run_filter
 from rllib_metarl.evaluation.probe import CannotDecodeError
 from rllib_metarl.evaluation.recording import Recording
 from rllib_metarl.evaluation.termination import termination_scores
@@ -78,7 +73,6 @@ def assess(
     plays: Plays,
     agent: Agent,
     env: Any,
-    env_config: dict[str, Any],
     tell: Tell = lambda stage: None,
 ) -> Section:
     """The sections of an evaluation.
@@ -86,8 +80,7 @@ def assess(
     Args:
         plays: what was played.
         agent: who played it.
-        env: its id, by which the exact filter is found.
-        env_config: the env's arguments on the held-out tasks.
+        env: the env that the held-out tasks were played in, for what it says of itself.
         tell: called with what is being done next.
 
     Returns:
@@ -97,12 +90,14 @@ def assess(
     absent: dict[str, str] = {}
     if agent.altered is not None:  # neither a filter nor a picture could read what was seen
         absent["exact"] = f"{agent.altered}: recorded observations are not the env's own"
-    exact = None if agent.altered is not None else _exact_filter(env, env_config, absent)
+    exact = None if agent.altered is not None else _exact_filter(env, absent)
     tell("decoding the context")
     decoded = _decoded(plays, agent, exact, absent)
     tell("what the agent claims")
     claims = agent.claims(plays.held_out)
-    told = exact.run(plays.held_out) if exact is not None and _labelled(plays.held_out) else None
+    told = None
+    if exact is not None and _labelled(plays.held_out):
+        told = run_filter(exact, plays.held_out)
     sections = {
         "protocol": _protocol(plays, decoded, absent),
         "belief": decoded.belief() if decoded is not None else None,
@@ -111,7 +106,7 @@ def assess(
         "termination": _termination(plays.held_out, agent, claims, told, absent),
     }
     seen = None if agent.altered is not None else env
-    shown = meta_episodes(plays.held_out, seen, env_config, decoded, claims)
+    shown = meta_episodes(plays.held_out, seen, decoded, claims)
     return sections | {"absent": absent, "meta_episodes": shown}
 
 
@@ -119,11 +114,9 @@ def _labelled(played: Recording) -> bool:
     return played.context is not None
 
 
-def _exact_filter(
-    env: Any, env_config: dict[str, Any], absent: dict[str, str]
-) -> ExactFilter | None:
+def _exact_filter(env: Any, absent: dict[str, str]) -> ExactFilter | None:
     try:
-        return exact_filter_of(env, env_config)
+        return exact_filter_of(env)
     except NoExactFilterError as reason:
         absent["exact"] = str(reason)
         return None
@@ -360,9 +353,9 @@ def _unfamiliar(
     raw = {name: uncertainty.one_sided(held_out, x) for name, x in own.items()}
     if exact is not None:
         tell("the unfamiliar: the exact filter")
-        ideal = {name: _exact_statistics(x, exact.run(x)) for name, x in odd.items()}
-        usual = _exact_statistics(plays.held_out, exact.run(plays.held_out))
-        aside = _exact_statistics(plays.set_aside, exact.run(plays.set_aside))
+        ideal = {name: _exact_statistics(x, run_filter(exact, x)) for name, x in odd.items()}
+        usual = _exact_statistics(plays.held_out, run_filter(exact, plays.held_out))
+        aside = _exact_statistics(plays.set_aside, run_filter(exact, plays.set_aside))
         for name, scores in uncertainty.Familiar(aside).aurocs(usual, ideal).items():
             table[name] |= {f"{key}_exact": value for key, value in scores.items()}
     return {"out_of_distribution": table, "out_of_distribution_one_sided": raw}

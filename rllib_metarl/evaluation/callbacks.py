@@ -59,23 +59,21 @@ def judge(algorithm: Any) -> dict[str, float]:
     """The numbers of `REPORTED` for the policy that an algorithm in training has now."""
     config, module = algorithm.config, algorithm.env_runner.module
     episodes, seed = config.held_out_episodes, config.held_out_seed
-    plays = Plays(
-        _played(algorithm, module, episodes, seed),
-        _played(algorithm, module, 2 * episodes, seed + SET_ASIDE),
-    )
-    agent = agent_of(module, config)
-    judged = plain(assess(plays, agent, config.env, dict(config.env_config)))
+    held_out = algorithm.make_held_out(episodes, seed)
+    aside = algorithm.make_held_out(2 * episodes, seed + SET_ASIDE)
+    try:
+        plays = Plays(_played(algorithm, module, held_out), _played(algorithm, module, aside))
+        judged = plain(assess(plays, agent_of(module, config), held_out.env))
+    finally:
+        held_out.close()
+        aside.close()
     found = {name: _at(judged, path) for name, path in REPORTED.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _played(algorithm: Any, module: Any, episodes: int, seed: int) -> Recording:
-    held_out = algorithm.make_held_out(episodes, seed)
-    held_out.follow(algorithm.env_runner)
-    try:
-        return record(held_out.play(module), getattr(module, "latents", None))
-    finally:
-        held_out.close()
+def _played(algorithm: Any, module: Any, tasks: Any) -> Recording:
+    tasks.follow(algorithm.env_runner)
+    return record(tasks.play(module), getattr(module, "latents", None))
 
 
 def _at(judged: Any, path: tuple[str, ...]) -> float | None:

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rllib_metarl.envs.core.bayes import Density, ExactFilter, FiniteFilter, Posterior
 from rllib_metarl.evaluation import calibration
 from rllib_metarl.evaluation.behaviour import standard_error
-from rllib_metarl.evaluation.exact import Density, ExactFilter, FiniteFilter, Posterior
+from rllib_metarl.evaluation.knowledge import run_filter
 from rllib_metarl.evaluation.probe import (
     CannotDecodeError,
     fit_classes,
@@ -196,7 +197,7 @@ def decode(fit: Recording, scored: Recording, exact: ExactFilter | None) -> Deco
     if fit.context is None or scored.context is None:
         raise CannotDecodeError("the env gives no info['context']; rllib_metarl.envs.Sessions does")
     if isinstance(exact, FiniteFilter):
-        return _classes(fit, scored, exact.classes, exact.class_of, exact.run(scored))
+        return _classes(fit, scored, exact.classes, exact.class_of, run_filter(exact, scored))
     values = np.unique(fit.context.reshape(-1, fit.context.shape[-1]), axis=0)
     if exact is None and _are_classes(values):
         names = tuple(", ".join(f"{x:g}" for x in value) for value in values)
@@ -206,7 +207,8 @@ def decode(fit: Recording, scored: Recording, exact: ExactFilter | None) -> Deco
             f"the context has {values.shape[1]} entries, more than the {MOST_NUMBERS} that a probe "
             "is fitted for"
         )
-    return _numbers(fit, scored, None if exact is None else exact.run(scored))
+    told = None if exact is None else run_filter(exact, scored)
+    return _numbers(fit, scored, told if isinstance(told, Density) else None)
 
 
 def _are_classes(values: Array) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from rllib_metarl.evaluation.claims import Claims
 from rllib_metarl.evaluation.decoding import Decoded, DecodedClasses
+from rllib_metarl.evaluation.knowledge import frame_of
 from rllib_metarl.evaluation.recording import Array, Recording
 
 SHOWN = 6
@@ -17,7 +18,6 @@ DIGITS = 4
 def meta_episodes(
     played: Recording,
     env: Any,
-    env_config: dict[str, Any],
     decoded: Decoded | None = None,
     claims: Claims | None = None,
 ) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def meta_episodes(
     """
     classes = decoded if isinstance(decoded, DecodedClasses) else None
     return [
-        _meta_episode(played, row, classes, claims, _frame(played, row, env, env_config))
+        _meta_episode(played, row, classes, claims, _frame(played, row, env))
         for row in range(min(SHOWN, len(played)))
     ]
 
@@ -66,21 +66,10 @@ def _meta_episode(
     }
 
 
-def _frame(played: Recording, row: int, env: Any, env_config: dict[str, Any]) -> dict[str, Any]:
-    """Where everything is on the grid, (row, column) from the upper left corner."""
-    name, steps = str(env).rpartition(":")[2], int(played.valid[row].sum())
-    goals = {"DLCMDP/GridWorld-v0": (2, 4), "DLCMDP/GridWorldFamily-v0": (2, 4)}
-    size = int(env_config.get("size", 5))
-    observed = np.rint(played.observations[row] * (size - 1)).astype(np.int64)
-    if name in goals:
-        places = [observed[0, x : x + 2][::-1].tolist() for x in goals[name]]
-    elif name == "VariBAD/GridWorld-v0" and played.context is not None:
-        goal = np.rint(played.context[row, 0] * (size - 1)).astype(np.int64)
-        places = [goal[::-1].tolist()]
-    else:
-        return {"kind": "none"}
-    position = observed[: steps + 1, 1::-1].tolist()
-    return {"kind": "grid", "size": size, "position": position, "goals": places}
+def _frame(played: Recording, row: int, env: Any) -> dict[str, Any]:
+    seen = slice(int(played.valid[row].sum()) + 1)
+    context = None if played.context is None else played.context[row, seen]
+    return frame_of(env, played.observations[row, seen], context)
 
 
 def _list(values: Array) -> list[Any]:

@@ -17,7 +17,8 @@ import numpy as np
 from rllib_metarl import checkpoints
 from rllib_metarl.algorithms.belief.stored import POLICY, load_module, read_policy
 from rllib_metarl.errors import UserError
-from rllib_metarl.evaluation.measures import MEASURES
+from rllib_metarl.evaluation.knowledge import measures_of, variants_of
+from rllib_metarl.evaluation.measures import inner_returns
 
 MOST_SCORED = 1024
 """Meta-episodes that the belief is judged on at most; the return is a mean over all."""
@@ -50,14 +51,15 @@ def evaluate_checkpoint(
         env_config: arguments of the env that overrule those it was trained with.
         quick: play greedily and measure the return, nothing else.
         variants: name -> env arguments of worlds that the agent was not trained on; where None,
-            those that are known for the env (see `variants`).
+            those that the env names itself (see `knowledge`).
         progress: is told how far it is.
 
     Returns:
         ``run``, ``env``, ``return_mean``, ``return_std`` (over meta-episodes), ``normalised_score``
-        and ``references`` (None where the env has none), ``episodes``, ``env_steps``, the env's
-        own measures (see `measures`), ``env_config``, ``held_out_seed``, ``checkpoint``; and,
-        unless quick, ``protocol``, ``belief``, ``calibration``, ``uncertainty``, ``termination``,
+        and ``references`` (None where the env has none), ``episodes``, ``env_steps``, returns of
+        inner episodes (see `measures`), the env's own measures, ``env_config``,
+        ``held_out_seed``, ``checkpoint``; and, unless quick, ``protocol``, ``belief``,
+        ``calibration``, ``uncertainty``, ``termination``,
         ``absent`` and ``meta_episodes`` (see `assessment.assess`). Plain numbers, None for nan.
 
     Raises:
@@ -72,23 +74,28 @@ def evaluate_checkpoint(
     seed = config.get("held_out_seed", 0) if seed is None else seed
     config["env_config"] = dict(config.get("env_config") or {}) | (env_config or {})
     work = _Work(progress, checkpoint, _algorithm(checkpoint), config, module, seed)
-    if not quick:
-        variants = _variants(config) if variants is None else variants
-        work.expect(episodes, len(variants), _fitted_on(episodes))
-    played, result = _play_held_out(work, episodes)
-    measure = MEASURES.get(str(config["env"]).rpartition(":")[2])
-    whole = {
-        "run": name,
-        "env": config["env"],
-        "env_config": config["env_config"],
-        **result,
-        **(measure(played) if measure else {}),
-        "held_out_seed": seed,
-        "checkpoint": str(checkpoint),
-        **({} if quick else _assess(work, played, result, variants or {})),
-    }
-    told: dict[str, Any] = plain(whole)
-    return told
+    held_out = _held_out(checkpoint, work.algorithm, config, episodes, seed)
+    try:
+        if not quick:
+            variants = variants_of(held_out.env) if variants is None else variants
+            work.expect(episodes, len(variants), _fitted_on(episodes))
+        played = work.play(held_out, "held-out tasks")
+        result = held_out.summary(played)
+        whole = {
+            "run": name,
+            "env": config["env"],
+            "env_config": config["env_config"],
+            **result,
+            **inner_returns(played),
+            **measures_of(held_out.env, played),
+            "held_out_seed": seed,
+            "checkpoint": str(checkpoint),
+            **({} if quick else _assess(work, held_out.env, played, result, variants or {})),
+        }
+    finally:
+        held_out.close()
+    evaluation: dict[str, Any] = plain(whole)
+    return evaluation
 
 
 class _Work:
@@ -143,18 +150,9 @@ class _Work:
         self.done += self.stage
 
 
-def _play_held_out(work: _Work, episodes: int) -> tuple[list[Any], dict[str, Any]]:
-    """The greedily played held-out tasks, and what `HeldOut.summary` says of them."""
-    held_out = _held_out(work.checkpoint, work.algorithm, work.config, episodes, work.seed)
-    try:
-        played = work.play(held_out, "held-out tasks")
-        return played, held_out.summary(played)
-    finally:
-        held_out.close()
-
-
 def _assess(
     work: _Work,
+    env: Any,
     played: list[Any],
     result: dict[str, Any],
     variants: dict[str, dict[str, Any]],
@@ -176,7 +174,7 @@ def _assess(
         },
     )
     agent = agent_of(module, _settings(work.algorithm, config))
-    full = assess(plays, agent, config["env"], config["env_config"], work.tell)
+    full = assess(plays, agent, env, work.tell)
     references = result["references"] or {}
     best = references.get("bayes")
     if best is None:
@@ -225,12 +223,6 @@ def _given(module: Any) -> str | None:
 def _fitted_on(episodes: int) -> int:
     """Tasks that are set aside for what has to be fitted: twice as many as are scored."""
     return 2 * min(episodes, MOST_SCORED)
-
-
-def _variants(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    from rllib_metarl.evaluation.variants import variants_of
-
-    return variants_of(config["env"], config["env_config"])
 
 
 def plain(value: Any) -> Any:

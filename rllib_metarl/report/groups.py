@@ -153,14 +153,14 @@ def _references(runs: list[Run]) -> dict[str, float]:
 def _references_of_env(env: str, env_config: dict[str, Any]) -> dict[str, float]:
     import gymnasium as gym
 
-    from rllib_metarl.envs import make_vector
+    from rllib_metarl.envs import hook_of, make_vector
 
     try:
         made = make_vector(env, 1, env_config)
     except (gym.error.Error, ImportError, ValueError, TypeError):
         return {}  # an env of the user's own whose module is not imported here
     try:
-        ask = getattr(made.unwrapped, "reference_returns", None)
+        ask = hook_of(made, "reference_returns")
         return dict((ask() if ask else None) or {})
     finally:
         made.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_metarl.envs import Stream, Tolerance
+from rllib_metarl.envs import Stream, Tolerance, hook_of
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from rllib_metarl.sampling.envs import build_vector
 
@@ -70,8 +70,8 @@ class HeldOut:
 
     def references(self) -> dict[str, float] | None:
         """The env's exact reference returns, or None where it has none."""
-        unwrapped = self.env.unwrapped
-        return unwrapped.reference_returns() if hasattr(unwrapped, "reference_returns") else None
+        ask = hook_of(self.env, "reference_returns")
+        return None if ask is None else ask()
 
     def evaluate(self, module: Any) -> dict[str, Any]:
         """Return, normalised score and references over the held-out tasks, as a dict."""

@@ -16,10 +16,10 @@ from rllib_metarl.envs.gridworld_family import (
     FamilyParameters,
     GridWorldFamilyEnv,
     bayes_bounds,
-    exact_filter,
     reference_returns,
 )
 from rllib_metarl.envs.gridworld_family_references import _references
+from tests.envs.filters import family as exact_filter
 
 ID = "DLCMDP/GridWorldFamily-v0"
 TINY = {

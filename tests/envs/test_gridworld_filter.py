@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import NormalLength, Stream, make_vector
-from rllib_metarl.envs.gridworld import exact_filter
+from tests.envs.filters import grid as exact_filter
 
 ASYMMETRIC = {
     "size": 2, "horizon": 6, "p_switch": 0.3, "transition": [[0.1, 0.9], [0.6, 0.4]],

@@ -13,9 +13,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
-from rllib_metarl.envs.two_step import TwoStepEnv, exact_filter
+from rllib_metarl.envs.two_step import TwoStepEnv
 from rllib_metarl.envs.two_step_parameters import TwoStepParameters
 from rllib_metarl.envs.two_step_references import bayes_return
+from tests.envs.filters import two_step as exact_filter
 
 ID = "TwoStep-v0"
 ODD = {"rounds": 4, "common": 0.7, "rich": 0.8, "poor": 0.3, "p_switch": 0.2}
@@ -300,7 +301,7 @@ def test_the_page_says_what_the_references_are():
             assert f"`{name}` ({value:.2f})" in about
 
 
-def test_impossible_evidence_leaves_the_filter_defined():
+def test_impossible_evidence_changes_no_belief():
     observations = np.eye(3)[[[0, 1, 0, 1, 0]]]
     rewards = np.array(
         [
@@ -314,7 +315,7 @@ def test_impossible_evidence_leaves_the_filter_defined():
     )  # A pays for certain, and then not, without a switch
     settings = {"rich": 1.0, "poor": 0.0, "p_switch": 0.0}
     beliefs = exact_filter(observations, np.zeros((1, 4)), rewards, **settings)
-    assert beliefs.tolist() == [[0.5, 0.5, 0.0, 0.0, 0.5]]
+    assert beliefs.tolist() == [[0.5, 0.5, 0.0, 0.0, 0.0]]
 
 
 def test_the_filter_refuses_other_shapes():

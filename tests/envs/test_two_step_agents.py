@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import make_vector
-from rllib_metarl.envs.two_step import exact_filter
 from rllib_metarl.envs.two_step_agents import BayesFilter, ModelBased, ModelFree, play
 from rllib_metarl.envs.two_step_parameters import TwoStepParameters
+from tests.envs.filters import two_step as exact_filter
 
 DEFAULT = TwoStepParameters.make()
 A, B = np.zeros(1, int), np.ones(1, int)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from rllib_metarl.envs.bandit_filter import beta_crps
 from rllib_metarl.evaluation import calibration
-from rllib_metarl.evaluation.exact_bandits import beta_crps
 from rllib_metarl.evaluation.termination import termination_scores
 
 P = np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.9, 0.1]])

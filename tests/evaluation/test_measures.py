@@ -9,12 +9,8 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import Stream, make_vector
-from rllib_metarl.evaluation.measures import (
-    bandit_regret,
-    inner_returns,
-    striker_distance,
-    two_step_stays,
-)
+from rllib_metarl.evaluation.knowledge import measures_of
+from rllib_metarl.evaluation.measures import inner_returns
 from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 from rllib_metarl.sampling.held_out import HeldOut
 from tests.algorithms.small import small_config, small_learner
@@ -27,15 +23,16 @@ def _trial(chances: list[float], actions: list[int]) -> SimpleNamespace:
 
 def test_regret_is_what_the_best_arm_would_have_paid_more() -> None:
     trials = [_trial([0.2, 0.7], [0, 0, 1]), _trial([0.9, 0.5], [0, 0, 0])]
-    measured = bandit_regret(trials)
+    measured = measures_of(make_vector("Bandit/Bernoulli-v0", 1), trials)
     assert measured["regret_mean"] == pytest.approx((1.0 + 0.0) / 2, abs=1e-6)
     assert measured["regret_standard_error"] == pytest.approx(0.5, abs=1e-6)
 
 
 def test_regret_follows_the_arms_where_they_change() -> None:
+    env = make_vector("Bandit/Bernoulli-v0", 1)
     trial = _trial([0.2, 0.7], [1, 1])
     trial.labels["context"][1] = [0.8, 0.1]
-    assert bandit_regret([trial])["regret_mean"] == pytest.approx(0.7, abs=1e-6)
+    assert measures_of(env, [trial])["regret_mean"] == pytest.approx(0.7, abs=1e-6)
 
 
 def test_an_inner_episodes_return_begins_where_the_one_before_has_ended() -> None:
@@ -66,7 +63,7 @@ def test_a_choice_that_ignores_the_last_round_has_no_interaction() -> None:
         paid.append(reward)
     columns = zip(*(np.stack(x, 1) for x in (observed, taken, paid)), strict=True)
     episodes = [SimpleNamespace(observations=o, actions=a, rewards=r) for o, a, r in columns]
-    measured = two_step_stays(episodes)
+    measured = measures_of(env, episodes)
     assert measured["interaction_low"] < 0 < measured["interaction_high"]
     assert measured["interaction_high"] - measured["interaction_low"] < 1.0
     assert measured.keys() >= {"reward_effect", "plain_interaction_low"}
@@ -100,7 +97,7 @@ def test_strikers_score_is_what_the_env_says_of_its_last_state() -> None:
         observations, *_, infos = env.step(np.full((3, 7), 3.0, np.float32))
     said = infos["final_info"]["final_distance"]
     episodes = [SimpleNamespace(observations=o[None]) for o in infos["final_obs"]]
-    measured = striker_distance(episodes)
+    measured = measures_of(env, episodes)
     assert measured["final_distance_mean"] == pytest.approx(said.mean(), abs=1e-5)
     assert measured["final_distance_median"] == pytest.approx(np.median(said), abs=1e-5)
     assert said.mean() != pytest.approx(np.hypot(0.5, 1.3), abs=1e-3)  # the ball has moved

@@ -12,9 +12,9 @@ from rllib_metarl.algorithms.belief.module import Step
 from rllib_metarl.envs.gridworld_parameters import GridWorldParameters, next_cells
 from rllib_metarl.evaluation.assessment import Agent, Plays, assess
 from rllib_metarl.evaluation.claims import claims_of
+from rllib_metarl.evaluation.knowledge import variants_of
 from rllib_metarl.evaluation.protocol import SET_ASIDE
 from rllib_metarl.evaluation.recording import record
-from rllib_metarl.evaluation.variants import variants_of
 from rllib_metarl.models.encoder import Belief
 from rllib_metarl.sampling.held_out import HeldOut
 
@@ -181,7 +181,7 @@ def assessed(kind: type[FilterAgent], **known: Any) -> dict[str, Any]:
 
     played, held_out = play(EPISODES)
     variants = {
-        name: recorded(EPISODES, **changed) for name, changed in variants_of(GRID, WORLD).items()
+        name: recorded(EPISODES, **changed) for name, changed in variants_of(held_out.env).items()
     }
     plays = Plays(
         record(played, module.latents),
@@ -190,4 +190,4 @@ def assessed(kind: type[FilterAgent], **known: Any) -> dict[str, Any]:
         variants,
     )
     agent = Agent(lambda recording: claims_of(module, SETTINGS, recording), **known)
-    return assess(plays, agent, GRID, WORLD) | held_out.summary(played)
+    return assess(plays, agent, held_out.env) | held_out.summary(played)

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 import rllib_metarl.envs  # noqa: F401  (registers the grid)
-from rllib_metarl.envs.gridworld import exact_filter
+from tests.envs.filters import grid as exact_filter
 
 GRID = "DLCMDP/GridWorld-v0"
 CONFIG: dict[str, Any] = {"env": GRID, "gamma": 0.95, "session_masking": True}

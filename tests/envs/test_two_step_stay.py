@@ -9,10 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from rllib_metarl.envs import two_step_stay as stay
 from rllib_metarl.envs.two_step_agents import BayesFilter, ModelBased, ModelFree, Played, play
-from rllib_metarl.errors import UserError
-from rllib_metarl.evaluation import stay
-from rllib_metarl.evaluation.stay import (
+from rllib_metarl.envs.two_step_stay import (
     Rounds,
     plain_interaction,
     regress_stays,
@@ -174,15 +173,15 @@ def test_an_interval_has_the_coverage_it_claims(interaction):
 @pytest.mark.parametrize(
     "misuse, error, message",
     [
-        (lambda: rounds_of([]), UserError, "0 different shapes"),
+        (lambda: rounds_of([]), ValueError, "0 different shapes"),
         (
             lambda: rounds_of([Played(np.zeros((5, 6)), np.zeros(4), np.zeros(4))]),
-            UserError,
+            ValueError,
             "are not those of TwoStep-v0",
         ),
         (
             lambda: rounds_of([Played(np.zeros((5, 3)), np.zeros(4), np.zeros(4))]),
-            UserError,
+            ValueError,
             "do not alternate",
         ),
         (

@@ -26,8 +26,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rllib_metarl.errors import UserError
-
 Array = NDArray[np.float64]
 
 _COLUMNS = ("observations", "actions", "rewards")
@@ -102,6 +100,28 @@ class StayEffects:
     lags: int
 
 
+def measure(episodes: Sequence[Recorded]) -> dict[str, float]:
+    """Return the stay analysis of played meta-episodes, estimates with their intervals' ends.
+
+    Returns:
+        ``interaction`` (reward x transition of the last round, given earlier rounds) and
+        ``reward_effect``, each with ``_low`` and ``_high``; ``plain_interaction`` likewise, the
+        figure that the literature shows, which is above 0 for habit too.
+    """
+    rounds = rounds_of(episodes)
+    stays = regress_stays(*rounds)
+    effects = {
+        "interaction": stays.interaction,
+        "reward_effect": stays.reward,
+        "plain_interaction": plain_interaction(*rounds),
+    }
+    return {
+        name + end: float(value)
+        for name, effect in effects.items()
+        for end, value in zip(("", "_low", "_high"), effect, strict=True)
+    }
+
+
 def rounds_of(episodes: Sequence[Recorded]) -> Rounds:
     """Read the rounds out of played meta-episodes of `TwoStep-v0`.
 
@@ -109,20 +129,20 @@ def rounds_of(episodes: Sequence[Recorded]) -> Rounds:
         episodes: such as `rllib_metarl.sampling.collector.MetaEpisode`, all of the same length.
 
     Raises:
-        UserError: if there are none, or these are not meta-episodes of the two-step task.
+        ValueError: if there are none, or these are not meta-episodes of the two-step task.
     """
     shapes = {
         (np.shape(e.observations), np.shape(e.actions), np.shape(e.rewards)) for e in episodes
     }
     if len(shapes) != 1:
-        raise UserError(
+        raise ValueError(
             f"stay analysis: {len(shapes)} different shapes of meta-episodes; give one or more, "
             "all of the same length."
         )
     (observed, acted, paid) = shapes.pop()
     steps = acted[0] if acted else 0
     if steps % 2 or observed != (steps + 1, 3) or acted != (steps,) or paid != (steps,):
-        raise UserError(
+        raise ValueError(
             f"stay analysis: observations {observed}, actions {acted}, rewards {paid} are not "
             "those of TwoStep-v0, [T + 1, 3], [T] and [T] with T even; play that env."
         )
@@ -132,7 +152,7 @@ def rounds_of(episodes: Sequence[Recorded]) -> Rounds:
 def _rounds(observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> Rounds:
     second = observations[:, 1::2]
     if not (observations[:, 0:-1:2, 0] == 1).all() or not (second[..., 1:].sum(-1) == 1).all():
-        raise UserError(
+        raise ValueError(
             "stay analysis: observations do not alternate between the first step and the states A "
             "and B; give whole meta-episodes of TwoStep-v0, as the env observes."
         )
