@@ -9,11 +9,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from numpy.typing import NDArray
 
 from .dlcmdp import Sessions
 from .guard import Guard, check_kinds, check_observation, not_finite
+from .nested import nested, rows_of, same, values_of
 from .streams import Stream, check_count, seeds_of
 
 Infos = dict[str, Any]
@@ -107,7 +108,7 @@ class BatchedEnvs(VectorEnv):
         if not self._observations:
             return None
         return [
-            begun | {"actions": actions, "observation": np.asarray(observation)}
+            begun | {"actions": actions, "observation": self._plain(observation)}
             for (begun, actions), observation in zip(
                 self._history.tell(), self._observations, strict=True
             )
@@ -133,7 +134,7 @@ class BatchedEnvs(VectorEnv):
         for action in told["actions"]:
             observation, _, terminated, truncated, _ = env.step(action)
             over = over or bool(terminated or truncated)
-        if over or not np.array_equal(observation, told["observation"]):
+        if over or not same(self.single_observation_space, observation, told["observation"]):
             raise ValueError(
                 f"set_under_way: {env} did not do the same again with the same generators and "
                 "actions; its meta-episodes under way cannot be gone on with."
@@ -168,10 +169,11 @@ class BatchedEnvs(VectorEnv):
         terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
         observations: list[Any] = []
         infos: list[Infos] = []
-        self._history.add(actions)
+        rows = rows_of(self.single_action_space, actions)
+        self._history.add(actions if isinstance(actions, np.ndarray) else rows)
         if self._guard is not None:
             self._guard.look_at_the_clock()
-        for i, action in enumerate(iterate(self.action_space, actions)):
+        for i, action in enumerate(rows):
             observation, rewards[i], terminated[i], truncated[i], info = self._step_one(i, action)
             observations.append(observation)
             infos.append(info)
@@ -254,6 +256,10 @@ class BatchedEnvs(VectorEnv):
         if self._held_out is None:
             self._seeds[i] = int(self._spare[i].integers(2**32))
         self._broken[i] = False
+
+    def _plain(self, observation: Any) -> Any:
+        space = self.single_observation_space
+        return nested(space, map(np.asarray, values_of(space, observation)))
 
     def _stack(self, observations: list[Any]) -> Any:
         space = self.single_observation_space

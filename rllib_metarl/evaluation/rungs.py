@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.algorithms.belief.module import action_size, observation_size
+from rllib_metarl.algorithms.belief.module import observation_size
 from rllib_metarl.envs import BatchedEnvs, Stream
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.ladder import Outcome, left_out
+from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.sampling.envs import build_vector
 from rllib_metarl.sampling.held_out import HeldOut
 
@@ -78,7 +79,7 @@ def probe(plan: Plan) -> Offer:
     env = build_vector(plan.env, PROBE_ENVS, plan.env_config, Stream(plan.seed, evaluation=True))
     try:
         observation_size(env.single_observation_space)
-        action_size(env.single_action_space)
+        ActionCodec(env.single_action_space)
         limit = _time_limit(env)
         return _offer(env, limit, *_act_at_random(env, limit, plan.env))
     finally:
@@ -126,7 +127,7 @@ def _offer(
         horizon=max(limit, *map(len, episodes)),
         context_size=context[0],
         labels=labels,
-        continuous=isinstance(env.single_action_space, gym.spaces.Box),
+        continuous=ActionCodec(env.single_action_space).numbers > 0,
         reward_scale=scale if scale > 1e-5 else 1.0,  # nothing paid yet: none is seen
         random=Outcome(np.array([episode.sum() for episode in episodes])),
     )

@@ -28,11 +28,11 @@ HOW_TO_LABEL = {
 class MetaEpisode:
     """One finished meta-episode of T steps.
 
-    observations `[T + 1, O]`, actions `[T]` or `[T, A]`, rewards `[T]`, belief `[T, D]` and logits
-    `[T, A]` as the policy saw and gave them, final_belief `[D]` after the last observation (for
-    bootstrapping where the end is a truncation), labels: arrays `[T, ...]` of `RECORDED` where the
-    env gives them, env_index: the sub-env it was played in, unstable: whether it ended because its
-    physics broke down, None where the env does not say.
+    observations `[T + 1, O]`, actions `[T]` or `[T, P]` (flat, see `ActionCodec`), rewards `[T]`,
+    belief `[T, D]` and logits `[T, A]` as the policy saw and gave them, final_belief `[D]` after
+    the last observation (for bootstrapping where the end is a truncation), labels: arrays
+    `[T, ...]` of `RECORDED` where the env gives them, env_index: the sub-env it was played in,
+    unstable: whether it ended because its physics broke down, None where the env does not say.
     """
 
     observations: np.ndarray
@@ -59,7 +59,7 @@ class Collector:
 
     Args:
         env: a vector env whose metadata says ``AutoresetMode.SAME_STEP``.
-        module: has `initial_state`, `step`, `encode_action`, `needs_privileged`, `discrete`.
+        module: has `initial_state`, `step`, `encode_action`, `needs_privileged`, `actions`.
         seed: seeds the stream that actions are drawn from.
 
     Raises:
@@ -129,7 +129,11 @@ class Collector:
             self._state,
             self._privileged(self._infos),
         )
-        action = self._act(step.logits, explore)
+        actions = self.module.actions
+        if explore:
+            action = actions.sample(step.logits, self.generator)
+        else:
+            action = actions.mode(step.logits)
         action_array = action.cpu().numpy()
         labels = {key: self._infos[key] for key in RECORDED if key in self._infos}
         record = {
@@ -139,7 +143,7 @@ class Collector:
             "logits": step.logits,
             "labels": labels,
         }
-        result = self.env.step(self._to_env(action_array))
+        result = self.env.step(actions.to_env(action_array))
         self._observation, reward, terminated, truncated, self._infos = result
         self._check_finite(reward, "a reward")
         if "final_obs" in self._infos:  # the env has begun the next: the last one is apart
@@ -163,34 +167,13 @@ class Collector:
             )
         return torch.as_tensor(np.asarray(infos[label], dtype=np.float32), device=self.device)
 
-    def _act(self, logits: torch.Tensor, explore: bool) -> torch.Tensor:
-        if self.module.discrete:
-            if not explore:
-                return logits.argmax(dim=-1)
-            noise = torch.empty_like(logits).exponential_(generator=self.generator)
-            return (logits - noise.log()).argmax(dim=-1)  # Gumbel's trick
-        mean, log_std = logits.chunk(2, dim=-1)
-        if not explore:
-            return mean
-        noise = torch.empty_like(mean).normal_(generator=self.generator)
-        return mean + noise * log_std.exp()
-
-    def _to_env(self, action: np.ndarray) -> np.ndarray:
-        """Box actions live in [-1, 1] for the policy and are scaled to the env's bounds."""
-        space = self.env.single_action_space
-        if not isinstance(space, gym.spaces.Box):
-            return action
-        bounded = np.isfinite(space.low) & np.isfinite(space.high)
-        low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
-        scaled = low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
-        return np.where(bounded, scaled, action).astype(space.dtype)
-
     def _cut(self, done: np.ndarray) -> list[MetaEpisode]:
         """Cuts the meta-episodes that ended at the newest step out of the stored steps."""
         indices = np.flatnonzero(done)
         begin = int(self._start[indices].min())
         stacked = _stack(self._steps[begin:], indices)
-        stacked["log_prob"] = self._log_prob(stacked["logits"], stacked["action"])
+        taken = torch.as_tensor(stacked["action"], device=self.device)
+        stacked["log_prob"] = self.module.actions.log_prob(stacked["logits"], taken)
         arrays = {key: _to_numpy(value) for key, value in stacked.items()}
         final = self._infos["final_obs"]
         final_belief = self._final_belief(indices)
@@ -250,13 +233,6 @@ class Collector:
         begin = int(self._start.min())
         del self._steps[:begin]
         self._start -= begin
-
-    def _log_prob(self, logits: torch.Tensor, action: np.ndarray) -> torch.Tensor:
-        chosen = torch.as_tensor(action, device=self.device)
-        if self.module.discrete:
-            return logits.log_softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-        mean, log_std = logits.chunk(2, dim=-1)
-        return torch.distributions.Normal(mean, log_std.exp()).log_prob(chosen).sum(-1)
 
     def _check_finite(self, array: np.ndarray, what: str) -> None:
         if np.isfinite(array).all():

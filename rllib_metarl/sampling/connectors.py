@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import torch
 from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.core.columns import Columns
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.columns import PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
+from rllib_metarl.envs.core.nested import rows_of
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.collector import HOW_TO_LABEL
+
+
+class ActionsToEnv(ConnectorV2):
+    """Module-to-env connector: flat actions in the form of the env, always within its space.
+
+    In the place of RLlib's `NormalizeAndClipActions`, which knows Boxes with both bounds alone.
+    """
+
+    @override(ConnectorV2)
+    def __call__(self, *, rl_module: Any, batch: dict[str, Any], **kwargs: Any) -> Any:
+        actions = rl_module.actions
+
+        def to_env(action: Any, *ids: Any) -> Any:
+            return rows_of(actions.space, actions.to_env(np.asarray(action)[None]))[0]
+
+        batch[Columns.ACTIONS_FOR_ENV] = copy.deepcopy(batch[Columns.ACTIONS])
+        self.foreach_batch_item_change_in_place(batch, Columns.ACTIONS_FOR_ENV, to_env)
+        return batch
 
 
 class AddPreviousTransition(ConnectorV2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import gymnasium as gym
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from rllib_metarl.evaluation.claims import claims_of
 from rllib_metarl.evaluation.knowledge import variants_of
 from rllib_metarl.evaluation.protocol import SET_ASIDE
 from rllib_metarl.evaluation.recording import record
+from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.encoder import Belief
 from rllib_metarl.sampling.held_out import HeldOut
 
@@ -33,7 +35,8 @@ class FilterAgent:
     the termination head is the filter's posterior of a switch.
     """
 
-    discrete, action_width, needs_privileged, belief_size = True, 5, None, 2
+    action_width, needs_privileged, belief_size = 5, None, 2
+    actions = ActionCodec(gym.spaces.Discrete(5))
     latents = {"belief": slice(0, 1)}
 
     def __init__(self, world: dict[str, Any]) -> None:

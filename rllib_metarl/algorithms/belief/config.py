@@ -10,6 +10,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.env_to_module import AddObservationsFromEpisodesToBatch
+from ray.rllib.connectors.module_to_env import NormalizeAndClipActions
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.schedules.scheduler import Scheduler
@@ -17,7 +18,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.group import BeliefLearnerGroup
 from rllib_metarl.models.mlp import ACTIVATIONS
-from rllib_metarl.sampling.connectors import AddPreviousTransition
+from rllib_metarl.sampling.connectors import ActionsToEnv, AddPreviousTransition
 from rllib_metarl.sampling.runner import MetaEpisodeRunner
 from rllib_metarl.sampling.stepwise import StepwiseRunner
 
@@ -50,6 +51,7 @@ MODULE_SETTINGS = (
     "policy_gradient_to_encoder",
     "prior_conditioning",
     "termination_threshold",
+    "normalize_actions",
 )
 
 # Metrics that only asynchronous actors have.
@@ -349,6 +351,15 @@ class BeliefConfig(PPOConfig):
         fast = self.env_runner_cls is MetaEpisodeRunner
         if not fast and self.add_default_connectors_to_env_to_module_pipeline:
             pipeline.insert_before(AddObservationsFromEpisodesToBatch, AddPreviousTransition())
+        return pipeline
+
+    @override(AlgorithmConfig)
+    def build_module_to_env_connector(self, env: Any = None, spaces: Any = None) -> Any:
+        """RLlib's pipeline, where the module's own codec gives actions the form of the env."""
+        pipeline = super().build_module_to_env_connector(env=env, spaces=spaces)
+        if self.add_default_connectors_to_module_to_env_pipeline:
+            pipeline.insert_after(NormalizeAndClipActions, ActionsToEnv())
+            pipeline.remove(NormalizeAndClipActions)
         return pipeline
 
     # --- checks ---------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
 from rllib_metarl.algorithms.belief.config import STD_RANGE
+from rllib_metarl.algorithms.belief.distribution import distributions_of
 from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
 from rllib_metarl.errors import UserError
+from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
 from rllib_metarl.models.heads import BeliefNetwork, ValueNetwork
 from rllib_metarl.models.normaliser import Normaliser
@@ -44,31 +46,6 @@ def observation_size(space: gym.Space) -> int:
     )
 
 
-def action_size(space: gym.Space) -> int:
-    """Width of an action as an encoder input: one-hot if discrete, the vector itself if a Box.
-
-    Raises:
-        UserError: for any other space.
-    """
-    if isinstance(space, gym.spaces.Discrete) and space.start == 0:
-        return int(space.n)
-    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
-        return int(space.shape[0])
-    raise UserError(
-        f"action space {space} is not supported: use Discrete from 0 on or a one-dimensional Box "
-        "(flatten a MultiDiscrete, or shift one that begins elsewhere, with "
-        "gymnasium.wrappers.TransformAction)."
-    )
-
-
-def encode_action(action: Tensor, width: int, *, discrete: bool, bounded: bool) -> Tensor:
-    """Actions `[...]` or `[..., A]` as encoder inputs `[..., A]`."""
-    if discrete:
-        return torch.nn.functional.one_hot(action.long(), width).float()
-    # The env executes bounded actions clipped to [-1, 1]; what was not done is not encoded.
-    return action.float().clamp(-1.0, 1.0) if bounded else action.float()
-
-
 class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     """Encoder, policy and value; algorithms add their decoders in `setup_decoders`.
 
@@ -81,9 +58,10 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     def setup(self) -> None:
         settings = self.model_config
         self.observation_width = observation_size(self.observation_space)
-        self.action_width = action_size(self.action_space)
-        self.discrete = isinstance(self.action_space, gym.spaces.Discrete)
-        self.bounded = not self.discrete and bool(self.action_space.is_bounded())
+        normalise = bool(settings.get("normalize_actions", True))  # not in older checkpoints
+        self.actions = ActionCodec(self.action_space, normalise=normalise)
+        self.action_width = self.actions.width
+        self.action_dist_cls: Any = distributions_of(self.actions)
         self.end_to_end = bool(settings["policy_gradient_to_encoder"])
         self.reward_scale = float(settings.get("reward_input_scale", 1.0))
         self.setup_encoder(settings)
@@ -93,12 +71,11 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             "conditioning": settings["belief_conditioning"],
             "belief_embedding": settings.get("belief_embedding", 32),  # not in older checkpoints
         }
-        outputs = self.action_width if self.discrete else 2 * self.action_width
         sizes = (self.observation_width, self.belief_size)
-        self.policy = BeliefNetwork(*sizes, outputs, output_gain=0.01, **heads)
+        self.policy = BeliefNetwork(*sizes, self.actions.outputs, output_gain=0.01, **heads)
         # A buffer: weights and checkpoints take it along as its schedule moves it.
         self.register_buffer("min_std", None)
-        if not self.discrete:
+        if self.actions.numbers:
             self._setup_standard_deviation(settings)
         self.value = ValueNetwork(*sizes, **heads)
         # Coordinates spread to +-2 rather than +-1: their equality is learnt sooner.
@@ -119,7 +96,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if self.log_max_std < LOG_STD_RANGE[1]:  # softplus's inverse, see `_log_std`
             room = self.log_max_std - start
             start = self.log_max_std - math.log(math.expm1(room))
-        torch.nn.init.constant_(self.policy.output.bias[self.action_width :], start)
+        torch.nn.init.constant_(self.policy.output.bias[-self.actions.numbers :], start)
 
     def setup_encoder(self, settings: dict[str, Any]) -> None:
         """Builds `self.encoder` and sets `self.belief_size`, the width of what the policy sees."""
@@ -157,9 +134,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         }
 
     def encode_action(self, action: Tensor) -> Tensor:
-        """Actions `[...]` or `[..., A]` as encoder inputs `[..., A]`."""
-        settings = {"discrete": self.discrete, "bounded": self.bounded}
-        return encode_action(action, self.action_width, **settings)
+        """Flat actions `[...]` or `[..., P]` as encoder inputs `[..., A]`."""
+        return self.actions.encode(action)
 
     def step(
         self,
@@ -188,10 +164,11 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def _to_distribution(self, scaled: Tensor, belief: Tensor) -> Tensor:
         output = self.policy(scaled, self.normalise_belief(belief))
-        if self.discrete:
+        numbers = self.actions.numbers
+        if not numbers:
             return output
-        mean, log_std = output.chunk(2, dim=-1)
-        return torch.cat([mean, self._log_std(log_std)], dim=-1)
+        before, log_std = output[..., :-numbers], output[..., -numbers:]
+        return torch.cat([before, self._log_std(log_std)], dim=-1)
 
     def _log_std(self, output: Tensor) -> Tensor:
         """Logarithm `[..., A]` of the policy's standard deviation from the network's outputs."""

@@ -17,12 +17,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_metarl import checkpoints
+from rllib_metarl.algorithms.belief.stored_spaces import plain_space, space_of
 from rllib_metarl.errors import UserError
 
 MODULE_PATH = Path("learner_group", "learner", "rl_module", "default_policy")
@@ -65,8 +65,8 @@ def write_policy(folder: Path, algorithm: Any) -> bool:
         "config": settings,
         "module": {
             "class": _name(type(module)),
-            "observation_space": _told(module.observation_space),
-            "action_space": _told(module.action_space),
+            "observation_space": plain_space(module.observation_space),
+            "action_space": plain_space(module.action_space),
             "model_config": module.model_config,
         },
     }
@@ -146,8 +146,8 @@ def _built(policy: Policy) -> Any:
     told = policy.module
     module: Any = _imported(told["class"])
     return module(
-        observation_space=_space(told["observation_space"]),
-        action_space=_space(told["action_space"]),
+        observation_space=space_of(told["observation_space"]),
+        action_space=space_of(told["action_space"]),
         inference_only=False,
         learner_only=False,
         model_config=told["model_config"],
@@ -211,19 +211,3 @@ def _number(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{value!r} is not plain")
-
-
-def _told(space: gym.Space) -> dict[str, Any]:
-    """The spaces that `BeliefModule` takes: Discrete from 0 on, and a one-dimensional Box."""
-    if isinstance(space, gym.spaces.Discrete):
-        return {"n": int(space.n)}
-    assert isinstance(space, gym.spaces.Box)
-    return {"low": space.low.tolist(), "high": space.high.tolist(), "dtype": str(space.dtype)}
-
-
-def _space(told: dict[str, Any]) -> gym.Space:
-    if "n" in told:
-        return gym.spaces.Discrete(int(told["n"]))
-    dtype: Any = np.dtype(told["dtype"])
-    low, high = (np.asarray(told[side], dtype) for side in ("low", "high"))
-    return gym.spaces.Box(low, high, dtype=dtype)

@@ -11,11 +11,12 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from rllib_metarl.algorithms.belief.module import Step, action_size, encode_action, observation_size
+from rllib_metarl.algorithms.belief.module import Step, observation_size
 from rllib_metarl.algorithms.belief.stored import load_module
 from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.iida import Transitions, from_meta_episodes
+from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.encoder import State
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from rllib_metarl.sampling.envs import build_vector
@@ -74,8 +75,8 @@ class RandomActions:
         self, observation_space: gym.Space, action_space: gym.Space, hold: float, seed: int
     ) -> None:
         observation_size(observation_space)  # says what is wrong with one that no agent takes
-        self.action_width = action_size(action_space)
-        self.discrete = isinstance(action_space, gym.spaces.Discrete)
+        self.actions = ActionCodec(action_space)
+        self.action_width = self.actions.width
         self._renewed = 1.0 / hold
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -91,7 +92,7 @@ class RandomActions:
 
     def encode_action(self, action: Tensor) -> Tensor:
         """As `BeliefModule.encode_action`."""
-        return encode_action(action, self.action_width, discrete=self.discrete, bounded=True)
+        return self.actions.encode(action)
 
     def step(
         self,
@@ -106,16 +107,17 @@ class RandomActions:
         renewed = torch.rand(count, 1, generator=self._generator) < self._renewed
         action = torch.where(renewed | (state["began"] == 0.0), self._drawn(count), state["action"])
         began = torch.ones(count, 1)
-        certain = torch.full_like(action, _SURE)
-        logits = action.log() if self.discrete else torch.cat([action, certain], dim=-1)
+        one_hots, numbers = action.split([sum(self.actions.categories), self.actions.numbers], -1)
+        logits = torch.cat([one_hots.log(), numbers, torch.full_like(numbers, _SURE)], dim=-1)
         return Step(observation[:, :0], logits, {"action": action, "began": began})
 
     def _drawn(self, count: int) -> Tensor:
-        width = self.action_width
-        if self.discrete:
-            chosen = torch.randint(width, (count,), generator=self._generator)
-            return torch.nn.functional.one_hot(chosen, width).float()
-        return 2.0 * torch.rand(count, width, generator=self._generator) - 1.0
+        parts = []
+        for size in self.actions.categories:
+            chosen = torch.randint(size, (count,), generator=self._generator)
+            parts.append(torch.nn.functional.one_hot(chosen, size).float())
+        numbers = torch.rand(count, self.actions.numbers, generator=self._generator)
+        return torch.cat([*parts, 2.0 * numbers - 1.0], dim=-1)
 
 
 def collect(
@@ -168,12 +170,11 @@ def _generator(vector: gym.vector.VectorEnv, settings: CollectSettings, seed: in
     if settings.generator == RANDOM:
         return RandomActions(*spaces, hold=float(settings.hold), seed=int(seed) + 1)
     module = load_module(Path(settings.generator).expanduser())
-    own = (module.observation_width, module.action_width, module.discrete)
-    widths = (observation_size(spaces[0]), action_size(spaces[1]))
-    here = (*widths, isinstance(spaces[1], gym.spaces.Discrete))
-    if own != here:
+    own = (module.observation_width, module.action_width)
+    here = (observation_size(spaces[0]), ActionCodec(spaces[1]).width)
+    if own != here or module.action_space != spaces[1]:
         raise UserError(
             f"the generator {settings.generator} was trained on another env: its observations and "
-            f"actions have widths {own[:2]}, those here {here[:2]}."
+            f"actions have widths {own}, those here {here}."
         )
     return module
