@@ -31,8 +31,11 @@ class Spaces(gym.Env):
 
 
 UNSUPPORTED = {
-    "actions in several parts": ("action", gym.spaces.MultiDiscrete([2, 3]), "MultiDiscrete"),
-    "actions as a matrix": ("action", gym.spaces.Box(-1, 1, (2, 2)), "one-dimensional Box"),
+    "actions of any length": (
+        "action",
+        gym.spaces.Sequence(gym.spaces.Discrete(2)),
+        "Pad it.*TransformAction",
+    ),
     "observations in parts": (
         "observation",
         gym.spaces.Dict(a=gym.spaces.Box(0, 1, (2,)), b=gym.spaces.Discrete(2)),
