@@ -76,7 +76,7 @@ class NumberLeaf:
     def __init__(self, space: spaces.Box, normalise: bool) -> None:
         self.space, self.normalise = space, normalise
         self.count = int(np.prod(space.shape))
-        self.whole = space.dtype.kind != "f"
+        self.whole = _is_whole(space)
         self._low, self._high = (np.asarray(b, np.float64).ravel() for b in (space.low, space.high))
         self._below = space.bounded_below.ravel() & (self._low > -NO_BOUND)
         self._above = space.bounded_above.ravel() & (self._high < NO_BOUND)
@@ -170,12 +170,6 @@ class ActionCodec:
             row[:size] = np.arange(begin, begin + size)
             begin += size
 
-    def __eq__(self, other: object) -> bool:
-        same = isinstance(other, ActionCodec)
-        return same and (self.space, self.normalise) == (other.space, other.normalise)
-
-    __hash__ = None  # type: ignore[assignment]
-
     # --- the distribution -------------------------------------------------------------------------
 
     def sample(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -209,10 +203,10 @@ class ActionCodec:
             return logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
         categories, mean, log_std = self._split(logits)
         index, numbers = action[..., : len(self.categories)], action[..., len(self.categories) :]
-        total = 0.0
+        total = logits.new_zeros(logits.shape[:-1])
         if self.categories:
             chosen = categories.log_softmax(-1).gather(-1, index.long().unsqueeze(-1))
-            total = chosen.squeeze(-1).sum(-1)
+            total = total + chosen.squeeze(-1).sum(-1)
         if self.numbers:
             normal = torch.distributions.Normal(mean, log_std.exp(), validate_args=False)
             total = total + normal.log_prob(numbers).sum(-1)
@@ -282,11 +276,15 @@ def _leaf(part: gym.Space, normalise: bool) -> CategoryLeaf | NumberLeaf:
     if isinstance(part, spaces.MultiBinary):
         return CategoryLeaf(part, np.full(part.shape, 2), 0)
     assert isinstance(part, spaces.Box)
-    if part.dtype.kind != "f" and part.is_bounded():
+    if _is_whole(part) and part.is_bounded():
         sizes = part.high.astype(np.float64) - part.low + 1.0
         if (sizes <= MOST_VALUES).all():
             return CategoryLeaf(part, sizes, part.low)
     return NumberLeaf(part, normalise)
+
+
+def _is_whole(space: spaces.Box) -> bool:
+    return np.dtype(space.dtype).kind != "f"
 
 
 def _like(values: NDArray[np.float64], x: Tensor) -> Tensor:
