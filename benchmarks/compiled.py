@@ -136,18 +136,21 @@ def check_equal(eager: Call, compiled: Call, module: torch.nn.Module) -> None:
     torch.testing.assert_close(gradients(module), grads, atol=1e-3, rtol=1e-2)
 
 
-def measure(pieces: Pieces, make: Any, per_iteration: int, rounds: int) -> dict[str, Any]:
+def measure(
+    pieces: Pieces, make: Any, per_iteration: int, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Compile time, milliseconds a call, and after how many iterations compiling has paid."""
     torch._dynamo.reset()
     counters.clear()
-    turns = {"eager": make(lambda f: f), "compiled": make(torch.compile)}
+    compiler = partial(torch.compile, backend=arguments.backend)
+    turns = {"eager": make(lambda f: f), "compiled": make(compiler)}
     turns["eager"]()
     compiling = seconds(turns["compiled"])
     check_equal(turns["eager"], turns["compiled"], pieces.learner.agent)
     timed: dict[str, list[dict[str, float]]] = {name: [] for name in turns}
-    for number in range(rounds):
+    for number in range(arguments.rounds):
         for name in sorted(turns, reverse=bool(number % 2)):
-            timed[name].append(seconds(turns[name], 30))
+            timed[name].append(seconds(turns[name], arguments.calls))
     row: dict[str, Any] = {"calls_per_iteration": per_iteration}
     for clock, compile_s in compiling.items():
         ms = {k: 1e3 * statistics.median(t[clock] for t in v) for k, v in timed.items()}
@@ -173,17 +176,21 @@ def whole_run(
     }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parses the command line and prints a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--rounds", type=int, default=9)
-    arguments = parser.parse_args()
+    parser.add_argument("--calls", type=int, default=30, help="calls of a piece in a round")
+    parser.add_argument("--pieces", nargs="+", default=["PPO", "ELBO", "acting"])
+    parser.add_argument("--backend", default="inductor", help="of torch.compile")
+    arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     pieces = Pieces()
     rows = {
-        name: measure(pieces, make, calls, arguments.rounds)
+        name: measure(pieces, make, calls, arguments)
         for name, (make, calls) in pieces.table().items()
+        if name.startswith(tuple(arguments.pieces))
     }
     result = {"machine": machine(), "run_steps": RUN_STEPS, "rows": rows}
     if arguments.json:

@@ -26,13 +26,15 @@ from rllib_metarl.sampling.held_out import HeldOut
 EPISODES = 4096
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("page", choices=[name for name, page in PAGES.items() if page.factors])
     parser.add_argument("--storage", type=Path, default=Path("~/ray_results").expanduser())
-    arguments = parser.parse_args()
-    page, folder = PAGES[arguments.page], RESULTS / arguments.page
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the pages' folders")
+    parser.add_argument("--episodes", type=int, default=EPISODES)
+    arguments = parser.parse_args(argv)
+    page, folder = PAGES[arguments.page], arguments.results / arguments.page
     for trained in sorted((folder / "train").glob("*.json")):
         file = folder / "disentanglement" / trained.name
         if not file.exists():
@@ -40,18 +42,19 @@ def main() -> None:
             checkpoint = arguments.storage / arguments.page / trained.stem / last
             if checkpoint.exists():
                 file.parent.mkdir(exist_ok=True)
-                file.write_text(json.dumps(scores(checkpoint, page), indent=2) + "\n")
+                told = scores(checkpoint, page, arguments.episodes)
+                file.write_text(json.dumps(told, indent=2) + "\n")
                 print(trained.stem, flush=True)
     text = table(page, folder / "disentanglement")
     (folder / "disentanglement.md").write_text(text)
     print(text)
 
 
-def scores(checkpoint: Path, page: Page) -> dict[str, Any]:
+def scores(checkpoint: Path, page: Page, episodes: int = EPISODES) -> dict[str, Any]:
     """What one checkpoint's latents tell, at each of the page's times."""
     _, config = read_checkpoint(checkpoint)
     seed = config.get("held_out_seed", 0)
-    held_out = HeldOut(config["env"], config.get("env_config"), EPISODES, seed)
+    held_out = HeldOut(config["env"], config.get("env_config"), episodes, seed)
     try:
         return disentanglement_of(load_module(checkpoint), held_out, page.factors, page.told_at)
     finally:

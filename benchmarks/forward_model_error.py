@@ -218,7 +218,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return told
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("envs", nargs="+", help="ids, or swimmer, hopper or gait")
@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--latent-size", type=int, default=8)
     parser.add_argument("--context-window", type=int, default=128)
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     gym.register(SWIMMER, entry_point=swimmer)
     results: dict[str, Any] = {}

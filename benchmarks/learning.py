@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -42,7 +42,7 @@ def main() -> None:
     run.add_argument("--storage", type=Path, default=Path("~/ray_results").expanduser())
     tell = commands.add_parser("report", help="table and picture from the raw JSON")
     tell.add_argument("page", choices=PAGES)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     page = PAGES[arguments.page]
     if arguments.command == "report":
         report(arguments.page, page)

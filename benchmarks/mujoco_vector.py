@@ -97,14 +97,14 @@ def measure(envs: int, steps: int, rounds: int) -> dict[str, object]:
     }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Measure, print and, if asked, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--envs", type=int, default=64)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="file for the figures")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     figures = measure(arguments.envs, arguments.steps, arguments.rounds)
     text = json.dumps(figures, indent=2)
     print(text)

@@ -334,17 +334,17 @@ class PlainVariBAD:
         return {"vae_reward_loss": reward_loss.detach(), "vae_kl": kl.detach()}
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Trains and prints the return of the newest trials."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=500_000)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     trainer, returns, start = PlainVariBAD(seed=arguments.seed), [], time.perf_counter()
     while trainer.steps < arguments.steps:
         returns.append(trainer.iterate()["return_mean"])
-        if len(returns) % 50 == 0:
+        if len(returns) % 50 == 0 or trainer.steps >= arguments.steps:
             rate = trainer.steps / (time.perf_counter() - start)
             recent = np.mean(returns[-50:])
             print(f"{trainer.steps:>9,} env steps {rate:>8,.0f} /s  return {recent:6.2f}")

@@ -31,6 +31,7 @@ import rllib_metarl.envs  # noqa: F401
 from rllib_metarl.algorithms.dynamite.dynamite import DynaMITEConfig
 
 ENVS, HORIZON, ITERATIONS = 64, 60, 6
+TABLES = ["runners", "learners", "costly"]
 
 
 class Costly(gym.Wrapper[Any, Any, Any, Any]):
@@ -45,17 +46,19 @@ class Costly(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.step(action)
 
 
-def config(runners: int, learners: int = 0, *, batches: int = 1) -> DynaMITEConfig:
+def config(
+    runners: int, learners: int = 0, *, batches: int = 1, envs: int = ENVS
+) -> DynaMITEConfig:
     """The tuned example's settings; `batches` of 64 meta-episodes an iteration."""
     config = DynaMITEConfig().environment("DLCMDP/GridWorld-v0")
     config.env_runners(
         num_env_runners=runners,
-        num_envs_per_env_runner=ENVS * batches // max(runners, 1),
+        num_envs_per_env_runner=envs * batches // max(runners, 1),
         rollout_fragment_length=HORIZON,
         num_cpus_per_env_runner=0.1,
     )
     config.learners(num_learners=learners, num_cpus_per_learner=0.1)
-    steps = ENVS * batches * HORIZON // max(learners, 1)
+    steps = envs * batches * HORIZON // max(learners, 1)
     config.training(
         train_batch_size_per_learner=steps,
         minibatch_size=480 // max(learners, 1),
@@ -68,11 +71,11 @@ def config(runners: int, learners: int = 0, *, batches: int = 1) -> DynaMITEConf
     return config.debugging(seed=0)
 
 
-def measure(config: DynaMITEConfig) -> dict[str, float]:
+def measure(config: DynaMITEConfig, iterations: int = ITERATIONS) -> dict[str, float]:
     """Medians over iterations, in seconds and env steps/s; the first two warm up."""
     algorithm = config.build_algo()
     rows = []
-    for iteration in range(ITERATIONS + 2):
+    for iteration in range(iterations + 2):
         begin = time.perf_counter()
         result = algorithm.train()
         wall = time.perf_counter() - begin
@@ -105,12 +108,14 @@ def model(runners: int, sampling: float, learning: float) -> float:
     return 1.0 / (1.0 / (runners * sampling) + 1.0 / learning)
 
 
-def costly_table(counts: list[int], seconds: float) -> list[dict[str, float]]:
+def costly_table(
+    counts: list[int], seconds: float, iterations: int = ITERATIONS
+) -> list[dict[str, float]]:
     """Measured and modelled rates; the model has its two numbers from one runner."""
     rows: list[dict[str, float]] = []
     one = None
     for runners in counts:
-        found = measure(costly(runners, seconds))
+        found = measure(costly(runners, seconds), iterations)
         one = one or found
         sampling = one["steps"] / one["sampling_s"]
         learning = one["steps"] / (one["iteration_s"] - one["sampling_s"])
@@ -121,13 +126,29 @@ def costly_table(counts: list[int], seconds: float) -> list[dict[str, float]]:
     return rows
 
 
-def main() -> None:
+def table(name: str, arguments: argparse.Namespace) -> list[dict[str, float]]:
+    """The rows of one of the three tables."""
+    iterations, envs = arguments.iterations, arguments.envs
+    if name == "costly":
+        return costly_table(arguments.runners, arguments.seconds, iterations)
+    if name == "runners":
+        configs = {n: config(n, envs=envs) for n in arguments.counts}
+    else:
+        configs = {n: config(0, n, batches=2, envs=envs) for n in arguments.counts}
+    return [{name: n} | measure(chosen, iterations) for n, chosen in configs.items()]
+
+
+def main(argv: list[str] | None = None) -> None:
     """Measures, prints, writes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--runners", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--seconds", type=float, default=0.0005, help="that a costly step takes")
-    arguments = parser.parse_args()
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
+    parser.add_argument("--counts", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--envs", type=int, default=ENVS, help="of an iteration's batch")
+    parser.add_argument("--iterations", type=int, default=ITERATIONS)
+    arguments = parser.parse_args(argv)
     register_env("Costly", lambda context: Costly(**context))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local = {"address": "local", "_node_ip_address": "127.0.0.1"}
@@ -136,15 +157,13 @@ def main() -> None:
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "python": platform.python_version(),
         "load_before": os.getloadavg()[0],
-        "runners": [{"runners": n} | measure(config(n)) for n in (0, 1, 2)],
-        "learners": [{"learners": n} | measure(config(0, n, batches=2)) for n in (0, 1, 2)],
         "costly_step_s": arguments.seconds,
-        "costly": costly_table(arguments.runners, arguments.seconds),
+        **{name: table(name, arguments) for name in arguments.tables},
     }
     ray.shutdown()
-    for table in ("runners", "learners", "costly"):
-        for row in report[table]:
-            print(table, {key: round(value, 4) for key, value in row.items()}, flush=True)
+    for name in arguments.tables:
+        for row in report[name]:
+            print(name, {key: round(value, 4) for key, value in row.items()}, flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 

@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/throughput.py --json throughput.json
     OMP_NUM_THREADS=1 python benchmarks/throughput.py --quick         # a minute, rougher
+    OMP_NUM_THREADS=1 python benchmarks/throughput.py --smoke         # whether it runs, no figures
 
 One torch thread, CPU only. The contestants of a row take turns; a row's figures are medians over
 the rounds and its ratio is the quotient of the medians. Where two contestants do the same work,
@@ -18,7 +19,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,9 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
 from rllib_metarl.algorithms import ALGORITHMS
+from rllib_metarl.columns import LABELS
 from rllib_metarl.envs import make_vector
 from rllib_metarl.learning.batch import rollout_from_episodes
-from rllib_metarl.sampling.collector import LABELS
 from rllib_metarl.sampling.connectors import AddPreviousTransition
 from rllib_metarl.sampling.runner import MetaEpisodeRunner
 
@@ -57,6 +58,23 @@ HORIZON = 60
 GROWTH = (16, 64, 256, 1024)
 PROFILED = "tuned_examples/dynamite/gridworld.yaml"
 SCHEDULE = "tuned_examples/varibad/static-gridworld.yaml"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: `rounds` of a race, or (`smoke`) as little as runs at all."""
+
+    rounds: int = 9
+    smoke: bool = False
+
+    @property
+    def envs(self) -> int:
+        """Sub-envs of a runner."""
+        return 4 if self.smoke else 64
+
+    def times(self, repeats: int) -> int:
+        """How often a piece of work is done in a round."""
+        return 1 if self.smoke else repeats
 
 
 # --- sampling -----------------------------------------------------------------------------------
@@ -166,22 +184,22 @@ def check_same_sample(runner: MetaEpisodeRunner, bare: BareSampler) -> None:
         np.testing.assert_allclose(final, arrays["final_belief"][i], atol=1e-6)
 
 
-def sampling_bare(rounds: int) -> dict[str, Any]:
+def sampling_bare(size: Size) -> dict[str, Any]:
     """Row 1: our runner and the bare loop."""
-    runner = grid_runner(64)
+    runner = grid_runner(size.envs)
     bare = BareSampler(runner)
     check_same_sample(runner, bare)
     contestants = {
-        "ours": Contestant(lambda: steps_of(runner.sample()), repeats=8),
-        "bare loop": Contestant(lambda: bare.sample()["reward"].size, repeats=8),
+        "ours": Contestant(lambda: steps_of(runner.sample()), repeats=size.times(8)),
+        "bare loop": Contestant(lambda: bare.sample()["reward"].size, repeats=size.times(8)),
     }
     work = "sampling, 64 GridWorld envs, GRU-64 belief: our runner / a bare numpy + torch loop"
-    return compare(work, 0.75, race(contestants, rounds), "bare loop")
+    return compare(work, 0.75, race(contestants, size.rounds), "bare loop")
 
 
-def sampling_stock(rounds: int) -> dict[str, Any]:
+def sampling_stock(size: Size) -> dict[str, Any]:
     """Row 2: our runner and RLlib's, the same module."""
-    runner, config = grid_runner(64), grid_config(64)
+    runner, config = grid_runner(size.envs), grid_config(size.envs)
     config.env_runners(
         env_runner_cls=SingleAgentEnvRunner,
         gym_env_vectorize_mode=gym.VectorizeMode.SYNC,
@@ -190,28 +208,30 @@ def sampling_stock(rounds: int) -> dict[str, Any]:
     stock = SingleAgentEnvRunner(config=config, worker_index=0, num_workers=0)
     stock.module.load_state_dict(runner.module.state_dict())
     contestants = {
-        "ours": Contestant(lambda: steps_of(runner.sample()), repeats=8),
+        "ours": Contestant(lambda: steps_of(runner.sample()), repeats=size.times(8)),
         "stock runner": Contestant(lambda: steps_of(stock.sample())),
     }
     work = "the same: our runner / RLlib's SingleAgentEnvRunner with the same module"
-    return compare(work, 12.0, race(contestants, rounds), "stock runner")
+    return compare(work, 12.0, race(contestants, size.rounds), "stock runner")
 
 
-def growth(rounds: int) -> dict[str, Any]:
+def growth(size: Size) -> dict[str, Any]:
     """Row 5: our runner at growing numbers of envs, about as many env steps each."""
-    runners = {count: grid_runner(count) for count in GROWTH}
+    counts = GROWTH[:2] if size.smoke else GROWTH
+    runners = {count: grid_runner(count) for count in counts}
 
     def work_of(count: int) -> Callable[[], int]:
         return lambda: steps_of(runners[count].sample())
 
     contestants = {
-        f"{count:04d}": Contestant(work_of(count), repeats=max(1, 256 // count)) for count in GROWTH
+        f"{count:04d}": Contestant(work_of(count), repeats=size.times(max(1, 256 // count)))
+        for count in counts
     }
-    timed = race(contestants, rounds)
+    timed = race(contestants, size.rounds)
     times = [timed[name]["wall_us_per_step"] for name in sorted(timed)]
     falls = all(later < earlier for earlier, later in zip(times[:-1], times[1:], strict=True))
     return {
-        "work": f"growth: our runner's time per env step at {', '.join(map(str, GROWTH))} envs",
+        "work": f"growth: our runner's time per env step at {', '.join(map(str, counts))} envs",
         "mark": "falls all the way",
         "falls": falls,
         "timed": timed,
@@ -236,7 +256,7 @@ def check_same_schedule(config: Any, settings: Settings) -> None:
         assert getattr(config, name) == value, f"{name}: {getattr(config, name)} != {value}"
 
 
-def training(rounds: int) -> dict[str, Any]:
+def training(size: Size) -> dict[str, Any]:
     """Row 3: `Algorithm.train()` and the plain script's iteration."""
     config = example(SCHEDULE)
     algorithm, plain = config.build_algo(), PlainVariBAD()
@@ -251,13 +271,14 @@ def training(rounds: int) -> dict[str, Any]:
         plain.iterate()
         return per_iteration
 
-    for _ in range(config.vae_warmup_steps // per_iteration + 1):  # past the warm-up of the VAE
+    past_warmup = config.vae_warmup_steps // per_iteration + 1  # of the VAE
+    for _ in range(size.times(past_warmup)):
         our_work(), plain_work()
     contestants = {
-        "ours": Contestant(our_work, repeats=10),
-        "plain script": Contestant(plain_work, repeats=10),
+        "ours": Contestant(our_work, repeats=size.times(10)),
+        "plain script": Contestant(plain_work, repeats=size.times(10)),
     }
-    timed = race(contestants, rounds)
+    timed = race(contestants, size.rounds)
     algorithm.stop()
     work = (
         "full VariBAD training, 16 envs x 60 steps, 3 updates x 25 trials, 2 x 4 PPO minibatches: "
@@ -266,26 +287,26 @@ def training(rounds: int) -> dict[str, Any]:
     return compare(work, 0.85, timed, "plain script")
 
 
-def rl2_config() -> Any:
+def rl2_config(envs: int = 64) -> Any:
     """RL² with an LSTM: 64 envs x 60 steps, 4 epochs of 4 minibatches."""
     config = ALGORITHMS["RL2"].config()().environment(GRID)
-    config.env_runners(num_envs_per_env_runner=64, rollout_fragment_length=HORIZON)
+    config.env_runners(num_envs_per_env_runner=envs, rollout_fragment_length=HORIZON)
     config.training(
         recurrent_cell="lstm",
-        train_batch_size_per_learner=64 * HORIZON,
-        minibatch_size=16 * HORIZON,
+        train_batch_size_per_learner=envs * HORIZON,
+        minibatch_size=envs * HORIZON // 4,
         num_epochs=4,
         evaluate_every_steps=0,
     )
     return config
 
 
-def stock_rl2_config() -> Any:
+def stock_rl2_config(envs: int = 64) -> Any:
     """RLlib's PPO with its LSTM of the same widths; it sees observations only."""
     config = PPOConfig().environment(GRID)
     config.env_runners(
         num_env_runners=0,
-        num_envs_per_env_runner=64,
+        num_envs_per_env_runner=envs,
         rollout_fragment_length=HORIZON,
         gym_env_vectorize_mode=gym.VectorizeMode.SYNC,
     )
@@ -295,44 +316,47 @@ def stock_rl2_config() -> Any:
         )
     )
     config.training(
-        train_batch_size_per_learner=64 * HORIZON, minibatch_size=16 * HORIZON, num_epochs=4
+        train_batch_size_per_learner=envs * HORIZON,
+        minibatch_size=envs * HORIZON // 4,
+        num_epochs=4,
     )
     return config
 
 
-def rl2(rounds: int) -> dict[str, Any]:
+def rl2(size: Size) -> dict[str, Any]:
     """Row 4: RL2 and RLlib's PPO with an LSTM, as many gradient steps each."""
     algorithms = {
-        "ours": rl2_config().build_algo(),
-        "stock PPO": stock_rl2_config().build_algo(),
+        "ours": rl2_config(size.envs).build_algo(),
+        "stock PPO": stock_rl2_config(size.envs).build_algo(),
     }
 
     def work_of(algorithm: Any) -> Callable[[], int]:
-        return lambda: 64 * HORIZON * bool(algorithm.train())
+        return lambda: size.envs * HORIZON * bool(algorithm.train())
 
     contestants = {name: Contestant(work_of(a)) for name, a in algorithms.items()}
-    contestants["ours"].repeats = 4
-    timed = race(contestants, rounds)
+    contestants["ours"].repeats = size.times(4)
+    timed = race(contestants, size.rounds)
     for algorithm in algorithms.values():
         algorithm.stop()
     work = "full RL2 training, 64 envs x 60 steps, 4 x 4 minibatches: ours / RLlib's PPO + LSTM"
     return compare(work, 3.5, timed, "stock PPO")
 
 
-def learning(rounds: int) -> dict[str, Any]:
+def learning(size: Size) -> dict[str, Any]:
     """Not in the default rows: that both contestants of `training` learn, and alike."""
     config, plain = example(SCHEDULE), PlainVariBAD()
     check_same_schedule(config, plain.settings)
-    algorithm, iterations = config.build_algo(), 60 * rounds
+    window = 2 if size.smoke else 60
+    algorithm, iterations = config.build_algo(), window * size.rounds
     ours, theirs = [], []
     for _ in range(iterations):
         ours.append(algorithm.train()["env_runners"]["episode_return_mean"])
         theirs.append(plain.iterate()["return_mean"])
     algorithm.stop()
     curves = {"ours": ours, "plain script": theirs}
-    means = {k: np.reshape(y, (-1, 60)).mean(1).tolist() for k, y in curves.items()}
+    means = {k: np.reshape(y, (-1, window)).mean(1).tolist() for k, y in curves.items()}
     return {
-        "work": f"learning: mean return of the newest 60 of {iterations} iterations",
+        "work": f"learning: mean return of the newest {window} of {iterations} iterations",
         "mark": "alike",
         "env_steps": plain.steps,
         "returns_per_60_iterations": means,
@@ -387,10 +411,14 @@ def with_states(episode: SingleAgentEpisode, initial: dict[str, Any]) -> SingleA
     return copy
 
 
-def learner_batch(rounds: int) -> dict[str, Any]:
+def learner_batch(size: Size) -> dict[str, Any]:
     """Row 4: from 64 meta-episodes to the tensors that PPO's loss reads."""
-    runner, ours, stock = grid_runner(64), build_learner(grid_config(64)), stock_learner()
-    finished = runner.collector.collect(64 * HORIZON)
+    runner, ours, stock = (
+        grid_runner(size.envs),
+        build_learner(grid_config(size.envs)),
+        stock_learner(),
+    )
+    finished = runner.collector.collect(size.envs * HORIZON)
     initial = stock.module[DEFAULT_MODULE_ID].get_initial_state()
     fresh: dict[str, list[SingleAgentEpisode]] = {}
 
@@ -403,7 +431,7 @@ def learner_batch(rounds: int) -> dict[str, Any]:
 
     def our_work() -> int:
         ours.ppo_columns(rollout_from_episodes(fresh["ours"], ours.agent))
-        return 64 * HORIZON
+        return size.envs * HORIZON
 
     def stock_work() -> int:
         stock._learner_connector(
@@ -413,17 +441,17 @@ def learner_batch(rounds: int) -> dict[str, Any]:
             shared_data={},
             metrics=stock.metrics,
         )
-        return 64 * HORIZON
+        return size.envs * HORIZON
 
     contestants = {
-        "ours": Contestant(our_work, prepare_ours, repeats=5),
-        "stock pipeline": Contestant(stock_work, prepare_stock, repeats=2),
+        "ours": Contestant(our_work, prepare_ours, repeats=size.times(5)),
+        "stock pipeline": Contestant(stock_work, prepare_stock, repeats=size.times(2)),
     }
     work = (
         "learner batch, 64 x 60: RLlib's default pipeline (PPO, its LSTM module) / "
         "rollout_from_episodes + ppo_columns"
     )
-    return compare(work, 5.0, race(contestants, rounds), "stock pipeline")
+    return compare(work, 5.0, race(contestants, size.rounds), "stock pipeline")
 
 
 # --- where the time goes ------------------------------------------------------------------------
@@ -456,9 +484,9 @@ def profile(iterations: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def profile_apart(quick: bool) -> dict[str, Any]:
+def profile_apart(flags: list[str]) -> dict[str, Any]:
     """Runs `profile` in a process of its own, so that its peak memory is its own."""
-    command = [sys.executable, __file__, "--profile-only", *(["--quick"] if quick else [])]
+    command = [sys.executable, __file__, "--profile-only", *flags]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -522,22 +550,25 @@ def report(rows: dict[str, Any], phases: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parses the command line and runs the rows asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--quick", action="store_true", help="3 rounds in place of 9")
+    parser.add_argument("--smoke", action="store_true", help="as little as runs; no figures")
     parser.add_argument("--rows", nargs="+", choices=[*ROWS, "profile"], default=DEFAULT)
     parser.add_argument("--profile-only", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
-    rounds = 3 if arguments.quick else 9
+    size = Size(1 if arguments.smoke else 3 if arguments.quick else 9, arguments.smoke)
     if arguments.profile_only:
-        print(json.dumps(profile(10 if arguments.quick else 80, rounds)))
+        short = arguments.quick or arguments.smoke
+        print(json.dumps(profile(size.times(10 if short else 80), size.rounds)))
         return
-    rows = {name: ROWS[name](rounds) for name in ROWS if name in arguments.rows}
-    phases = profile_apart(arguments.quick) if "profile" in arguments.rows else {}
-    result = {"machine": machine(), "rounds": rounds, "rows": rows, "profile": phases}
+    rows = {name: ROWS[name](size) for name in ROWS if name in arguments.rows}
+    flags = [f"--{name}" for name in ("quick", "smoke") if getattr(arguments, name)]
+    phases = profile_apart(flags) if "profile" in arguments.rows else {}
+    result = {"machine": machine(), "rounds": size.rounds, "rows": rows, "profile": phases}
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["machine"]))

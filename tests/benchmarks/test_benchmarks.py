@@ -1,0 +1,169 @@
+"""Every script in `benchmarks/` runs, with budgets that measure nothing."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.golden.stored import unpack
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init__"}
+NO_COMMAND = {"pages", "phases", "racing"}
+SMOKED = {
+    *("throughput", "compiled", "disentangle", "forward_model_error", "learning"),
+    *("mujoco_vector", "plain_varibad", "scaling", "soak"),
+}
+TINY = """
+tiny:
+  run: DynaMITE
+  env: DLCMDP/GridWorld-v0
+  config:
+    env_config: {size: 3, horizon: 6}
+    num_envs_per_env_runner: 4
+    train_batch_size_per_learner: 48
+    minibatch_size: 24
+    vae_batch_size: 4
+    evaluate_every_steps: 48
+    held_out_episodes: 4
+"""
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Imports a script as if it had been started; what it sets in the environment goes again."""
+    before, threads = dict(os.environ), torch.get_num_threads()
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield importlib.import_module
+    torch.set_num_threads(threads)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_every_script_has_a_test_here() -> None:
+    assert SCRIPTS == SMOKED | NO_COMMAND
+
+
+@pytest.mark.parametrize("row", ["sampling-bare", "sampling-stock", "batch", "growth"])
+def test_throughput(script: Any, row: str, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    script("throughput").main(["--smoke", "--rows", row, "--json", str(told)])
+    assert json.loads(told.read_text())["rows"][row]["timed"]
+
+
+def test_throughput_of_training(script: Any, shared_ray: None, tmp_path: Path) -> None:
+    told, rows = tmp_path / "told.json", ["training", "rl2", "learning"]
+    script("throughput").main(["--smoke", "--rows", *rows, "--json", str(told)])
+    assert json.loads(told.read_text())["rows"].keys() == set(rows)
+
+
+def test_throughputs_profile(
+    script: Any, shared_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script("throughput").main(["--smoke", "--profile-only"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["ms"]["iteration"] > 0 and told["peak_mib"] > 0
+
+
+def test_compiled(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the compiler behind torch's tracing, which takes minutes."""
+    told = tmp_path / "told.json"
+    few = ["--rounds", "1", "--calls", "1", "--pieces", "acting", "--backend", "eager"]
+    script("compiled").main([*few, "--json", str(told)])
+    assert len(json.loads(told.read_text())["rows"]) == 1
+
+
+def test_disentangle(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = script("pages")
+    page = pages.Page(
+        "toy", {"toy": pages.Agent("toy", "none")}, factors={"goal": 0}, told_at=(1, 5)
+    )
+    monkeypatch.setitem(pages.PAGES, "toy", page)
+    checkpoint = unpack("DynaMITE", tmp_path / "unpacked")
+    shutil.copytree(checkpoint, tmp_path / "runs" / "toy" / "toy-0" / "run" / checkpoint.name)
+    trained = tmp_path / "results" / "toy" / "train"
+    trained.mkdir(parents=True)
+    (trained / "toy-0.json").write_text(json.dumps({"checkpoint": f"run/{checkpoint.name}"}))
+    where = ["--storage", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    script("disentangle").main(["toy", *where, "--episodes", "64"])
+    told = (tmp_path / "results" / "toy" / "disentanglement.md").read_text()
+    assert "| toy | 1 | 5 |" in told
+
+
+def test_forward_model_error(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("forward_model_error")
+    monkeypatch.setattr(module, "PROBED", 3)
+    told, envs = tmp_path / "told.json", ["swimmer", "hopper", "gait"]
+    few = ["--steps", "1600", "--num-envs", "4", "--contexts", "8", "--seeds", "1"]
+    module.main([*envs, *few, "--epochs", "1", "--context-window", "8", "--json", str(told)])
+    assert json.loads(told.read_text())["envs"].keys() == set(envs)
+
+
+def test_learnings_report(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("learning")
+    shutil.copytree(module.RESULTS / "reacher", tmp_path / "reacher")
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    module.main(["report", "reacher"])
+    pictures = list((tmp_path / "reacher").glob("*.png"))
+    assert pictures and all(path.stat().st_size for path in pictures)
+
+
+@pytest.mark.slow
+def test_learnings_runs(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, pages = script("learning"), script("pages")
+    (tmp_path / "tuned_examples").mkdir()
+    (tmp_path / "tuned_examples" / "tiny.yaml").write_text(TINY)
+    agent = pages.Agent("toy", "tiny.yaml", steps=96)
+    monkeypatch.setitem(pages.PAGES, "toy", pages.Page("toy", {"toy": agent}, episodes=4))
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    module.main(["run", "toy", "--seeds", "1", "--storage", str(tmp_path / "runs")])
+    evaluated = json.loads((tmp_path / "results" / "toy" / "evaluate" / "toy-0.json").read_text())
+    assert evaluated["episodes"] == 4
+
+
+def test_mujoco_vector(script: Any, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    few = ["--envs", "2", "--steps", "40", "--rounds", "1"]
+    script("mujoco_vector").main([*few, "--json", str(told)])
+    assert json.loads(told.read_text())["steps"] == 40
+
+
+def test_plain_varibad(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    script("plain_varibad").main(["--steps", "2000"])
+    assert capsys.readouterr().out
+
+
+def test_scaling(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "told.json"
+    few = ["--tables", "runners", "--counts", "0", "--envs", "8", "--iterations", "1"]
+    script("scaling").main([*few, "--json", str(told)])
+    assert [row["runners"] for row in json.loads(told.read_text())["runners"]] == [0]
+
+
+@pytest.mark.slow
+def test_scaling_in_processes(script: Any, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    few = ["--counts", "2", "--envs", "8", "--iterations", "1", "--runners", "1"]
+    script("scaling").main([*few, "--seconds", "0", "--json", str(told)])
+    rows = json.loads(told.read_text())
+    assert [row["learners"] for row in rows["learners"]] == [2] and len(rows["costly"]) == 4
+
+
+def test_soak(script: Any, tmp_path: Path) -> None:
+    module, told = script("soak"), tmp_path / "soak.json"
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    few = ["--minutes", "0.01", "--every", "0", "--runners", "0"]
+    module.soak(
+        module.arguments([*few, "--example", str(tmp_path / "tiny.yaml"), "--out", str(told)])
+    )
+    assert json.loads(told.read_text())["summary"]["iterations"] >= 1
