@@ -277,6 +277,7 @@ def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
     Raises:
         UserError: it is not, or it cannot be read.
     """
+    from rllib_metarl.algorithms.settings import network_settings
     from rllib_metarl.evaluation.protocol import read_checkpoint
 
     try:
@@ -290,8 +291,7 @@ def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
             f"'{checkpoint}' is a checkpoint of {name}, this experiment runs {wanted}; "
             f"set run: {name}, or restore another",
         )
-    for key in network_settings(config):
-        value = getattr(config, key)
+    for key, value in network_settings(config).items():
         if key in stored and stored[key] != value:
             raise fail(
                 ("restore",),
@@ -311,14 +311,6 @@ def check_files(configs: list[Any], written: dict[str, Any], fail: Fail) -> None
             getattr(config, "check_files", lambda: None)()
         except UserError as error:
             raise fail(_blamed(str(error), written), str(error)) from None
-
-
-def network_settings(config: Any) -> list[str]:
-    """The config keys that a project's algorithm builds its networks from."""
-    from ray.rllib.algorithms.ppo import PPOConfig
-
-    theirs = PPOConfig()._model_config_auto_includes
-    return [key for key in config._model_config_auto_includes if key not in theirs]
 
 
 def check_storage(storage_path: str, fail: Fail) -> None:

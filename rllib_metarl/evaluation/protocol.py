@@ -205,7 +205,7 @@ def agent_of(module: Any, settings: Any) -> Any:
         why = "the agent is given the context, so that there is nothing to believe"
     return Agent(
         claims=lambda recording: claims_of(module, settings, recording),
-        threshold=settings.termination_threshold,
+        threshold=getattr(settings, "termination_threshold", 0.5),
         no_termination=without_termination(settings),
         no_belief=why,
         no_variants=_given(module),

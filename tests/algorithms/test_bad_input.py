@@ -63,7 +63,7 @@ SETTINGS = {
     "a likelihood that is not": ({"reward_likelihood": "normal"}, "'normal': use gaussian or ber"),
     "a policy without noise": (
         {"policy_init_std": 0},
-        "policy_init_std is 0: use a number of at least 0.007 and at most 7",
+        "policy_init_std is 0: use a number from 0.007 to 7",
     ),
     "a policy that starts below its least noise": (
         {"policy_init_std": 0.2, "policy_min_std": 0.3},
@@ -71,11 +71,11 @@ SETTINGS = {
     ),
     "a least noise below zero later": (
         {"policy_min_std": [[0, 0.3], [1000, -0.1]]},
-        "policy_min_std is .*-0.1.*use numbers of at least 0",
+        "policy_min_std is .*-0.1.*use a number of at least 0",
     ),
     "a least noise that is no number": (
         {"policy_min_std": None},
-        "policy_min_std is None: use numbers of at least 0 and below 7",
+        "policy_min_std is None: use a number of at least 0 and below 7, or a schedule",
     ),
     "a policy that starts above its greatest noise": (
         {"policy_max_std": 0.5},
@@ -89,15 +89,15 @@ SETTINGS = {
     "an empty buffer": ({"vae_buffer_size": 0}, "vae_buffer_size is 0"),
     "a weight below zero": (
         {"consistency_weight": -0.1},
-        "consistency_weight is -0.1: use a number of at least 0",
+        "consistency_weight is -0.1: use a number from 0 to 1,000,000",
     ),
     "a head that conditioning needs": (
         {"termination_weight": 0},
         "prior_conditioning needs the termination head",
     ),
     "a threshold that is no probability": ({"termination_threshold": 1.5}, "between 0 and 1"),
-    "a sigma of zero": ({"vae_reward_scale": 0.0}, "vae_reward_scale is 0.0"),
-    "a decoder without layers": ({"decoder_hidden": []}, "decoder_hidden is empty"),
+    "a sigma of zero": ({"vae_reward_scale": 0.0}, "vae_reward_scale is 0.0: use"),
+    "a decoder without layers": ({"decoder_hidden": []}, r"decoder_hidden is \[\]: use a list of 1 to 16 widths"),
     "a term of PPO that is not here": ({"use_kl_loss": True}, "use_kl_loss is set.*leave it out"),
     "a clip of PPO that is not here": ({"vf_clip_param": 1.0}, "vf_clip_param is set"),
     "an unknown decoder input": ({"reward_decoder_inputs": ["state"]}, "reward_decoder_inputs"),

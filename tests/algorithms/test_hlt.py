@@ -265,7 +265,7 @@ def test_the_elbo_reaches_each_network_that_it_is_to_train() -> None:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"version": 3}, r"hlt_version is 3: use one of \[1, 2\]"),
+        ({"version": 3}, r"hlt_version is 3: use 1 or 2"),
         ({"top_latent_size": 0}, "top_latent_size is 0"),
         ({"top_weight": -1.0}, "top_weight is -1.0"),
         ({"top_kl_weight": -1.0}, "top_kl_weight is -1.0"),

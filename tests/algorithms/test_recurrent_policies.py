@@ -102,8 +102,8 @@ def test_the_actor_critic_takes_one_step_a_batch(optimiser: str) -> None:
 
 
 MISTAKES: dict[str, tuple[str, dict[str, Any], str]] = {
-    "cell": ("RL2", {"recurrent_cell": "rnn"}, "recurrent_cell is 'rnn': use one of"),
-    "memory": ("RL2", {"memory_steps": 2}, "memory_steps is 2: use a number of at least 3"),
+    "cell": ("RL2", {"recurrent_cell": "rnn"}, "recurrent_cell is 'rnn': use gru or lstm"),
+    "memory": ("RL2", {"memory_steps": 2}, "memory_steps is 2: use a whole number from 3"),
     "frozen": ("RL2", {"policy_gradient_to_encoder": False}, "nothing else trains RL²'s memory"),
     "epochs": ("LSTMA2C", {"num_epochs": 2}, "takes one gradient step on each batch"),
     "minibatch": ("LSTMA2C", {"minibatch_size": 6, "num_epochs": 1}, "minibatch_size 6"),

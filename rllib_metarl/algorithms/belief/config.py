@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
@@ -13,8 +12,22 @@ from ray.rllib.connectors.env_to_module import AddObservationsFromEpisodesToBatc
 from ray.rllib.connectors.module_to_env import NormalizeAndClipActions
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.schedules.scheduler import Scheduler
 
+from rllib_metarl.algorithms import settings
+from rllib_metarl.algorithms.rllib_settings import COMMON, MOST, PPO
+from rllib_metarl.algorithms.settings import (
+    SWITCH,
+    Choice,
+    Entry,
+    Number,
+    Setting,
+    Whole,
+    Widths,
+    check_conditions,
+    check_settings,
+    network_settings,
+    own_settings,
+)
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.group import BeliefLearnerGroup
 from rllib_metarl.models.mlp import ACTIVATIONS
@@ -35,65 +48,90 @@ PER_STEP_CALLBACKS = (
 # A Gaussian policy's standard deviation is kept here: the entropy bonus alone would push it on.
 STD_RANGE = (0.007, 7.0)
 
-# Names that reach the RLModule through its model_config.
-MODULE_SETTINGS = (
-    "latent_size",
-    "encoder_hidden",
-    "encoder_embedding",
-    "policy_hidden",
-    "policy_activation",
-    "belief_conditioning",
-    "belief_embedding",
-    "policy_init_std",
-    "policy_min_std",
-    "policy_max_std",
-    "reward_input_scale",
-    "policy_gradient_to_encoder",
-    "prior_conditioning",
-    "termination_threshold",
-    "normalize_actions",
-)
-
 # Metrics that only asynchronous actors have.
 SYNCHRONOUS = {"asynchrony/*": "this algorithm's actors wait for each other; run LSTMA3C"}
 
 
-def is_number(value: Any) -> bool:
-    """Whether a setting is a number and no truth value, which Python takes for one."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 class BeliefConfig(PPOConfig):
-    """PPO on observation and belief.
+    """PPO on observation and belief; `SETTINGS` says what each setting of its own is."""
 
-    Attributes (beside RLlib's):
-        latent_size: dimension L of the context's posterior.
-        encoder_embedding: widths of the layers between (a, r, o) and the GRU.
-        encoder_hidden: width of the GRU.
-        policy_hidden, policy_activation: layers of the policy and of the value network.
-        belief_conditioning: ``film`` or ``concat``: how the belief enters those networks.
-        belief_embedding: width of the layer through which ``film`` reads the belief.
-        policy_init_std: standard deviation that a Gaussian policy starts from. Envs clip actions to
-            +-1, so that of 1 a third are at the limits: 0.37 learns locomotion much sooner.
-        policy_min_std: what is added to the standard deviation that the Gaussian policy learns, so
-            that it stays above: it goes on exploring where it would settle early. Takes a schedule.
-        policy_max_std: what the standard deviation that it learns stays below. Actions are clipped
-            to +-1, so that an entropy bonus can push it until the mean hardly says anything.
-        reward_input_scale: what rewards are multiplied by as inputs of the encoder, and decoders'
-            outputs divided by. Where rewards differ by 0.05 only, 10 brings them to a size that
-            networks are quick to see.
-        standardise_advantages: over the steps of each batch; else they are only brought into the
-            units of the critic, divided by the returns' running standard deviation.
-        policy_gradient_to_encoder: train the encoder with the gradient of policy and value too.
-        held_out_seed: seed of the tasks that evaluations run on; the same tasks each time.
-        held_out_episodes: held-out meta-episodes per evaluation during training.
-        evaluate_every_steps: env steps between evaluations; 0 for none.
-        max_skipped_updates: gradient steps in a row that are left out because their loss or
-            gradient is NaN or infinite, before training stops.
-        max_env_faults: times in a row that an env raises, hangs or returns rubbish, with no
-            meta-episode ending well between, before training stops; until then a new env takes
-            its place. With 0 an env's exception ends training at once, with its own traceback.
-    """
+    SETTINGS: ClassVar[dict[str, Setting]] = {
+        "latent_size": Setting(
+            Whole(1, 4096), "dimension L of the context's posterior", network=True
+        ),
+        "encoder_embedding": Setting(
+            Widths(), "widths of the layers between (a, r, o) and the GRU", network=True
+        ),
+        "encoder_hidden": Setting(Whole(1, 8192), "width of the GRU", network=True),
+        "policy_hidden": Setting(
+            Widths(), "layers of the policy and of the value network", network=True
+        ),
+        "policy_activation": Setting(
+            Choice(*sorted(ACTIVATIONS)), "their activation", network=True
+        ),
+        "belief_conditioning": Setting(
+            Choice("film", "concat"), "how the belief enters those networks", network=True
+        ),
+        "belief_embedding": Setting(
+            Whole(1, 4096), "width of the layer through which film reads the belief", network=True
+        ),
+        "policy_init_std": Setting(
+            Number(*STD_RANGE),
+            "standard deviation that a Gaussian policy starts from. Envs clip actions to +-1, so "
+            "that of 1 a third are at the limits: 0.37 learns locomotion much sooner",
+            network=True,
+        ),
+        "policy_min_std": Setting(
+            settings.Schedule(Number(0, STD_RANGE[1], below=True)),
+            "what is added to the standard deviation that the Gaussian policy learns, so that it "
+            "stays above: it goes on exploring where it would settle early",
+            network=True,
+        ),
+        "policy_max_std": Setting(
+            Number(*STD_RANGE),
+            "what the standard deviation that it learns stays below. Actions are clipped to +-1, "
+            "so that an entropy bonus can push it until the mean hardly says anything",
+            network=True,
+        ),
+        "reward_input_scale": Setting(
+            Number(1e-6, 1e6),
+            "what rewards are multiplied by as inputs of the encoder, and decoders' outputs "
+            "divided by. Where rewards differ by 0.05 only, 10 brings them to a size that "
+            "networks are quick to see",
+            network=True,
+        ),
+        "standardise_advantages": Setting(
+            SWITCH,
+            "over the steps of each batch; else they are only brought into the units of the "
+            "critic, divided by the returns' running standard deviation",
+        ),
+        "policy_gradient_to_encoder": Setting(
+            SWITCH, "train the encoder with the gradient of policy and value too", network=True
+        ),
+        "held_out_seed": Setting(
+            Whole(0, 2**63 - 1),
+            "seed of the tasks that evaluations run on; the same tasks each time",
+        ),
+        "held_out_episodes": Setting(
+            Whole(1, 100_000), "held-out meta-episodes per evaluation during training"
+        ),
+        "evaluate_every_steps": Setting(
+            Whole(0, 10**15), "env steps between evaluations; 0 for none"
+        ),
+        "max_skipped_updates": Setting(
+            Whole(1, MOST),
+            "gradient steps in a row that are left out because their loss or gradient is NaN or "
+            "infinite, before training stops",
+        ),
+        "max_env_faults": Setting(
+            Whole(0, MOST),
+            "times in a row that an env raises, hangs or returns nonsense, with no meta-episode "
+            "ending well between, before training stops; until then a new env takes its place. "
+            "With 0 an env's exception ends training at once, with its own traceback",
+        ),
+    }
+    RLLIB_SETTINGS: ClassVar[dict[str, Entry]] = COMMON | PPO
+    RETIRED: ClassVar[dict[str, Any]] = {"prior_conditioning": False, "termination_threshold": 0.5}
 
     lr: Schedule
     entropy_coeff: Schedule
@@ -128,8 +166,6 @@ class BeliefConfig(PPOConfig):
         self.policy_max_std = STD_RANGE[1]
         self.reward_input_scale = 1.0
         self.policy_gradient_to_encoder = False
-        self.prior_conditioning = False
-        self.termination_threshold = 0.5
         self.held_out_seed = 0
         self.held_out_episodes = 128
         self.evaluate_every_steps = 500_000
@@ -140,20 +176,20 @@ class BeliefConfig(PPOConfig):
         self.delay_between_env_runner_restarts_s = 2.0
 
     @override(PPOConfig)
-    def training(self, **settings: Any) -> BeliefConfig:
+    def training(self, **given: Any) -> BeliefConfig:
         """Sets own settings by name and hands the others to RLlib.
 
         Raises:
             UserError: for a name that neither knows.
         """
-        own = set(vars(self)) - set(vars(PPOConfig()))
-        for name in list(settings):
+        own = own_settings(type(self))
+        for name in list(given):
             if name in own:
-                value = settings.pop(name)
+                value = given.pop(name)
                 if value is not NotProvided:
                     setattr(self, name, value)
         try:
-            super().training(**settings)
+            super().training(**given)
         except TypeError as error:
             raise UserError(f"training(): {error}") from None
         return self
@@ -161,8 +197,7 @@ class BeliefConfig(PPOConfig):
     @property
     @override(AlgorithmConfig)
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        settings = {name: getattr(self, name) for name in MODULE_SETTINGS if hasattr(self, name)}
-        return super()._model_config_auto_includes | settings
+        return super()._model_config_auto_includes | network_settings(self)
 
     def module_class(self) -> type:
         """The RLModule class; algorithms override it."""
@@ -203,90 +238,38 @@ class BeliefConfig(PPOConfig):
         Raises:
             UserError: one message that names the setting, its value and the mend.
         """
+        if self._validate_config:
+            check_settings(self)
         self._validate_batches()
         super().validate()
-        self._validate_unused()
         self._choose_runner()
-        if self.policy_activation not in ACTIVATIONS:
-            raise UserError(
-                f"policy_activation is {self.policy_activation!r}: use one of "
-                f"{sorted(ACTIVATIONS)}."
-            )
-        if self.belief_conditioning not in ("film", "concat"):
-            raise UserError(
-                f"belief_conditioning is {self.belief_conditioning!r}: use film or concat."
-            )
-        for name in ("latent_size", "encoder_hidden", "belief_embedding", "held_out_episodes"):
-            self.check_range(name, 1)
-        self.check_range("policy_init_std", *STD_RANGE)
-        self.check_range("policy_max_std", *STD_RANGE)
+        if self._validate_config:
+            check_conditions(self)
+        self._validate_std()
+
+    def _validate_std(self) -> None:
+        """A policy starts between the standard deviations that it is kept between."""
         if STD_RANGE[1] > self.policy_max_std <= self.policy_init_std:
             raise UserError(
                 f"policy_max_std is {self.policy_max_std:g} and policy_init_std is "
                 f"{self.policy_init_std:g}: let the policy start below."
             )
-        self._validate_min_std()
-        self.check_range("reward_input_scale", 1e-6)
-        self.check_range("evaluate_every_steps", 0)
-        self.check_range("max_skipped_updates", 1)
-        self.check_range("max_env_faults", 0)
-        if not 0.0 < self.termination_threshold < 1.0:
-            raise UserError(
-                f"termination_threshold is {self.termination_threshold}: use a probability "
-                "between 0 and 1."
-            )
-
-    def _validate_min_std(self) -> None:
-        """A policy starts above the standard deviation that it is kept above."""
         least = self.policy_min_std
-        try:
-            Scheduler.validate(
-                fixed_value_or_schedule=least,
-                setting_name="policy_min_std",
-                description="standard deviation",
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from None
-        values = [value for _, value in least] if isinstance(least, list) else [least]
-        if not all(is_number(value) and 0.0 <= value < STD_RANGE[1] for value in values):
+        first = least[0][1] if isinstance(least, (list, tuple)) else least
+        if first >= self.policy_init_std:
             raise UserError(
-                f"policy_min_std is {least!r}: use numbers of at least 0 and below "
-                f"{STD_RANGE[1]:g}."
-            )
-        if values[0] >= self.policy_init_std:
-            raise UserError(
-                f"policy_min_std is {values[0]:g} at first and policy_init_std is "
+                f"policy_min_std is {first:g} at first and policy_init_std is "
                 f"{self.policy_init_std:g}: let the policy start above."
             )
+
+    def needed_labels(self) -> dict[str, str]:
+        """Labels that the losses need in the env's info, each with what to do without it."""
+        return {}
 
     def unreported_metrics(self) -> dict[str, str]:
         """Patterns of the metrics that these settings do not report, and why."""
         why = "this algorithm learns no belief; run VariBAD or DynaMITE"
         return {"vae_*": why, "belief_entropy": why} | SYNCHRONOUS
-
-    def check_range(self, name: str, smallest: float, largest: float = math.inf) -> None:
-        """Raises UserError unless a setting is a number from `smallest` to `largest`."""
-        value = getattr(self, name)
-        if not is_number(value) or not smallest <= value <= largest:
-            most = "" if largest == math.inf else f" and at most {largest}"
-            raise UserError(f"{name} is {value!r}: use a number of at least {smallest}{most}.")
-
-    def _validate_unused(self) -> None:
-        """Settings of RLlib's PPO that this learner does not have must not seem to work."""
-        defaults = PPOConfig()
-        for name in ("kl_coeff", "kl_target", "vf_clip_param", "use_critic", "use_gae"):
-            if getattr(self, name) != getattr(defaults, name):
-                raise UserError(
-                    f"{name} is set, but belief agents have no such term (values are standardised "
-                    "and not clipped, the policy is held by clip_param alone): leave it out."
-                )
-        if self.use_kl_loss:
-            raise UserError("use_kl_loss is set, but belief agents have no KL loss: leave it out.")
-        if self.grad_clip_by != "global_norm":
-            raise UserError(
-                f"grad_clip_by is {self.grad_clip_by!r}: belief agents clip by global_norm, each "
-                "optimiser apart."
-            )
 
     # --- which runner ---------------------------------------------------------------------------
 

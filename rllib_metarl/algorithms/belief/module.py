@@ -106,8 +106,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             settings["latent_size"],
             hidden_size=settings["encoder_hidden"],
             embedding=tuple(settings["encoder_embedding"]),
-            prior_conditioning=settings["prior_conditioning"],
-            termination_threshold=settings["termination_threshold"],
+            prior_conditioning=settings.get("prior_conditioning", False),
+            termination_threshold=settings.get("termination_threshold", 0.5),
         )
         self.belief_size = 2 * settings["latent_size"]
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_metarl import checkpoints
 from rllib_metarl.algorithms.belief.stored_spaces import plain_space, space_of
+from rllib_metarl.algorithms.settings import own_settings
 from rllib_metarl.errors import UserError
 
 MODULE_PATH = Path("learner_group", "learner", "rl_module", "default_policy")
@@ -189,11 +189,11 @@ def _algorithm_class() -> type:
 
 
 def own_keys(config: Any) -> list[str]:
-    """The settings that this project's algorithms have and PPO has not.
+    """The settings that this project's algorithms have and RLlib's have not.
 
     RLlib's may be names of classes, which RLlib would import; nothing that acts depends on them.
     """
-    return sorted(set(config.to_dict()) - set(PPOConfig().to_dict()) - {"class"})
+    return sorted(own_settings(type(config)))
 
 
 def _plain_settings(config: Any) -> dict[str, Any] | None:

@@ -5,43 +5,75 @@ from __future__ import annotations
 import os
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.annotations import override
 
+from rllib_metarl.algorithms import settings
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
 from rllib_metarl.algorithms.belief.preparing import Preparing
+from rllib_metarl.algorithms.settings import (
+    BLOCK,
+    SWITCH,
+    Choice,
+    Number,
+    Of,
+    Setting,
+    Whole,
+    Widths,
+    or_null,
+)
 from rllib_metarl.envs.core.checks import nearest
 from rllib_metarl.errors import UserError
 
 CONTEXTS = ("none", "explicit", "latent")
-ENCODER_SETTINGS = ("context", "context_size", "context_window", "forward_hidden", "train_encoder")
 IIDA = "iida"
 
 
 class ContextConfig(BeliefConfig):
-    """Settings of ContextPPO.
+    """Settings of ContextPPO."""
 
-    Attributes (beside `BeliefConfig`'s):
-        context: ``none``: the policy sees the observation alone; ``explicit``: and the true
-            ``info["context"]``; ``latent``: and what IIDA's encoder infers from its transitions.
-        context_size: width C of that label, for ``explicit``.
-        latent_size, context_window: width of the inferred context, and N, the transitions that it
-            is a mean over.
-        encoder_embedding, forward_hidden: widths of the hidden layers of phi and of the forward
-            model.
-        encoder_weights: file of a fitted encoder.
-        iida: in its place: collect and fit before the first iteration; ``collect`` and ``fit``,
-            with the fields of `CollectSettings` and `FitSettings`.
-        train_encoder: train the encoder beside the policy, by the forward model's error on the
-            newest meta-episodes; from the fitted one, where there is one.
-        forward_lr: learning rate (or schedule) of that.
-        forward_updates, forward_tasks, forward_targets: gradient steps in an iteration, tasks in
-            each, and foretold transitions of each task.
-    """
+    SETTINGS: ClassVar[dict[str, Setting]] = {
+        "context": Setting(
+            Choice(*CONTEXTS),
+            "none: the policy sees the observation alone; explicit: and the true "
+            'info["context"]; latent: and what IIDA\'s encoder infers from its transitions',
+            network=True,
+        ),
+        "context_size": Setting(
+            Whole(1, 4096), "width C of that label, for explicit", network=True
+        ),
+        "latent_size": Setting(Whole(1, 4096), "width of the inferred context", network=True),
+        "context_window": Setting(
+            Whole(1, 10**6), "N, the transitions that it is a mean over", network=True
+        ),
+        "encoder_embedding": Setting(Widths(), "widths of phi's hidden layers", network=True),
+        "forward_hidden": Setting(
+            Widths(), "widths of the forward model's hidden layers", network=True
+        ),
+        "encoder_weights": Setting(
+            or_null(Of("a path", lambda value: isinstance(value, (str, os.PathLike)))),
+            "file of a fitted encoder",
+        ),
+        "iida": Setting(
+            or_null(BLOCK),
+            "in its place: collect and fit before the first iteration; a block with collect and "
+            "fit, with the fields of CollectSettings and FitSettings",
+        ),
+        "train_encoder": Setting(
+            SWITCH,
+            "train the encoder beside the policy, by the forward model's error on the newest "
+            "meta-episodes; from the fitted one, where there is one",
+            network=True,
+        ),
+        "forward_lr": Setting(settings.Schedule(Number(0, 1000)), "learning rate of that"),
+        "forward_updates": Setting(Whole(1, 100_000), "gradient steps of it in an iteration"),
+        "forward_tasks": Setting(Whole(1, 10**6), "tasks in each step"),
+        "forward_targets": Setting(Whole(1, 10**6), "foretold transitions of each task"),
+    }
 
     forward_lr: Schedule
 
@@ -65,12 +97,6 @@ class ContextConfig(BeliefConfig):
     @override(BeliefConfig)
     def validate(self) -> None:
         super().validate()
-        if self.context not in CONTEXTS:
-            raise UserError(f"context is {self.context!r}: use one of {list(CONTEXTS)}.")
-        for name in ("context_size", "context_window"):
-            self.check_range(name, 1)
-        for name in ("forward_updates", "forward_tasks", "forward_targets"):
-            self.check_range(name, 1)
         if self.context == "none" and self.belief_conditioning != "concat":
             raise UserError(
                 "context is none, so that there is nothing to condition on: leave "
@@ -162,12 +188,6 @@ class ContextConfig(BeliefConfig):
         if not self.train_encoder:
             told["forward_*"] = "set train_encoder: true with context: latent"
         return told
-
-    @property
-    @override(BeliefConfig)
-    def _model_config_auto_includes(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ENCODER_SETTINGS}
-        return super()._model_config_auto_includes | own
 
     @override(BeliefConfig)
     def module_class(self) -> type:
@@ -297,9 +317,9 @@ def of_the_command(path: str) -> Path:
     return Path(os.environ.get("TUNE_ORIG_WORKING_DIR", "."), Path(path).expanduser())
 
 
-def names_of(settings: type) -> tuple[str, ...]:
+def names_of(block: type) -> tuple[str, ...]:
     """The fields of a dataclass of settings."""
-    return tuple(field.name for field in fields(settings))
+    return tuple(field.name for field in fields(block))
 
 
 def _block(where: str, given: Any, known: tuple[str, ...]) -> dict[str, Any]:

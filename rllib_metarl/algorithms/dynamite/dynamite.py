@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.annotations import override
 
+from rllib_metarl.algorithms.settings import SWITCH, WEIGHT, Number, Setting
 from rllib_metarl.algorithms.varibad.varibad import VariBAD, VariBADConfig
 from rllib_metarl.errors import UserError
 
 
 class DynaMITEConfig(VariBADConfig):
-    """Settings of DynaMITE-RL; with its switches off it is VariBAD.
+    """Settings of DynaMITE-RL; with its switches off it is VariBAD."""
 
-    Attributes (beside `VariBADConfig`'s):
-        session_masking: decode only transitions of the belief's own session.
-        prior_conditioning: the previous session's belief enters the posterior, and a learnt
-            p(m^i | m^{i-1}) replaces the chain's prior at a session's first step.
-        consistency_weight: weight of the hinge that keeps a session's beliefs moving towards its
-            last one; the paper's value is unknown.
-        termination_weight: weight of the termination head's cross-entropy; 0 for no head.
-        termination_threshold: predicted probability above which a session counts as ended.
-    """
+    SETTINGS: ClassVar[dict[str, Setting]] = {
+        "session_masking": Setting(SWITCH, "decode only transitions of the belief's own session"),
+        "prior_conditioning": Setting(
+            SWITCH,
+            "the previous session's belief enters the posterior, and a learnt p(m^i | m^{i-1}) "
+            "replaces the chain's prior at a session's first step",
+            network=True,
+        ),
+        "consistency_weight": Setting(
+            WEIGHT,
+            "weight of the hinge that keeps a session's beliefs moving towards its last one; the "
+            "paper's value is unknown",
+        ),
+        "termination_weight": Setting(
+            WEIGHT, "weight of the termination head's cross-entropy; 0 for no head"
+        ),
+        "termination_threshold": Setting(
+            Number(0, 1, above=True, below=True),
+            "predicted probability above which a session counts as ended",
+            network=True,
+        ),
+    }
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class or DynaMITE)
@@ -30,11 +43,7 @@ class DynaMITEConfig(VariBADConfig):
         self.prior_conditioning = True
         self.consistency_weight = 0.1
         self.termination_weight = 0.1
-
-    @property
-    @override(AlgorithmConfig)
-    def _model_config_auto_includes(self) -> dict[str, Any]:
-        return super()._model_config_auto_includes | {"prior_conditioning": self.prior_conditioning}
+        self.termination_threshold = 0.5
 
     @override(VariBADConfig)
     def module_class(self) -> type:
@@ -51,13 +60,22 @@ class DynaMITEConfig(VariBADConfig):
     @override(VariBADConfig)
     def validate(self) -> None:
         super().validate()
-        for name in ("consistency_weight", "termination_weight"):
-            self.check_range(name, 0)
         if self.prior_conditioning and not self.termination_weight:
             raise UserError(
                 "prior_conditioning needs the termination head, which decides when a session "
                 "ended: set termination_weight above 0, or prior_conditioning: false."
             )
+
+    @override(VariBADConfig)
+    def needed_labels(self) -> dict[str, str]:
+        by_session = self.session_masking or self.prior_conditioning or self.consistency_weight
+        return self._with_mend({"session": by_session, "switched": self.termination_weight})
+
+    def _with_mend(self, needed: dict[str, Any]) -> dict[str, str]:
+        """Those labels that are needed, each with what to do where it is missing."""
+        learner: Any = self.get_default_learner_class()
+        mend = f"wrap it in rllib_metarl.envs.Sessions, or {learner.without_labels}"
+        return {label: mend for label, is_needed in needed.items() if is_needed}
 
     @override(VariBADConfig)
     def unreported_metrics(self) -> dict[str, str]:

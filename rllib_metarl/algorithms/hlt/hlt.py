@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.dynamite.dynamite import DynaMITE, DynaMITEConfig
-from rllib_metarl.errors import UserError
-
-VERSIONS = (1, 2)
+from rllib_metarl.algorithms.settings import WEIGHT, Choice, Setting, Whole
 
 
 class HLTDynaMITEConfig(DynaMITEConfig):
     """Settings of HLT-DynaMITE-RL.
 
-    Attributes (beside `DynaMITEConfig`'s):
-        hlt_version: 1, the policy acts on a belief over the top latent alone, the only one there
-            is; 2, on beliefs over the top and the mid latent, which is DynaMITE-RL's context.
-            Version 1 has none of DynaMITE-RL's terms: `latent_size`, `session_masking`,
-            `prior_conditioning`, `consistency_weight` and `termination_weight` are the mid latent's
-            and are not read.
-        top_latent_size: dimension of the top latent.
-        top_weight: weight of the top latent's own part of the ELBO (version 2).
-        top_kl_weight: weight of the KL in that part; what keeps from top what does not stay.
-        switch_weight: weight, in the top latent's part, of how often sessions end; 0 for none,
-            which makes version 1 VariBAD.
+    Version 1 has none of DynaMITE-RL's terms: `latent_size`, `session_masking`,
+    `prior_conditioning`, `consistency_weight` and `termination_weight` are the mid latent's and are
+    not read.
     """
+
+    SETTINGS: ClassVar[dict[str, Setting]] = {
+        "hlt_version": Setting(
+            Choice(1, 2),
+            "1: the policy acts on a belief over the top latent alone, the only one there is; 2: "
+            "on beliefs over the top and the mid latent, which is DynaMITE-RL's context",
+            network=True,
+        ),
+        "top_latent_size": Setting(Whole(1, 4096), "dimension of the top latent", network=True),
+        "top_weight": Setting(
+            WEIGHT, "weight of the top latent's own part of the ELBO (version 2)"
+        ),
+        "top_kl_weight": Setting(
+            WEIGHT,
+            "weight of the KL in that part; what keeps from top what does not stay",
+        ),
+        "switch_weight": Setting(
+            WEIGHT,
+            "weight, in the top latent's part, of how often sessions end; 0 for none, which makes "
+            "version 1 VariBAD",
+        ),
+    }
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class or HLTDynaMITE)
@@ -40,11 +52,7 @@ class HLTDynaMITEConfig(DynaMITEConfig):
     @property
     @override(AlgorithmConfig)
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        own = {
-            "hlt_version": self.hlt_version,
-            "top_latent_size": self.top_latent_size,
-            "tell_switches": self.switch_weight > 0,
-        }
+        own = {"tell_switches": self.switch_weight > 0}
         return super()._model_config_auto_includes | own
 
     @override(DynaMITEConfig)
@@ -60,13 +68,10 @@ class HLTDynaMITEConfig(DynaMITEConfig):
         return HLTLearner
 
     @override(DynaMITEConfig)
-    def validate(self) -> None:
-        super().validate()
-        if self.hlt_version not in VERSIONS:
-            raise UserError(f"hlt_version is {self.hlt_version!r}: use one of {list(VERSIONS)}.")
-        self.check_range("top_latent_size", 1)
-        for name in ("top_weight", "top_kl_weight", "switch_weight"):
-            self.check_range(name, 0)
+    def needed_labels(self) -> dict[str, str]:
+        two_levels = self.hlt_version == 2
+        ends = self.switch_weight or two_levels and self.termination_weight
+        return self._with_mend({"session": two_levels, "switched": ends})
 
     @override(DynaMITEConfig)
     def unreported_metrics(self) -> dict[str, str]:

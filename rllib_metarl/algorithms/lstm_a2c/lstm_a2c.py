@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.belief.config import BeliefConfig
 from rllib_metarl.algorithms.rl2.rl2 import RL2, RL2Config
+from rllib_metarl.algorithms.settings import Choice, Entry, Refused, Setting
 from rllib_metarl.errors import UserError
-
-OPTIMISERS = ("adam", "rmsprop")
 
 
 class LSTMA2CConfig(RL2Config):
     """Settings of LSTM-A2C: one gradient step a batch on the policy gradient as it is.
 
-    Attributes (beside `RL2Config`'s; `entropy_coeff` takes a schedule, as the paper anneals it):
-        optimiser: ``rmsprop`` or ``adam``.
+    `entropy_coeff` takes a schedule, as the paper anneals it.
     """
+
+    SETTINGS: ClassVar[dict[str, Setting]] = {
+        "optimiser": Setting(Choice("rmsprop", "adam"), "what steps along the gradient"),
+    }
+    RLLIB_SETTINGS: ClassVar[dict[str, Entry]] = {
+        "clip_param": Refused("an actor-critic clips no ratio; RL2 does"),
+    }
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class or LSTMA2C)
@@ -44,8 +49,6 @@ class LSTMA2CConfig(RL2Config):
     @override(RL2Config)
     def validate(self) -> None:
         super().validate()
-        if self.optimiser not in OPTIMISERS:
-            raise UserError(f"optimiser is {self.optimiser!r}: use one of {list(OPTIMISERS)}.")
         if self.num_epochs != 1 or self.minibatch_size is not None:
             raise UserError(
                 f"num_epochs is {self.num_epochs} and minibatch_size {self.minibatch_size}, but an "

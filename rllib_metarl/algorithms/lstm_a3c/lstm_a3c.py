@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.core import COMPONENT_LEARNER
 from ray.rllib.core.learner.training_data import TrainingData
@@ -18,6 +18,8 @@ from ray.rllib.utils.metrics import (
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import SYNCHRONOUS, BeliefConfig
 from rllib_metarl.algorithms.lstm_a2c.lstm_a2c import LSTMA2C, LSTMA2CConfig
+from rllib_metarl.algorithms.rllib_settings import MOST, SECONDS
+from rllib_metarl.algorithms.settings import Setting, Whole
 from rllib_metarl.errors import UserError
 
 _CALL = "sample_get_state_and_metrics"
@@ -28,11 +30,12 @@ class LSTMA3CConfig(LSTMA2CConfig):
     """Settings of LSTM-A3C: every actor's batch is a gradient step of its own, when it comes.
 
     `train_batch_size_per_learner` is the batch of *one* actor.
-
-    Attributes (beside `LSTMA2CConfig`'s):
-        updates_per_iteration: gradient steps between two reports.
-        fetch_timeout_s: seconds to wait for the first actor that is ready.
     """
+
+    SETTINGS: ClassVar[dict[str, Setting]] = {
+        "updates_per_iteration": Setting(Whole(1, MOST), "gradient steps between two reports"),
+        "fetch_timeout_s": Setting(SECONDS, "seconds to wait for the first actor that is ready"),
+    }
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class or LSTMA3C)
@@ -49,14 +52,12 @@ class LSTMA3CConfig(LSTMA2CConfig):
 
     @override(LSTMA2CConfig)
     def validate(self) -> None:
+        super().validate()
         if self.num_env_runners < 1 and not self.in_evaluation:
             raise UserError(
                 f"num_env_runners is {self.num_env_runners}, but LSTM-A3C's actors are processes "
                 "of their own: set it to 1 or more, or use LSTMA2C."
             )
-        super().validate()
-        self.check_range("updates_per_iteration", 1)
-        self.check_range("fetch_timeout_s", 0.0)
 
     @override(BeliefConfig)
     def unreported_metrics(self) -> dict[str, str]:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.algorithms.rllib_settings import MOST
+from rllib_metarl.algorithms.settings import SWITCH, Choice, Setting, Whole, or_null
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.memory import CELLS
-
-OWN_SETTINGS = ("recurrent_cell", "memory_steps", "whole_transitions")
 
 
 class RL2Config(BeliefConfig):
     """Settings of RL²: PPO whose gradient runs through the memory of the whole trial.
-
-    Attributes (beside `BeliefConfig`'s; `encoder_hidden` is the memory's width):
-        recurrent_cell: ``gru`` or ``lstm``.
-        memory_steps: start with units that forget over 1 to so many steps (the trial's length, say;
-            at least 3); null for the cells' usual start, which forgets within ten steps.
-        whole_transitions: the memory is fed o_{t-1} beside (a_{t-1}, r_{t-1}, o_t).
+    `encoder_hidden` is the memory's width.
     """
+
+    SETTINGS: ClassVar[dict[str, Setting]] = {
+        "encoder_hidden": Setting(Whole(1, 8192), "width of the memory", network=True),
+        "recurrent_cell": Setting(Choice(*CELLS), "the memory's cell", network=True),
+        "memory_steps": Setting(
+            or_null(Whole(3, MOST)),
+            "start with units that forget over 1 to so many steps (the trial's length, say); null "
+            "for the cells' usual start, which forgets within ten steps",
+            network=True,
+        ),
+        "whole_transitions": Setting(
+            SWITCH, "the memory is fed o_{t-1} beside (a_{t-1}, r_{t-1}, o_t)", network=True
+        ),
+    }
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class or RL2)
@@ -35,12 +43,6 @@ class RL2Config(BeliefConfig):
         self.belief_conditioning = "concat"
         self.policy_gradient_to_encoder = True
 
-    @property
-    @override(AlgorithmConfig)
-    def _model_config_auto_includes(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in OWN_SETTINGS}
-        return super()._model_config_auto_includes | own
-
     @override(BeliefConfig)
     def module_class(self) -> type:
         from rllib_metarl.algorithms.rl2.module import RL2Module
@@ -50,10 +52,6 @@ class RL2Config(BeliefConfig):
     @override(BeliefConfig)
     def validate(self) -> None:
         super().validate()
-        if self.recurrent_cell not in CELLS:
-            raise UserError(f"recurrent_cell is {self.recurrent_cell!r}: use one of {list(CELLS)}.")
-        if self.memory_steps is not None:
-            self.check_range("memory_steps", 3)
         if not self.policy_gradient_to_encoder:
             raise UserError(
                 "policy_gradient_to_encoder is false, but nothing else trains RL²'s memory: leave "
