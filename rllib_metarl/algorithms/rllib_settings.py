@@ -101,7 +101,7 @@ SAMPLING: dict[str, Entry] = {
     "create_local_env_runner": Refused("held-out evaluation acts with its module"),
     "create_env_on_local_worker": Setting(SWITCH, "an env in the main process too"),
     "gym_env_vectorize_mode": Setting(
-        Choice(*gym.VectorizeMode, *(mode.value for mode in gym.VectorizeMode)),
+        Choice(*(mode.value for mode in gym.VectorizeMode), *gym.VectorizeMode),
         "how RLlib's own EnvRunner steps sub-envs",
         UNLIKE_NATIVE,
     ),
@@ -311,7 +311,7 @@ AGENTS: dict[str, Entry] = {
         Of(
             "one agent with one policy: MultiAgentEnvs and several policies are not trained here, "
             "so leave multi_agent() out",
-            lambda value: set(value) == {"default_policy"},
+            lambda value: hasattr(value, "__iter__") and set(value) == {"default_policy"},
         ),
         "the one policy",
     ),

@@ -313,7 +313,8 @@ def check_settings(config: Any) -> None:
     Raises:
         UserError: a value is out of range, or does nothing here; one message with the mend.
     """
-    default = defaults(type(config))
+    kind: Any = type(config)
+    default = defaults(kind)
     entries = all_settings(type(config))
     for name, entry in entries.items():
         value = getattr(config, name, default.get(name))
@@ -340,7 +341,8 @@ def check_conditions(config: Any) -> None:
     Raises:
         UserError: there is one.
     """
-    default = defaults(type(config))
+    kind: Any = type(config)
+    default = defaults(kind)
     for name, entry in all_settings(type(config)).items():
         condition = entry.only_with if isinstance(entry, Setting) else None
         if condition is None or condition.holds(config):

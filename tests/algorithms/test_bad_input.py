@@ -97,7 +97,10 @@ SETTINGS = {
     ),
     "a threshold that is no probability": ({"termination_threshold": 1.5}, "between 0 and 1"),
     "a sigma of zero": ({"vae_reward_scale": 0.0}, "vae_reward_scale is 0.0: use"),
-    "a decoder without layers": ({"decoder_hidden": []}, r"decoder_hidden is \[\]: use a list of 1 to 16 widths"),
+    "a decoder without layers": (
+        {"decoder_hidden": []},
+        r"decoder_hidden is \[\]: use a list of 1 to 16 widths",
+    ),
     "a term of PPO that is not here": ({"use_kl_loss": True}, "use_kl_loss is set.*leave it out"),
     "a clip of PPO that is not here": ({"vf_clip_param": 1.0}, "vf_clip_param is set"),
     "an unknown decoder input": ({"reward_decoder_inputs": ["state"]}, "reward_decoder_inputs"),

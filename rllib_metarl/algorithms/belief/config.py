@@ -247,6 +247,12 @@ class BeliefConfig(PPOConfig):
             check_conditions(self)
         self._validate_std()
 
+    @override(AlgorithmConfig)
+    def _value_error(self, errmsg: str) -> None:
+        """How RLlib refuses a config."""
+        if self._validate_config:
+            raise UserError(" ".join(errmsg.split()))
+
     def _validate_std(self) -> None:
         """A policy starts between the standard deviations that it is kept between."""
         if STD_RANGE[1] > self.policy_max_std <= self.policy_init_std:
