@@ -141,7 +141,11 @@ CASES = {
         "FILE:7",
         "use gaussian or bernoulli",
     ),
-    "negative resources": (experiment(key="num_gpus_per_learner", value="-1"), "FILE:6", "-1 GPU"),
+    "negative resources": (
+        experiment(key="num_gpus_per_learner", value="-1"),
+        "FILE:7",
+        "num_gpus_per_learner is -1: use a number from 0",
+    ),
     "missing plugin": ("plugins: [nowhere]\n" + experiment(), "FILE:", "'nowhere' does not exist"),
     "no name": ("run: PPO\nenv: CartPole-v1\n", "FILE:1", "top level"),
     "no run": ("mine:\n  env: CartPole-v1\n", "FILE:1", "'run' is missing"),
