@@ -3,8 +3,8 @@
     python benchmarks/disentangle.py gridworld-family --storage ~/ray_results
 
 Reads the checkpoints that `learning.py run PAGE` left in the storage, plays 4,096 held-out
-meta-episodes greedily, and writes `disentanglement/<agent>-<seed>.json` and `disentanglement.md`
-beside the page's other results. What has its file already is not played again.
+meta-episodes greedily, and adds `disentanglement` to the runs of the page's raw JSON, from which
+`disentanglement.md` is written. What has it already is not played again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import raw
 from learning import RESULTS
 from pages import PAGES, Page
 
@@ -35,17 +36,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--episodes", type=int, default=EPISODES)
     arguments = parser.parse_args(argv)
     page, folder = PAGES[arguments.page], arguments.results / arguments.page
-    for trained in sorted((folder / "train").glob("*.json")):
-        file = folder / "disentanglement" / trained.name
-        if not file.exists():
-            last = json.loads(trained.read_text())["checkpoint"]
-            checkpoint = arguments.storage / arguments.page / trained.stem / last
-            if checkpoint.exists():
-                file.parent.mkdir(exist_ok=True)
-                told = scores(checkpoint, page, arguments.episodes)
-                file.write_text(json.dumps(told, indent=2) + "\n")
-                print(trained.stem, flush=True)
-    text = table(page, folder / "disentanglement")
+    for name, run in raw.read(folder).items():
+        checkpoint = arguments.storage / arguments.page / name / run["train"]["checkpoint"]
+        if "disentanglement" not in run and checkpoint.exists():
+            # As JSON has it: keys are text.
+            told = json.loads(json.dumps(scores(checkpoint, page, arguments.episodes)))
+            raw.add(folder, name, disentanglement=told)
+            print(name, flush=True)
+    text = table(page, folder)
     (folder / "disentanglement.md").write_text(text)
     print(text)
 
@@ -70,7 +68,8 @@ def table(page: Page, folder: Path) -> str:
         "|---" * (7 + len(names)) + "|",
     ]
     for key, agent in page.agents.items():
-        seeds = [json.loads(f.read_text()) for f in sorted(folder.glob(f"{key}-[0-9]*.json"))]
+        runs = raw.of_agent(folder, key, "disentanglement")
+        seeds = [run["disentanglement"] for run in runs]
         for step in page.told_at if seeds else ():
             lines += _rows(agent.label, step, [seed[str(step)] for seed in seeds], names)
     return "\n".join(lines) + "\n"

@@ -1,7 +1,8 @@
 """Trains and evaluates tuned examples over seeds, and tells what came out, page by page.
 
     python benchmarks/learning.py run gridworld --jobs 2     # all that the page shows, resumable
-    python benchmarks/learning.py report gridworld           # table, curves, picture from raw JSON
+    python benchmarks/learning.py report gridworld           # table, summary, picture from raw JSON
+    python benchmarks/learning.py check                      # every page is what its raw JSON says
 
 Every run is the two commands that the results pages show: `rllib train file` and
 `rllib evaluate --quick`.
@@ -16,12 +17,14 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import raw
 from pages import PAGES, Agent, Page
 
 from rllib_metarl.evaluation.statistics import interval, interval_of, iqm
@@ -42,7 +45,11 @@ def main(argv: list[str] | None = None) -> None:
     run.add_argument("--storage", type=Path, default=Path("~/ray_results").expanduser())
     tell = commands.add_parser("report", help="table and picture from the raw JSON")
     tell.add_argument("page", choices=PAGES)
+    check = commands.add_parser("check", help="whether the pages are what their raw JSON says")
+    check.add_argument("pages", nargs="*", metavar="page", help="these only")
     arguments = parser.parse_args(argv)
+    if arguments.command == "check":
+        sys.exit(check_pages(arguments.pages or list(PAGES)))
     page = PAGES[arguments.page]
     if arguments.command == "report":
         report(arguments.page, page)
@@ -55,38 +62,25 @@ def main(argv: list[str] | None = None) -> None:
 
 def run_one(page: str, name: str, seed: int, arguments: argparse.Namespace) -> None:
     """Trains and evaluates one seed unless its evaluation is there already."""
-    agent, folder = PAGES[page].agents[name], RESULTS / page
-    files = {k: folder / k / f"{name}-{seed}.json" for k in ("train", "evaluate", "curves")}
-    if files["evaluate"].exists():
+    agent, folder, run = PAGES[page].agents[name], RESULTS / page, f"{name}-{seed}"
+    if "evaluate" in raw.read(folder).get(run, {}):
         return
-    for file in files.values():
-        file.parent.mkdir(parents=True, exist_ok=True)
-    storage = arguments.storage / page / f"{name}-{seed}"
-    example = f"tuned_examples/{agent.example}"
-    rllib(
+    trained = rllib(
         "train",
         "file",
-        example,
+        f"tuned_examples/{agent.example}",
         *overrides(agent),
         f"--seed={seed}",
-        f"--storage-path={storage}",
-        f"--json={files['train']}",
+        f"--storage-path={arguments.storage / page / run}",
     )
-    checkpoint = json.loads(files["train"].read_text())["checkpoint"]
-    episodes = PAGES[page].episodes
     elsewhere = [f"--env-config={json.dumps(agent.evaluated_on)}"] if agent.evaluated_on else []
-    rllib(
-        "evaluate",
-        checkpoint,
-        "--quick",
-        f"--episodes={episodes}",
-        *elsewhere,
-        f"--json={files['evaluate']}",
+    checkpoint = trained["checkpoint"]
+    evaluated = rllib(
+        "evaluate", checkpoint, "--quick", f"--episodes={PAGES[page].episodes}", *elsewhere
     )
     curve = learning_curve(Path(checkpoint).parent / "result.json")
-    files["curves"].write_text(json.dumps(curve))
-    for kind in ("train", "evaluate"):
-        forget_paths(files[kind])
+    told = {"train": without_paths(trained), "evaluate": without_paths(evaluated)}
+    raw.add(folder, run, **told, curve=curve)
 
 
 def overrides(agent: Agent) -> list[str]:
@@ -98,19 +92,21 @@ def overrides(agent: Agent) -> list[str]:
     return changes
 
 
-def rllib(*arguments: str) -> None:
-    """Runs the project's command line."""
-    command = [sys.executable, "-m", "rllib_metarl.cli.main", *map(str, arguments)]
+def rllib(*arguments: str) -> dict[str, Any]:
+    """Runs the project's command line; what it writes for `--json`."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "told.json")
+        command = [sys.executable, "-m", "rllib_metarl.cli.main", *arguments, f"--json={out}"]
+        subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        told: dict[str, Any] = json.loads(out.read_text())
+    return told
 
 
-def forget_paths(file: Path) -> None:
+def without_paths(told: dict[str, Any]) -> dict[str, Any]:
     """Keeps of the paths only what does not depend on the machine."""
-    content = json.loads(file.read_text())
-    content["checkpoint"] = "/".join(Path(content["checkpoint"]).parts[-3:])
-    content.pop("directory", None)
-    file.write_text(json.dumps(content, indent=2) + "\n")
+    checkpoint = "/".join(Path(told["checkpoint"]).parts[-3:])
+    return {key: told[key] for key in told if key != "directory"} | {"checkpoint": checkpoint}
 
 
 def learning_curve(result_file: Path) -> dict[str, list[float]]:
@@ -131,14 +127,7 @@ def learning_curve(result_file: Path) -> dict[str, list[float]]:
 
 def report(name: str, page: Page) -> None:
     """Writes summary.json, table.md and learning_curves.png beside the raw JSON."""
-    folder = RESULTS / name
-    rows = {
-        key: summarise(folder, key, page.measures)
-        for key in page.agents
-        if any((folder / "evaluate").glob(f"{key}-[0-9]*.json"))
-    }
-    if {"blind", "oracle"} <= rows.keys() and not rows["oracle"]["scores"]:
-        add_shares_of_the_way(rows)
+    folder, rows = RESULTS / name, rows_of(name, page)
     classical = page.classical() if page.classical else {}
     summary = {
         "machine": machine(),
@@ -155,15 +144,54 @@ def report(name: str, page: Page) -> None:
     print(text)
 
 
-def load(folder: Path, kind: str, agent: str) -> list[dict[str, Any]]:
-    """The raw JSON of all evaluated seeds of an agent, in the order of the seeds."""
-    evaluated = sorted((folder / "evaluate").glob(f"{agent}-[0-9]*.json"))
-    return [json.loads((folder / kind / file.name).read_text()) for file in evaluated]
+def rows_of(name: str, page: Page) -> dict[str, dict[str, Any]]:
+    """The summaries of the agents that have been evaluated."""
+    runs = {key: raw.of_agent(RESULTS / name, key) for key in page.agents}
+    rows = {key: summarise(of, page.measures) for key, of in runs.items() if of}
+    if {"blind", "oracle"} <= rows.keys() and not rows["oracle"]["scores"]:
+        add_shares_of_the_way(rows)
+    return rows
 
 
-def summarise(folder: Path, agent: str, measures: tuple[str, ...]) -> dict[str, Any]:
+def check_pages(names: list[str]) -> int:
+    """Prints what differs between the raw JSON, summary.json, table.md and README.md; 1 if any."""
+    wrong = [f"{name}: {what}" for name in names for what in differences(name, PAGES[name])]
+    print("\n".join(wrong) or f"{len(names)} pages are what their raw JSON says")
+    return int(bool(wrong))
+
+
+def differences(name: str, page: Page) -> list[str]:
+    """Which files of a page do not follow from its raw JSON; policies that do not learn are taken
+    from the summary, for playing them takes minutes."""
+    folder, rows = RESULTS / name, rows_of(name, page)
+    summary = json.loads((folder / "summary.json").read_text())
+    text = table(page, rows) + classical_table(summary["classical"])
+    found = []
+    if not alike(summary["agents"], json.loads(json.dumps(rows))):
+        found.append("summary.json differs")
+    if (folder / "table.md").read_text() != text:
+        found.append("table.md differs")
+    readme = folder / "README.md"
+    if readme.exists() and page.in_readme:
+        lines = [line for line in text.splitlines() if line and line not in readme.read_text()]
+        found += [f"README.md has no line {line}" for line in lines]
+    return found
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two JSON values are the same but for the last digits of their numbers."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(alike(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(alike, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return bool(np.isclose(a, b, rtol=1e-6, equal_nan=True))
+    return bool(a == b)
+
+
+def summarise(runs: list[dict[str, Any]], measures: tuple[str, ...]) -> dict[str, Any]:
     """Median, IQM with interval and raw values over seeds."""
-    evaluations, trainings = load(folder, "evaluate", agent), load(folder, "train", agent)
+    evaluations, trainings = [[run[kind] for run in runs] for kind in ("evaluate", "train")]
     scores = np.array([e["normalised_score"] for e in evaluations], dtype=float)
     measured = {key: np.array([e[key] for e in evaluations]) for key in measures}
     returns = np.array([e["return_mean"] for e in evaluations])
@@ -271,7 +299,7 @@ def picture(folder: Path, page: Page, agents: list[str]) -> None:
     maps: list[Any] = [plt.get_cmap(name) for name in ("tab10", "Dark2")]
     colours = [colour for shades in maps for colour in shades.colors]
     for agent, colour in zip(agents, colours, strict=False):
-        curves = load(folder, "curves", agent)
+        curves = [run["curve"] for run in raw.of_agent(folder, agent)]
         length = min(len(curve["env_steps"]) for curve in curves)
         steps = np.array(curves[0]["env_steps"][:length]) / 1e6
         returns = np.array([curve["return_mean"][:length] for curve in curves])
@@ -280,7 +308,7 @@ def picture(folder: Path, page: Page, agents: list[str]) -> None:
         seeds = f"{len(curves)} seed" + "s" * (len(curves) > 1)
         label = f"{page.agents[agent].label}, {seeds}"
         axes.plot(steps, middle, color=colour, linewidth=2, label=label)
-    told = [load(folder, "evaluate", agent)[0]["references"] or {} for agent in agents]
+    told = [raw.of_agent(folder, agent)[0]["evaluate"]["references"] or {} for agent in agents]
     references = told[0]
     for name in ("oracle", "bayes", "blind"):
         # A line for all of the picture must hold for every agent's env.

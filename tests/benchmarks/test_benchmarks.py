@@ -17,7 +17,7 @@ from tests.golden.stored import unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init__"}
-NO_COMMAND = {"pages", "phases", "racing"}
+NO_COMMAND = {"pages", "phases", "racing", "raw"}
 SMOKED = {
     *("throughput", "compiled", "disentangle", "forward_model_error", "learning"),
     *("mujoco_vector", "plain_varibad", "scaling", "soak"),
@@ -89,9 +89,8 @@ def test_disentangle(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(pages.PAGES, "toy", page)
     checkpoint = unpack("DynaMITE", tmp_path / "unpacked")
     shutil.copytree(checkpoint, tmp_path / "runs" / "toy" / "toy-0" / "run" / checkpoint.name)
-    trained = tmp_path / "results" / "toy" / "train"
-    trained.mkdir(parents=True)
-    (trained / "toy-0.json").write_text(json.dumps({"checkpoint": f"run/{checkpoint.name}"}))
+    trained = {"checkpoint": f"run/{checkpoint.name}"}
+    script("raw").add(tmp_path / "results" / "toy", "toy-0", train=trained)
     where = ["--storage", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     script("disentangle").main(["toy", *where, "--episodes", "64"])
     told = (tmp_path / "results" / "toy" / "disentanglement.md").read_text()
@@ -127,8 +126,9 @@ def test_learnings_runs(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     module.main(["run", "toy", "--seeds", "1", "--storage", str(tmp_path / "runs")])
-    evaluated = json.loads((tmp_path / "results" / "toy" / "evaluate" / "toy-0.json").read_text())
-    assert evaluated["episodes"] == 4
+    [run] = script("raw").read(tmp_path / "results" / "toy").values()
+    assert run["evaluate"]["episodes"] == 4
+    assert run["curve"]["env_steps"] and "directory" not in run["train"]
 
 
 def test_mujoco_vector(script: Any, tmp_path: Path) -> None:
