@@ -174,7 +174,8 @@ class BatchedEnvs(VectorEnv):
         if self._guard is not None:
             self._guard.look_at_the_clock()
         for i, action in enumerate(rows):
-            observation, rewards[i], terminated[i], truncated[i], info = self._step_one(i, action)
+            observation, reward, terminated[i], truncated[i], info = self._step_one(i, action)
+            rewards[i] = reward if isinstance(reward, float) else np.reshape(reward, ())
             observations.append(observation)
             infos.append(info)
         stacked = self._stack(observations)

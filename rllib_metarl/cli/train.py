@@ -124,6 +124,8 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
 
     began = time.time()
     check_writable(options.json)
+    if not options.check:
+        print("loading RLlib and starting Ray", flush=True)  # which takes seconds
     outcomes: list[Outcome] = []
     with quiet(options.verbose), contextlib.ExitStack() as held:
         held.enter_context(checkpoints.trusting(options.trust_checkpoint))

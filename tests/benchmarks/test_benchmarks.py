@@ -20,7 +20,7 @@ SCRIPTS = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init_
 NO_COMMAND = {"pages", "phases", "racing", "raw"}
 SMOKED = {
     *("throughput", "compiled", "disentangle", "forward_model_error", "learning"),
-    *("mujoco_vector", "plain_varibad", "scaling", "soak"),
+    *("mujoco_vector", "plain_varibad", "scaling", "soak", "start"),
 }
 TINY = """
 tiny:
@@ -167,3 +167,17 @@ def test_soak(script: Any, tmp_path: Path) -> None:
         module.arguments([*few, "--example", str(tmp_path / "tiny.yaml"), "--out", str(told)])
     )
     assert json.loads(told.read_text())["summary"]["iterations"] >= 1
+
+
+def test_starts_imports(script: Any) -> None:
+    module = script("start")
+    assert module.imported(ROOT)["import_cpu_s"] > 0
+
+
+@pytest.mark.slow
+def test_start(script: Any, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    script("start").main(["--rounds", "1", "--against", str(ROOT), "--json", str(told)])
+    medians = json.loads(told.read_text())["medians"]
+    assert medians["new"]["first_line_s"] < medians["new"]["first_iteration_s"]
+    assert medians.keys() == {"new", "old"}

@@ -56,6 +56,10 @@ def test_ray_and_tune_say_nothing(trained):
     assert all("Trial" not in line and "INFO" not in line for line in trained.lines)
 
 
+def test_it_says_at_once_what_takes_seconds(trained):
+    assert trained.lines[0] == "loading RLlib and starting Ray"
+
+
 def test_summary(summary):
     assert summary["env_steps"] == 3 * 240
     assert summary["iterations"] == 3
