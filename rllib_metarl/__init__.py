@@ -1,12 +1,14 @@
 """Meta-reinforcement learning on tasks that change while the agent acts: a Ray RLlib extension.
 
 Importing this package imports neither ray nor torch. The algorithms are registered with Ray Tune as
-soon as both are there, so ``Tuner("DynaMITE", ...)`` works after ``import rllib_metarl``.
+soon as both are there, so ``Tuner("DynaMITE", ...)`` works after ``import rllib_metarl``. Their
+classes are names of this package, imported when asked for: ``rllib_metarl.DynaMITEConfig``.
 """
 
 from __future__ import annotations
 
 import pathlib as _pathlib
+from typing import Any as _Any
 
 __version__ = "0.1.0"
 
@@ -21,3 +23,21 @@ from rllib_metarl._registration import register, register_when_ray_is_there  # n
 register_when_ray_is_there()
 
 __all__ = ["__version__", "register"]
+
+
+def _classes() -> dict[str, _Any]:
+    """The names of algorithms and configs, each with its entry in the table of algorithms."""
+    from rllib_metarl.algorithms import ALGORITHMS
+
+    entries = ALGORITHMS.values()
+    return {name: e for e in entries for name in (e.algorithm_name, e.config_name)}
+
+
+def __getattr__(name: str) -> _Any:
+    if not name.startswith("_") and name in (known := _classes()):
+        return known[name].load(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_classes()})

@@ -18,13 +18,14 @@ class Entry:
 
     def algorithm(self) -> type:
         """The RLlib `Algorithm` class."""
-        return self._load(self.algorithm_name)
+        return self.load(self.algorithm_name)
 
     def config(self) -> type:
         """The RLlib `AlgorithmConfig` class."""
-        return self._load(self.config_name)
+        return self.load(self.config_name)
 
-    def _load(self, name: str) -> Any:
+    def load(self, name: str) -> Any:
+        """A class of the algorithm's file by its name."""
         return getattr(importlib.import_module(f"rllib_metarl.algorithms.{self.module}"), name)
 
 
@@ -84,3 +85,21 @@ ALGORITHMS: dict[str, Entry] = {
         "reference: PPO that is given the true context, or the exact posterior",
     ),
 }
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A rung of the debug ladder: the algorithm that climbs it, and what the ladder calls it."""
+
+    algorithm: str
+    label: str
+
+
+RUNGS: dict[str, Rung] = {
+    "blind": Rung("BlindPPO", "blind PPO"),
+    "oracle": Rung("OraclePPO", "oracle (sees m)"),
+    "rl2": Rung("RL2", "RL²"),
+    "varibad": Rung("VariBAD", "VariBAD"),
+    "dynamite": Rung("DynaMITE", "DynaMITE-RL"),
+}
+"""In the order in which they are climbed."""

@@ -12,13 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LABELS = {
-    "blind": "blind PPO",
-    "oracle": "oracle (sees m)",
-    "rl2": "RL²",
-    "varibad": "VariBAD",
-    "dynamite": "DynaMITE-RL",
-}
+from rllib_metarl.algorithms import RUNGS
+
+LABELS = {name: rung.label for name, rung in RUNGS.items()}
 Z = 2.0  # standard errors that a difference must have to count
 
 

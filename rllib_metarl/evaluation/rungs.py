@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_metarl.algorithms import ALGORITHMS
+from rllib_metarl.algorithms import ALGORITHMS, RUNGS
 from rllib_metarl.algorithms.belief.module import observation_size
 from rllib_metarl.envs import BatchedEnvs, Stream
 from rllib_metarl.errors import UserError
@@ -23,13 +23,7 @@ from rllib_metarl.sampling.held_out import HeldOut
 Array = NDArray[Any]
 Labels = dict[str, Any]
 
-ALGORITHM_OF = {
-    "blind": "BlindPPO",
-    "oracle": "OraclePPO",
-    "rl2": "RL2",
-    "varibad": "VariBAD",
-    "dynamite": "DynaMITE",
-}
+ALGORITHM_OF = {name: rung.algorithm for name, rung in RUNGS.items()}
 PROBE_ENVS = 16
 PROBE_EPISODES = 64
 PROBE_STEPS = 20_000  # of all sub-envs; one meta-episode of each is waited for
