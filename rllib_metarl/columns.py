@@ -12,6 +12,9 @@ FINAL_BELIEF: Final = "final_belief"
 PREVIOUS_ACTION: Final = "previous_action"
 PREVIOUS_REWARD: Final = "previous_reward"
 
+# Which values of an action's categories there were, where the env says so.
+ACTION_MASK: Final = "action_mask"
+
 # The label that an oracle acts on.
 PRIVILEGED: Final = "privileged"
 

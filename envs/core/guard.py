@@ -6,7 +6,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,8 +111,8 @@ class Guard:
 
 def check_kinds(space: gym.Space, observation: Any, reward: Any) -> None:
     """Raises EnvFault unless an observation has the space's shape and a reward is one number."""
-    usual = isinstance(observation, np.ndarray) and observation.dtype.kind in "fiub"
-    if not (usual and observation.shape == space.shape):
+    usual = isinstance(space, gym.spaces.Box) and isinstance(observation, np.ndarray)
+    if not (usual and observation.dtype.kind in "fiub" and observation.shape == space.shape):
         check_observation(space, observation)
     if not isinstance(reward, (float, int)):  # np.float64 is a float
         if np.shape(reward) not in ((), (1,)) or np.asarray(reward).dtype.kind not in "fiub":
@@ -120,12 +120,44 @@ def check_kinds(space: gym.Space, observation: Any, reward: Any) -> None:
 
 
 def check_observation(space: gym.Space, observation: Any) -> None:
-    """Raises EnvFault unless an observation has the space's shape and is finite."""
+    """Raises EnvFault unless an observation has the space's form, is finite, and one of the values
+    that a Discrete or MultiDiscrete space has.
+    """
+    if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
+        for part, value in _parts(space, observation):
+            check_observation(part, value)
+        return
+    if isinstance(space, (gym.spaces.Discrete, gym.spaces.MultiDiscrete)):
+        if not _is_among(space, observation):
+            raise EnvFault(f"gave an observation that is not in {space} ({observation!r})")
+        return
     shape = np.shape(observation)
     if space.shape is not None and shape != space.shape:
         raise EnvFault(f"gave an observation of shape {shape}, where its space has {space.shape}")
     if space.shape is not None and not np.isfinite(observation).all():
         raise EnvFault(f"gave an observation that is NaN or infinite ({observation})")
+
+
+def _parts(space: gym.Space, observation: Any) -> Iterator[tuple[gym.Space, Any]]:
+    """The parts of a Dict or Tuple space, each with its value."""
+    if isinstance(space, gym.spaces.Dict):
+        if not isinstance(observation, Mapping) or not space.spaces.keys() <= observation.keys():
+            raise EnvFault(f"gave an observation that has not all of {list(space.spaces)}")
+        yield from ((part, observation[key]) for key, part in space.spaces.items())
+        return
+    assert isinstance(space, gym.spaces.Tuple)
+    if not isinstance(observation, (tuple, list)) or len(observation) != len(space.spaces):
+        raise EnvFault(f"gave an observation that is no tuple of {len(space.spaces)}")
+    yield from zip(space.spaces, observation, strict=True)
+
+
+def _is_among(space: gym.spaces.Discrete | gym.spaces.MultiDiscrete, observation: Any) -> bool:
+    value = np.asarray(observation)
+    if value.shape != space.shape or value.dtype.kind not in "iub":
+        return False
+    sizes = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
+    index = value - space.start
+    return bool(((index >= 0) & (index < sizes)).all())
 
 
 def not_finite(observations: Any, rewards: NDArray[np.float64]) -> Iterator[tuple[int, EnvFault]]:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_metarl.algorithms import ALGORITHMS, RUNGS
-from rllib_metarl.algorithms.belief.module import observation_size
 from rllib_metarl.envs import BatchedEnvs, Stream
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.ladder import Outcome, left_out
 from rllib_metarl.models.actions import ActionCodec
+from rllib_metarl.models.observations import ObservationCodec
 from rllib_metarl.sampling.envs import build_vector
 from rllib_metarl.sampling.held_out import HeldOut
 
@@ -72,8 +72,8 @@ def probe(plan: Plan) -> Offer:
     """
     env = build_vector(plan.env, PROBE_ENVS, plan.env_config, Stream(plan.seed, evaluation=True))
     try:
-        observation_size(env.single_observation_space)
-        ActionCodec(env.single_action_space)
+        choices = sum(ActionCodec(env.single_action_space).categories)
+        ObservationCodec(env.single_observation_space, choices)
         limit = _time_limit(env)
         return _offer(env, limit, *_act_at_random(env, limit, plan.env))
     finally:

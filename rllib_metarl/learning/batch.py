@@ -11,7 +11,7 @@ import torch
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
-from rllib_metarl.columns import BELIEF, FINAL_BELIEF, LABELS
+from rllib_metarl.columns import ACTION_MASK, BELIEF, FINAL_BELIEF, LABELS
 from rllib_metarl.errors import UserError
 
 
@@ -59,6 +59,7 @@ class Rollout:
     """What PPO needs beside the trajectories, `[B, T, ...]`; per meta-episode: `[B, ...]`.
 
     final_belief `[B, D]`: after the last observation; terminated `[B]`: a true end, not a cut.
+    mask `[B, T, choices]`: which values of its categories each action could have, or None.
     """
 
     trajectories: Trajectories
@@ -67,6 +68,7 @@ class Rollout:
     belief: Tensor
     final_belief: Tensor
     terminated: Tensor
+    mask: Tensor | None = None
 
 
 def rollout_from_episodes(
@@ -114,6 +116,7 @@ def rollout_from_episodes(
         belief=output(BELIEF),
         final_belief=_final_belief(episodes, trajectories, module),
         terminated=torch.as_tensor([e.is_terminated for e in episodes], device=device),
+        mask=output(ACTION_MASK).bool() if ACTION_MASK in episodes[0].extra_model_outputs else None,
     )
 
 

@@ -163,12 +163,21 @@ class ActionCodec:
         self.gaussian = not self.categories
         if not self.width:
             raise UserError(f"action space {space} is empty: there is nothing to choose.")
+        self.flat_space = self._flat_space()
         # Categories of different sizes as rows of one table: index -1 is a logit that is not there.
         self._table = np.full((len(self.categories), max(self.categories, default=0)), -1)
         begin = 0
         for row, size in zip(self._table, self.categories, strict=True):
             row[:size] = np.arange(begin, begin + size)
             begin += size
+
+    def _flat_space(self) -> gym.Space:
+        """What flat actions lie in."""
+        if self.discrete:
+            return spaces.Discrete(self.width)
+        if not self.numbers:
+            return spaces.MultiDiscrete(self.categories)
+        return spaces.Box(-np.inf, np.inf, (len(self.categories) + self.numbers,), np.float32)
 
     # --- the distribution -------------------------------------------------------------------------
 
@@ -249,6 +258,46 @@ class ActionCodec:
             return numbers
         index = categories.argmax(dim=-1)
         return torch.cat([index.to(numbers.dtype), numbers], dim=-1) if self.numbers else index
+
+    # --- masks ------------------------------------------------------------------------------------
+
+    def masked(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Inputs `[..., outputs]` by which what `mask [..., choices]` forbids is never drawn."""
+        choices = sum(self.categories)
+        if choices == self.outputs:
+            return torch.where(mask, logits, _NEVER)
+        allowed = torch.where(mask, logits[..., :choices], _NEVER)
+        return torch.cat([allowed, logits[..., choices:]], dim=-1)
+
+    def mask_of(self, given: Any, count: int) -> NDArray[np.bool_]:
+        """Masks `[count, choices]` of what `count` sub-envs give as ``action_mask``.
+
+        Args:
+            given: 1 or True for what may be done, `[count, choices]`, or, as gymnasium samples with
+                it, a tuple of one such array for each category.
+
+        Raises:
+            UserError: it has another form, or leaves no choice.
+        """
+        choices = sum(self.categories)
+        parts = given if isinstance(given, (tuple, list)) else [given]
+        arrays = [np.asarray(part).reshape(count, -1) for part in parts]
+        mask = np.concatenate(arrays, axis=1).astype(bool)
+        if mask.shape[1] != choices or not choices:
+            raise UserError(
+                f"an action_mask has {mask.shape[1]} entries where the action space {self.space} "
+                f"has {choices} choices: give one entry for each value of each Discrete, "
+                "MultiDiscrete or MultiBinary part, one part after the other."
+            )
+        begin = 0
+        for size in self.categories:
+            if not mask[:, begin : begin + size].any(axis=1).all():
+                raise UserError(
+                    "an action_mask forbids every action, or every value of a part of it: end the "
+                    "episode where nothing can be done, or leave one action to do."
+                )
+            begin += size
+        return mask
 
     # --- the env's form ---------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ class BeliefEncoder(nn.Module):
         embedding: widths of the layers between the inputs and the GRU.
         prior_conditioning: feed the previous session's belief to the posterior (DynaMITE-RL).
         termination_threshold: predicted probability above which a session counts as ended.
+        reader: makes `observation_size` features of an observation that holds images.
 
     Differs from the papers: VariBAD embeds action, reward and observation apart, one linear layer
     each; one joint embedding contains that as a special case and can also multiply them. VariBAD's
@@ -59,8 +60,10 @@ class BeliefEncoder(nn.Module):
         prior_conditioning: bool = False,
         termination_threshold: float = 0.5,
         log_var_range: tuple[float, float] = (-8.0, 4.0),
+        reader: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.reader = reader
         self.latent_size = latent_size
         self.hidden_size = hidden_size
         self.prior_conditioning = prior_conditioning
@@ -100,6 +103,8 @@ class BeliefEncoder(nn.Module):
         Returns:
             the beliefs `[B, T, ...]` and the state after the last step.
         """
+        if self.reader is not None:
+            observation = self.reader(observation)
         inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
         features, hidden = self.gru(self.embedding(inputs), state["hidden"].unsqueeze(0))
         belief, remembered = self.beliefs(features, state)
@@ -122,6 +127,8 @@ class BeliefEncoder(nn.Module):
 
         The termination logit is NaN without `prior_conditioning`: then nothing in acting reads it.
         """
+        if self.reader is not None:
+            observation = self.reader(observation)
         inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
         gru: Any = self.gru
         weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)

@@ -18,6 +18,7 @@ class BeliefNetwork(nn.Module):
             scale and shift the first layer's features of the observation (Perez et al. 2018), so
             that what the observation means can depend on the context from the first step on.
         belief_embedding: width of the layer between the belief and FiLM's scales and shifts.
+        reader: makes `observation_size` features of an observation that holds images.
         output_gain: orthogonal gain of the last layer; small for a policy that starts uniform.
 
     Raises:
@@ -35,8 +36,10 @@ class BeliefNetwork(nn.Module):
         conditioning: str = "concat",
         belief_embedding: int = 32,
         output_gain: float = 1.0,
+        reader: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.reader = reader
         if conditioning not in ("concat", "film"):
             raise ValueError(f"belief_conditioning {conditioning!r} is unknown; use concat or film")
         if not hidden:
@@ -54,6 +57,8 @@ class BeliefNetwork(nn.Module):
 
     def forward(self, observation: Tensor, belief: Tensor) -> Tensor:
         """`[..., O]`, `[..., D]` -> `[..., output_size]`."""
+        if self.reader is not None:
+            observation = self.reader(observation)
         if self.film:
             scale, shift = self.modulation(belief).chunk(2, dim=-1)
             features = self.first(observation) * (1.0 + scale) + shift

@@ -42,8 +42,10 @@ class RecurrentMemory(nn.Module):
         cell: str = "gru",
         memory_steps: int | None = None,
         whole_transitions: bool = False,
+        reader: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.reader = reader
         if cell not in CELLS:
             raise ValueError(f"recurrent_cell {cell!r} is unknown; use one of {list(CELLS)}")
         self.hidden_size, self.observation_size = hidden_size, observation_size
@@ -85,6 +87,8 @@ class RecurrentMemory(nn.Module):
         Returns:
             the memory after each observation, `[B, T, H]`, and the state after the last.
         """
+        if self.reader is not None:
+            observation = self.reader(observation)
         inputs = [observation, previous_action, previous_reward.unsqueeze(-1)]
         if self.whole_transitions:
             first = state["last_observation"].unsqueeze(1)
@@ -101,6 +105,8 @@ class RecurrentMemory(nn.Module):
         self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
     ) -> tuple[Tensor, State]:
         """`forward` for one step, without the time dimension: the same numbers, sooner."""
+        if self.reader is not None:
+            observation = self.reader(observation)
         inputs = [observation, previous_action, previous_reward.unsqueeze(-1)]
         if self.whole_transitions:
             inputs.append(state["last_observation"])

@@ -53,16 +53,21 @@ class Normaliser(nn.Module):
         scale = self.std.reciprocal() * self.gain
         return ((x - self.mean) * scale).clamp(-self.limit, self.limit)
 
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Hook: mean and variance, of the statistics' width, of `x [N, size]`."""
+        return x.mean(0), x.var(0, unbiased=False)
+
     @torch.no_grad()
     def follow(self, x: Tensor) -> None:
         """Moves the statistics towards those of `x [N, size]`, unless those are not finite."""
         batches = self.batches + 1
         rate = torch.clamp_min(1.0 / batches, self.slowest)
-        difference = x.mean(0) - self.mean
-        variance = (1 - rate) * self.std.square() + rate * x.var(0, unbiased=False)
+        mean, newest = self.moments(x)
+        difference = mean - self.mean
+        variance = (1 - rate) * self.std.square() + rate * newest
         variance = variance + rate * (1 - rate) * difference.square()
         if batches == 1:
-            variance = x.var(0, unbiased=False)
+            variance = newest
         if not torch.isfinite(variance + difference).all():
             return
         self.batches.copy_(batches)

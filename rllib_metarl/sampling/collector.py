@@ -13,8 +13,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rllib_metarl.columns import RECORDED
+from rllib_metarl.columns import ACTION_MASK, RECORDED
 from rllib_metarl.errors import UserError
+from rllib_metarl.models.observations import ObservationCodec
+
+LABELLED = (*RECORDED, ACTION_MASK)
 
 logger = logging.getLogger("rllib_metarl")
 
@@ -31,7 +34,7 @@ class MetaEpisode:
     observations `[T + 1, O]`, actions `[T]` or `[T, P]` (flat, see `ActionCodec`), rewards `[T]`,
     belief `[T, D]` and logits `[T, A]` as the policy saw and gave them, final_belief `[D]` after
     the last observation (for bootstrapping where the end is a truncation), labels: arrays
-    `[T, ...]` of `RECORDED` where the env gives them, env_index: the sub-env it was played in,
+    `[T, ...]` of `LABELLED` where the env gives them, env_index: the sub-env it was played in,
     unstable: whether it ended because its physics broke down, None where the env does not say.
     """
 
@@ -78,13 +81,18 @@ class Collector:
         self.env = env
         self.module = module
         self.device = torch.device(device)
+        choices = sum(module.actions.categories)
+        self._codec = ObservationCodec(env.single_observation_space, choices)
+        self._mask: np.ndarray | None = None
         self.generator = torch.Generator(device=self.device)
         self.generator.manual_seed(seed)
         self._observation: Any = None  # not begun
 
     def reset(self) -> None:
         """Starts a new meta-episode in every sub-env; what was unfinished is dropped."""
-        self._observation, self._infos = self.env.reset()
+        observation, infos = self.env.reset()
+        self._mask = None
+        self._see(observation, infos)
         self._steps: list[dict[str, Any]] = []
         self._start = np.zeros(self.env.num_envs, dtype=np.int64)
         self._state = self.module.initial_state(self.env.num_envs, self.device)
@@ -93,6 +101,26 @@ class Collector:
         )
         self._previous_reward = torch.zeros(self.env.num_envs, device=self.device)
         self._check_finite(self._observation, "an observation")
+
+    def _see(self, observation: Any, infos: dict[str, Any]) -> None:
+        """Takes what the env shows: flat observations, and masks, which are given always or never.
+
+        Raises:
+            UserError: a mask is missing, or is none of this action space.
+        """
+        self._infos = infos
+        if "final_obs" in infos:  # the env has begun the next: the last one is apart
+            infos["final_obs"] = self._codec.flatten(infos["final_obs"])
+        given = self._codec.mask(observation)
+        given = infos.get(ACTION_MASK) if given is None else given
+        if given is not None:
+            self._mask = self.module.actions.mask_of(given, self.env.num_envs)
+        elif self._mask is not None:
+            raise UserError(
+                f"env {_name(self.env)} gives info['{ACTION_MASK}'] at some steps and not at "
+                "others: give it in every reset and step, all ones where nothing is forbidden."
+            )
+        self._observation = self._codec.flatten(observation)
 
     @property
     def unfinished_steps(self) -> int:
@@ -121,32 +149,31 @@ class Collector:
         return finished
 
     def _step(self, explore: bool) -> np.ndarray:
-        observation = self._float(self._observation)
         step = self.module.step(
-            observation,
+            self._float(self._observation),
             self._previous_action,
             self._previous_reward,
             self._state,
             self._privileged(self._infos),
         )
-        actions = self.module.actions
-        if explore:
-            action = actions.sample(step.logits, self.generator)
-        else:
-            action = actions.mode(step.logits)
+        actions, logits, mask = self.module.actions, step.logits, self._mask
+        if mask is not None:
+            logits = actions.masked(logits, torch.as_tensor(mask, device=self.device))
+        action = actions.sample(logits, self.generator) if explore else actions.mode(logits)
         action_array = action.cpu().numpy()
         labels = {key: self._infos[key] for key in RECORDED if key in self._infos}
         record = {
             "observation": self._observation,
             "action": action_array,
             "belief": step.belief,
-            "logits": step.logits,
-            "labels": labels,
+            "logits": logits,
+            "labels": labels if mask is None else labels | {ACTION_MASK: mask},
         }
         result = self.env.step(actions.to_env(action_array))
-        self._observation, reward, terminated, truncated, self._infos = result
+        observation, reward, terminated, truncated, infos = result
         self._check_finite(reward, "a reward")
-        if "final_obs" in self._infos:  # the env has begun the next: the last one is apart
+        self._see(observation, infos)
+        if "final_obs" in infos:
             self._check_finite(self._infos["final_obs"], "an observation")
         self._check_finite(self._observation, "an observation")
         record.update(reward=reward, terminated=terminated, truncated=truncated)
@@ -194,7 +221,7 @@ class Collector:
                     bool(last["terminated"][i]),
                     bool(last["truncated"][i]),
                     int(i),
-                    {key: arrays[key][cut] for key in RECORDED if key in arrays},
+                    {key: arrays[key][cut] for key in LABELLED if key in arrays},
                     None if broke is None else bool(broke[i]),
                 )
             )
@@ -294,6 +321,7 @@ class Collector:
         return {
             "env": told,
             "observation": np.array(self._observation),
+            "mask": self._mask,
             "infos": {k: np.array(v) for k, v in self._infos.items() if _is_numeric(v)},
             "start": self._start.copy(),
             "state": {key: value.cpu().numpy() for key, value in self._state.items()},
@@ -315,6 +343,7 @@ class Collector:
             step | {key: tensor(step[key]) for key in ("belief", "logits")}
             for step in told["steps"]
         ]
+        self._mask = told.get("mask")
         self._observation = told["observation"]
 
 

@@ -10,8 +10,9 @@ import torch
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.annotations import override
+from ray.rllib.utils.spaces.space_utils import batch as stacked
 
-from rllib_metarl.columns import PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
+from rllib_metarl.columns import ACTION_MASK, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
 from rllib_metarl.envs.core.nested import rows_of
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.collector import HOW_TO_LABEL
@@ -39,7 +40,8 @@ class AddPreviousTransition(ConnectorV2):
     """Env-to-module connector: adds the action and the reward that led to each observation.
 
     Columns: `previous_action [B, 1, A]` (one-hot if discrete) and `previous_reward [B, 1]`, zeros
-    at the start of a meta-episode; for an oracle also `privileged [B, 1, C]`, its label. Belief
+    at the start of a meta-episode; for an oracle also `privileged [B, 1, C]`, its label; where the
+    env masks actions `action_mask [B, 1, choices]`. Belief
     configs put it behind the user's own connectors wherever an agent runs on RLlib's own runner.
     """
 
@@ -50,6 +52,7 @@ class AddPreviousTransition(ConnectorV2):
         if PREVIOUS_ACTION in batch:  # the user's connectors have one
             return batch
         label = rl_module.needs_privileged
+        given: list[Any] = []
         for episode in self.single_agent_episode_iterator(episodes, agents_that_stepped_only=False):
             action, reward = np.zeros(rl_module.action_width, np.float32), np.float32(0.0)
             if episode.t:
@@ -60,6 +63,43 @@ class AddPreviousTransition(ConnectorV2):
             self.add_batch_item(batch, PREVIOUS_REWARD, reward, episode)
             if label:
                 self.add_batch_item(batch, PRIVILEGED, privileged_label(episode, label), episode)
+            given.append(self._mask(rl_module, episode))
+            if given[-1] is not None:
+                mask = rl_module.actions.mask_of(_one(given[-1]), 1)[0]
+                self.add_batch_item(batch, ACTION_MASK, mask, episode)
+        if any(mask is None for mask in given) and any(mask is not None for mask in given):
+            raise UserError(
+                f"the env gives info['{ACTION_MASK}'] at some steps and not at others: give it in "
+                "every reset and step, all ones where nothing is forbidden."
+            )
+        return batch
+
+    @staticmethod
+    def _mask(rl_module: Any, episode: Any) -> Any:
+        within = rl_module.observations.mask(episode.get_observations(-1))
+        return episode.get_infos(-1).get(ACTION_MASK) if within is None else within
+
+
+def _one(mask: Any) -> Any:
+    """A mask of one env as a batch of one."""
+    if isinstance(mask, (tuple, list)) and np.ndim(mask[0]):
+        return tuple(np.asarray(part)[None] for part in mask)
+    return np.asarray(mask)[None]
+
+
+class FlatObservations(ConnectorV2):
+    """Env-to-module connector: observations as the module's networks read them, `[B, 1, O]`."""
+
+    @override(ConnectorV2)
+    def __call__(self, *, rl_module: Any, batch: dict[str, Any], **kwargs: Any) -> Any:
+        codec = rl_module.observations
+        if codec.plain and not codec.carries_mask:
+            return batch
+
+        def flat(observation: Any, *ids: Any) -> Any:
+            return codec.flatten(stacked([observation]))[0]
+
+        self.foreach_batch_item_change_in_place(batch, Columns.OBS, flat)
         return batch
 
 

@@ -153,8 +153,8 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             **meta.labels,
         }
         episode = SingleAgentEpisode(
-            observation_space=self.env.single_observation_space,
-            action_space=self.env.single_action_space,
+            observation_space=self.module.observations.flat_space,
+            action_space=self.module.actions.flat_space,
             observations=meta.observations,
             infos=[{}] * (len(meta) + 1),
             actions=meta.actions,

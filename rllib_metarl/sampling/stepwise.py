@@ -13,11 +13,13 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.spaces.space_utils import batch as stacked
 from ray.util.debug import log_once
 
-from rllib_metarl.columns import BELIEF, FINAL_BELIEF, RECORDED
+from rllib_metarl.columns import ACTION_MASK, BELIEF, FINAL_BELIEF, RECORDED
 from rllib_metarl.sampling.collector import MetaEpisode
 from rllib_metarl.sampling.connectors import privileged_label
 from rllib_metarl.sampling.held_out import HeldOut, spread
@@ -120,12 +122,24 @@ class StepwiseRunner(SingleAgentEnvRunner):
         return list(ended.values())
 
     def _finish(self, episodes: list[SingleAgentEpisode]) -> list[SingleAgentEpisode]:
-        """Adds what the learner needs of the last observation."""
+        """Flattens observations, and adds what the learner needs of the last one."""
         if not episodes:
             return episodes
+        for episode in episodes:
+            self._flatten(episode)
         for episode, belief in zip(episodes, self._final_belief(episodes), strict=True):
             episode.custom_data[FINAL_BELIEF] = belief
         return [e.to_numpy() for e in episodes] if self.config.episodes_to_numpy else episodes
+
+    def _flatten(self, episode: SingleAgentEpisode) -> None:
+        """Has an episode hold observations as the module reads them, `[T + 1, O]`."""
+        codec = self.module.observations
+        if codec.plain and not codec.carries_mask:
+            return
+        raw = [episode.get_observations(i) for i in range(len(episode) + 1)]
+        flat = codec.flatten(stacked(raw))
+        episode.observation_space = codec.flat_space
+        episode.observations = InfiniteLookbackBuffer(list(flat), space=codec.flat_space)
 
     @torch.inference_mode()
     def _final_belief(self, episodes: list[SingleAgentEpisode]) -> np.ndarray:
@@ -230,6 +244,9 @@ class StepwiseHeldOut(HeldOut):
 def _meta_episode(episode: SingleAgentEpisode, env_index: int) -> MetaEpisode:
     infos = episode.get_infos()[:-1]
     output = episode.get_extra_model_outputs
+    labels = {key: np.stack([i[key] for i in infos]) for key in RECORDED if key in infos[0]}
+    if ACTION_MASK in episode.extra_model_outputs:
+        labels[ACTION_MASK] = output(ACTION_MASK)
     return MetaEpisode(
         observations=episode.get_observations(),
         actions=episode.get_actions(),
@@ -241,5 +258,5 @@ def _meta_episode(episode: SingleAgentEpisode, env_index: int) -> MetaEpisode:
         terminated=episode.is_terminated,
         truncated=episode.is_truncated,
         env_index=env_index,
-        labels={key: np.stack([i[key] for i in infos]) for key in RECORDED if key in infos[0]},
+        labels=labels,
     )

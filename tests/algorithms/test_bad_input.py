@@ -36,12 +36,16 @@ UNSUPPORTED = {
         gym.spaces.Sequence(gym.spaces.Discrete(2)),
         "Pad it.*TransformAction",
     ),
-    "observations in parts": (
+    "observations of any length": (
         "observation",
-        gym.spaces.Dict(a=gym.spaces.Box(0, 1, (2,)), b=gym.spaces.Discrete(2)),
-        "FlattenObservation",
+        gym.spaces.Dict(a=gym.spaces.Discrete(2), b=gym.spaces.Text(8)),
+        "a text has no fixed length.*TransformObservation",
     ),
-    "pictures": ("observation", gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), "FlattenObservation"),
+    "observed graphs": (
+        "observation",
+        gym.spaces.Graph(gym.spaces.Discrete(2), None),
+        "padded nodes",
+    ),
 }
 
 

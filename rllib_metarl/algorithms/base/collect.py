@@ -11,13 +11,14 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from rllib_metarl.algorithms.belief.module import Step, observation_size
+from rllib_metarl.algorithms.belief.module import Step
 from rllib_metarl.algorithms.belief.stored import load_module
 from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.iida import Transitions, from_meta_episodes
 from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.encoder import State
+from rllib_metarl.models.observations import ObservationCodec
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from rllib_metarl.sampling.envs import build_vector
 
@@ -74,7 +75,7 @@ class RandomActions:
     def __init__(
         self, observation_space: gym.Space, action_space: gym.Space, hold: float, seed: int
     ) -> None:
-        observation_size(observation_space)  # says what is wrong with one that no agent takes
+        ObservationCodec(observation_space)  # says what is wrong with one that no agent takes
         self.actions = ActionCodec(action_space)
         self.action_width = self.actions.width
         self._renewed = 1.0 / hold
@@ -171,7 +172,9 @@ def _generator(vector: gym.vector.VectorEnv, settings: CollectSettings, seed: in
         return RandomActions(*spaces, hold=float(settings.hold), seed=int(seed) + 1)
     module = load_module(Path(settings.generator).expanduser())
     own = (module.observation_width, module.action_width)
-    here = (observation_size(spaces[0]), ActionCodec(spaces[1]).width)
+    actions = ActionCodec(spaces[1])
+    observed = ObservationCodec(spaces[0], sum(actions.categories)).size
+    here = (observed, actions.width)
     if own != here or module.action_space != spaces[1]:
         raise UserError(
             f"the generator {settings.generator} was trained on another env: its observations and "

@@ -31,7 +31,11 @@ from rllib_metarl.algorithms.settings import (
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.group import BeliefLearnerGroup
 from rllib_metarl.models.mlp import ACTIVATIONS
-from rllib_metarl.sampling.connectors import ActionsToEnv, AddPreviousTransition
+from rllib_metarl.sampling.connectors import (
+    ActionsToEnv,
+    AddPreviousTransition,
+    FlatObservations,
+)
 from rllib_metarl.sampling.runner import MetaEpisodeRunner
 from rllib_metarl.sampling.stepwise import StepwiseRunner
 
@@ -340,6 +344,7 @@ class BeliefConfig(PPOConfig):
         fast = self.env_runner_cls is MetaEpisodeRunner
         if not fast and self.add_default_connectors_to_env_to_module_pipeline:
             pipeline.insert_before(AddObservationsFromEpisodesToBatch, AddPreviousTransition())
+            pipeline.insert_after(AddObservationsFromEpisodesToBatch, FlatObservations())
         return pipeline
 
     @override(AlgorithmConfig)

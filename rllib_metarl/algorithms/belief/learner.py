@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import (
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
-from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
+from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
 from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches, rollout_from_episodes
 from rllib_metarl.learning.guard import UpdateGuard
 from rllib_metarl.learning.shares import Share
@@ -235,7 +235,8 @@ class BeliefLearner(PPOTorchLearner):
         )
         self.agent.value.follow(target[data.valid])
         self.record({"vf_explained_var": explained_variance(value[data.valid], target[data.valid])})
-        return {
+        masks = {} if rollout.mask is None else {ACTION_MASK: rollout.mask}
+        return masks | {
             Columns.OBS: observation,
             Columns.ACTIONS: rollout.action,
             Columns.ACTION_LOGP: rollout.log_prob,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
@@ -14,12 +13,13 @@ from torch import Tensor
 
 from rllib_metarl.algorithms.belief.config import STD_RANGE
 from rllib_metarl.algorithms.belief.distribution import distributions_of
-from rllib_metarl.columns import BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
-from rllib_metarl.errors import UserError
+from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
 from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
 from rllib_metarl.models.heads import BeliefNetwork, ValueNetwork
+from rllib_metarl.models.images import ImageNormaliser, ImageReader
 from rllib_metarl.models.normaliser import Normaliser
+from rllib_metarl.models.observations import ObservationCodec
 
 LOG_STD_RANGE = tuple(map(math.log, STD_RANGE))
 
@@ -30,20 +30,6 @@ class Step(NamedTuple):
     belief: Tensor
     logits: Tensor
     state: State
-
-
-def observation_size(space: gym.Space) -> int:
-    """Width of a flat observation.
-
-    Raises:
-        UserError: unless the space is a one-dimensional Box.
-    """
-    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
-        return int(space.shape[0])
-    raise UserError(
-        f"observation space {space} is not supported: belief encoders take a one-dimensional Box. "
-        "Wrap the env in gymnasium.wrappers.FlattenObservation, or encode images before."
-    )
 
 
 class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
@@ -57,10 +43,14 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def setup(self) -> None:
         settings = self.model_config
-        self.observation_width = observation_size(self.observation_space)
         normalise = bool(settings.get("normalize_actions", True))  # not in older checkpoints
         self.actions = ActionCodec(self.action_space, normalise=normalise)
         self.action_width = self.actions.width
+        choices = sum(self.actions.categories)
+        self.observations = ObservationCodec(self.observation_space, choices)
+        self.observation_width = self.feature_width = self.observations.size
+        if self.observations.images:
+            self.feature_width = ImageReader(self.observation_width, self.observations.images).width
         self.action_dist_cls: Any = distributions_of(self.actions)
         self.end_to_end = bool(settings["policy_gradient_to_encoder"])
         self.reward_scale = float(settings.get("reward_input_scale", 1.0))
@@ -71,15 +61,15 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             "conditioning": settings["belief_conditioning"],
             "belief_embedding": settings.get("belief_embedding", 32),  # not in older checkpoints
         }
-        sizes = (self.observation_width, self.belief_size)
-        self.policy = BeliefNetwork(*sizes, self.actions.outputs, output_gain=0.01, **heads)
+        sizes = (self.feature_width, self.belief_size)
+        of_policy = heads | {"reader": self.reader(), "output_gain": 0.01}
+        self.policy = BeliefNetwork(*sizes, self.actions.outputs, **of_policy)
         # A buffer: weights and checkpoints take it along as its schedule moves it.
         self.register_buffer("min_std", None)
         if self.actions.numbers:
             self._setup_standard_deviation(settings)
-        self.value = ValueNetwork(*sizes, **heads)
-        # Coordinates spread to +-2 rather than +-1: their equality is learnt sooner.
-        self.normalise_observation = Normaliser(self.observation_width, gain=1.5)
+        self.value = ValueNetwork(*sizes, **heads, reader=self.reader())
+        self.normalise_observation = self.observation_normaliser()
         self.normalise_belief: Any = self.belief_normaliser()
         self.setup_decoders(settings)
 
@@ -98,16 +88,30 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             start = self.log_max_std - math.log(math.expm1(room))
         torch.nn.init.constant_(self.policy.output.bias[-self.actions.numbers :], start)
 
+    def reader(self) -> ImageReader | None:
+        """A CNN of a network's own, trained by it alone; None where there is no image."""
+        images = self.observations.images
+        return ImageReader(self.observation_width, images) if images else None
+
+    def observation_normaliser(self) -> Normaliser:
+        """What scales flat observations for all networks."""
+        # Coordinates spread to +-2 rather than +-1: their equality is learnt sooner.
+        gain, images = 1.5, self.observations.images
+        if images:
+            return ImageNormaliser(self.observation_width, images, gain=gain)
+        return Normaliser(self.observation_width, gain=gain)
+
     def setup_encoder(self, settings: dict[str, Any]) -> None:
         """Builds `self.encoder` and sets `self.belief_size`, the width of what the policy sees."""
         self.encoder: Any = BeliefEncoder(
-            self.observation_width,
+            self.feature_width,
             self.action_width,
             settings["latent_size"],
             hidden_size=settings["encoder_hidden"],
             embedding=tuple(settings["encoder_embedding"]),
             prior_conditioning=settings.get("prior_conditioning", False),
             termination_threshold=settings.get("termination_threshold", 0.5),
+            reader=self.reader(),
         )
         self.belief_size = 2 * settings["latent_size"]
 
@@ -119,7 +123,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """Hook: builds networks that only the learner needs."""
 
     def get_non_inference_attributes(self) -> list[str]:
-        return ["value", "reward_decoder", "state_decoder", "session_prior"]
+        return ["value", "reward_decoder", "state_decoder", "session_prior", "decoder_reader"]
 
     def get_initial_state(self) -> dict[str, Any]:
         return {key: value.numpy() for key, value in self.encoder.initial_state().items()}
@@ -218,7 +222,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     # --- RLlib's forwards -----------------------------------------------------------------------
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Acting on RLlib's stock EnvRunner: `[B, 1, ...]` columns from `AddPreviousTransition`."""
+        """Acting on RLlib's stock EnvRunner: `[B, 1, ...]` columns from our connectors."""
         step = self.step(
             batch[Columns.OBS].squeeze(1).float(),
             batch[PREVIOUS_ACTION].squeeze(1).float(),
@@ -226,8 +230,12 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             {key: value.float() for key, value in batch[Columns.STATE_IN].items()},
             batch[PRIVILEGED].squeeze(1) if self.needs_privileged else None,
         )
-        return {
-            Columns.ACTION_DIST_INPUTS: step.logits.unsqueeze(1),
+        logits, outputs = step.logits, {}
+        if ACTION_MASK in batch:
+            outputs[ACTION_MASK] = batch[ACTION_MASK]
+            logits = self.actions.masked(logits, batch[ACTION_MASK].squeeze(1).bool())
+        return outputs | {
+            Columns.ACTION_DIST_INPUTS: logits.unsqueeze(1),
             Columns.STATE_OUT: step.state,
             BELIEF: step.belief.unsqueeze(1),
         }
@@ -240,14 +248,19 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """
         if not self.end_to_end:
             belief = batch[BELIEF].detach()
-            return {Columns.ACTION_DIST_INPUTS: self.act(batch[Columns.OBS], belief)}
+            return {Columns.ACTION_DIST_INPUTS: self._trained(batch, belief)}
         posterior = self.encode(batch[Columns.OBS], batch[PREVIOUS_ACTION], batch[PREVIOUS_REWARD])
         seen = self.policy_belief(posterior)
         return {
-            Columns.ACTION_DIST_INPUTS: self.act(batch[Columns.OBS], seen),
+            Columns.ACTION_DIST_INPUTS: self._trained(batch, seen),
             Columns.EMBEDDINGS: seen,
             "posterior": posterior,
         }
+
+    def _trained(self, batch: dict[str, Any], belief: Tensor) -> Tensor:
+        """The action distribution's inputs, with the mask that the action was drawn with."""
+        logits, mask = self.act(batch[Columns.OBS], belief), batch.get(ACTION_MASK)
+        return logits if mask is None else self.actions.masked(logits, mask)
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """Values `[...]` of (observation, belief)."""

@@ -27,7 +27,7 @@ class HLTModule(DynaMITEModule):
             super().setup_encoder(_one_level(settings))
             return
         self.encoder: Any = HierarchicalEncoder(
-            self.observation_width,
+            self.feature_width,
             self.action_width,
             settings["latent_size"],
             settings["top_latent_size"],
@@ -35,6 +35,7 @@ class HLTModule(DynaMITEModule):
             embedding=tuple(settings["encoder_embedding"]),
             prior_conditioning=settings["prior_conditioning"],
             termination_threshold=settings["termination_threshold"],
+            reader=self.reader(),
         )
         self.belief_size = 2 * (settings["latent_size"] + settings["top_latent_size"])
 

@@ -18,13 +18,14 @@ class RL2Module(BeliefModule):
     @override(BeliefModule)
     def setup_encoder(self, settings: dict[str, Any]) -> None:
         self.encoder: Any = RecurrentMemory(
-            self.observation_width,
+            self.feature_width,
             self.action_width,
             settings["encoder_hidden"],
             embedding=tuple(settings["encoder_embedding"]),
             cell=settings["recurrent_cell"],
             memory_steps=settings.get("memory_steps"),  # older checkpoints have neither
             whole_transitions=settings.get("whole_transitions", False),
+            reader=self.reader(),
         )
         self.belief_size = settings["encoder_hidden"]
 

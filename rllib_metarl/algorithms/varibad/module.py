@@ -17,10 +17,11 @@ class VariBADModule(BeliefModule):
 
     def setup_decoders(self, settings: dict[str, Any]) -> None:
         widths = {
-            "observation": self.observation_width,
+            "observation": self.feature_width,
             "action": self.action_width,
-            "next_observation": self.observation_width,
+            "next_observation": self.feature_width,
         }
+        self.decoder_reader = self.reader()
         self.reward_inputs = tuple(settings["reward_decoder_inputs"])
         hidden = tuple(settings["decoder_hidden"])
         latent = settings["latent_size"]
@@ -43,7 +44,7 @@ class VariBADModule(BeliefModule):
 
     def reward_features(self, data: Trajectories) -> Tensor:
         """What rewards are decoded from beside the latent, `[B, T, F]`."""
-        observation = self.normalise_observation(data.observation)
+        observation = self._read(data.observation)
         columns = {
             "observation": observation[:, :-1],
             "action": data.action,
@@ -51,7 +52,12 @@ class VariBADModule(BeliefModule):
         }
         return torch.cat([columns[name] for name in self.reward_inputs], dim=-1)
 
+    def _read(self, observation: Tensor) -> Tensor:
+        """What decoders see of observations `[..., O]`."""
+        scaled = self.normalise_observation(observation)
+        return scaled if self.decoder_reader is None else self.decoder_reader(scaled)
+
     def state_features(self, data: Trajectories) -> Tensor:
         """What next observations are decoded from beside the latent, `[B, T, F]`."""
-        observation = self.normalise_observation(data.observation[:, :-1])
+        observation = self._read(data.observation[:, :-1])
         return torch.cat([observation, data.action], dim=-1)

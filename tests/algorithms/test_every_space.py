@@ -1,0 +1,116 @@
+"""Every algorithm trains with every space of observations and of actions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.examples.envs.classes.random_env import RandomEnv
+from ray.rllib.utils.test_utils import check_train_results_new_api_stack
+
+from rllib_metarl.algorithms import ALGORITHMS
+from rllib_metarl.algorithms.belief.stored import load_module
+from rllib_metarl.sampling.held_out import HeldOut
+from rllib_metarl.sampling.stepwise import StepwiseHeldOut, StepwiseRunner
+from tests.algorithms.small import numbers, small_config, small_learner, small_runner
+
+F = np.float32
+IMAGE = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+MIXED = spaces.Dict(
+    which=spaces.Discrete(3, start=1),
+    how=spaces.Tuple([spaces.Box(-2, 2, (2,), F), spaces.Dict(b=spaces.MultiBinary(2))]),
+)
+# Observations and actions. RLlib's `check_supported_spaces` has the last six of each.
+PAIRS: dict[str, tuple[gym.Space, gym.Space]] = {
+    "a Discrete from 1 on, twice": (spaces.Discrete(5, start=1), spaces.Discrete(3, start=1)),
+    "MultiDiscrete, MultiBinary": (spaces.MultiDiscrete([3, 4]), spaces.MultiBinary(3)),
+    "Box (), twice": (spaces.Box(-1, 1, (), F), spaces.Box(-1, 1, (), F)),
+    "Box (4, 5), half-bounded": (spaces.Box(-1, 1, (4, 5), F), spaces.Box(0, np.inf, (2,), F)),
+    "image, whole numbers": (IMAGE, spaces.Box(-100, 100, (2,), np.int64)),
+    "double, unbounded": (
+        spaces.Box(-np.inf, np.inf, (2, 2), np.float64),
+        spaces.Box(-np.inf, np.inf, (1, 2), np.float64),
+    ),
+    "image within a Dict, nested": (
+        spaces.Dict(see=spaces.Tuple([IMAGE, spaces.Discrete(2)]), at=spaces.Box(0, 9, (2,), int)),
+        MIXED,
+    ),
+    "RLlib's first": (spaces.MultiBinary([3, 10, 10]), spaces.Discrete(5)),
+    "RLlib's second": (spaces.Discrete(5), spaces.Box(-1.0, 1.0, (5,), F)),
+    "RLlib's third": (spaces.Box(-1.0, 1.0, (5, 5), F), spaces.Box(0, 3, (2, 3), np.int32)),
+    "RLlib's fourth": (
+        spaces.Box(-1.0, 1.0, (84, 84, 1), F),
+        spaces.MultiDiscrete([1, 2, 3, 4]),
+    ),
+    "RLlib's fifth": (
+        spaces.Tuple([spaces.Discrete(10), spaces.Box(-1.0, 1.0, (5,), F)]),
+        spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3), spaces.Box(-1.0, 1.0, (5,), F)]),
+    ),
+    "RLlib's sixth": (
+        spaces.Dict(task=spaces.Discrete(10), position=spaces.Box(-1.0, 1.0, (5,), F)),
+        spaces.Dict(
+            action_choice=spaces.Discrete(3),
+            parameters=spaces.Box(-1.0, 1.0, (1,), F),
+            yet_another_nested_dict=spaces.Dict(
+                a=spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)])
+            ),
+        ),
+    ),
+}
+
+
+class Strict(gym.Env):
+    """Observes at random for six steps, and takes no action that is not in its space."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.observation_space, self.action_space = PAIRS[config["pair"]]
+        self.observation_space.seed(0)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return self.observation_space.sample(), self._info()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        self.t += 1
+        reward = float(self.np_random.normal())
+        return self.observation_space.sample(), reward, False, self.t >= 6, self._info()
+
+    def _info(self) -> dict[str, Any]:
+        labels = {"context": np.array([self.t // 3], F), "session": np.int64(self.t // 3)}
+        return labels | {"switched": np.int8(self.t == 3)}
+
+
+LATENT = {"context": "latent", "train_encoder": True, "forward_updates": 1, "forward_hidden": [8]}
+SETTINGS: dict[str, dict[str, Any]] = {name: {} for name in ALGORITHMS} | {
+    "LSTMA2C": {"minibatch_size": None, "num_epochs": 1},
+    "LSTMA3C": {"minibatch_size": None, "num_epochs": 1},
+    "ContextPPO": LATENT,
+}
+
+
+def _config(name: str, pair: str, **settings: Any) -> Any:
+    own = {"max_env_faults": 0} | SETTINGS[name] | settings
+    return small_config(name, env=Strict, env_config={"pair": pair}, **own)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_trains_with_every_space(name: str, pair: str) -> None:
+    config = _config(name, pair, train_batch_size_per_learner=24, num_epochs=1)
+    config.env_runners(num_envs_per_env_runner=4)
+    runner, learner = small_runner(config), small_learner(config)
+    before = [p.detach().clone() for p in learner.agent.policy.parameters()]
+    report = learner.update(episodes=runner.sample(num_timesteps=24))["default_policy"]
+    values = [report[key].peek() for key in ("policy_loss", "vf_loss", "entropy", "mean_kl_loss")]
+    assert np.isfinite(values).all()
+    changed = zip(before, learner.agent.policy.parameters(), strict=True)
+    assert any(not torch.equal(one, other) for one, other in changed)
+    HeldOut(Strict, {"pair": pair}, 2).play(runner.module)
