@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,15 +9,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from ray.rllib.callbacks.callbacks import RLlibCallback
-from ray.rllib.examples.envs.classes.random_env import RandomEnv
-from ray.rllib.utils.test_utils import check_train_results_new_api_stack
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.algorithms.belief.stored import load_module
 from rllib_metarl.sampling.held_out import HeldOut
-from rllib_metarl.sampling.stepwise import StepwiseHeldOut, StepwiseRunner
-from tests.algorithms.small import numbers, small_config, small_learner, small_runner
+from tests.algorithms.small import small_config, small_learner, small_runner
 
 F = np.float32
 IMAGE = spaces.Box(0, 255, (8, 8, 3), np.uint8)
