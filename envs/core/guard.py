@@ -152,10 +152,10 @@ def _parts(space: gym.Space, observation: Any) -> Iterator[tuple[gym.Space, Any]
 
 
 def _is_among(space: gym.spaces.Discrete | gym.spaces.MultiDiscrete, observation: Any) -> bool:
-    value = np.asarray(observation)
+    value: Any = np.asarray(observation)
     if value.shape != space.shape or value.dtype.kind not in "iub":
         return False
-    sizes = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
+    sizes: Any = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
     index = value - space.start
     return bool(((index >= 0) & (index < sizes)).all())
 

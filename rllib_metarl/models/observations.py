@@ -70,7 +70,7 @@ class ObservationCodec:
             raise UserError(f"observation space {space} is empty: give at least one number.")
         self._begins = np.cumsum([0, *self._sizes])[:-1].tolist()
         self.images = [
-            Image(begin, begin + size, part.shape)
+            Image(begin, begin + size, part.shape)  # type: ignore[arg-type]
             for part, begin, size in zip(self._parts, self._begins, self._sizes, strict=True)
             if _is_image(part)
         ]
