@@ -37,8 +37,10 @@ def importances(sweep: SweepData) -> list[Importance]:
     some out, so small shares are noise.
     """
     keys = [key for key in sweep.keys if key.listed is None or len(key.listed) > 1]
+    if not keys:  # several seeds and nothing searched
+        return []
     places, values = table(sweep, keys)
-    if len(values) < FEWEST or not keys or np.ptp(values) == 0:
+    if len(values) < FEWEST or np.ptp(values) == 0:
         return []
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
