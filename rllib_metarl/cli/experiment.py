@@ -7,6 +7,7 @@ UserError with file, line and the nearest valid name.
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -219,7 +220,7 @@ def expanded(path: str) -> Path:
 
 
 def _check_restore(spec: Experiment, fail: Any) -> None:
-    if spec.restore and not expanded(spec.restore).is_dir():
+    if spec.restore and not os.path.isdir(expanded(spec.restore)):  # of any name, too long or not
         raise fail(("restore",), f"restore: no checkpoint directory at '{spec.restore}'")
 
 

@@ -38,8 +38,8 @@ def tell(error: BaseException, arguments: Sequence[str]) -> int:
     if isinstance(error, KeyboardInterrupt):
         print("\nstopped", file=sys.stderr)
         return INTERRUPTED
-    if isinstance(error, BrokenPipeError):
-        return _nobody_reads()
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+        return _nobody_reads()  # typer makes a SystemExit of it
     show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
     if show is not None and code is not None:  # click's own: an unknown option, a missing argument
         show(file=sys.stderr)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from tests.fuzz.inputs import (
 )
 
 Command = list[str]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Target:
@@ -249,29 +250,10 @@ def _tunes_record(trials: list[dict[str, str]]) -> bytes:
 
 
 def write_checkpoint(folder: Path) -> None:
-    """What acts of a small DynaMITE, without the pickles, and without Ray, which makes them."""
+    """A real checkpoint of a small DynaMITE, sealed as this user's own."""
     from rllib_metarl import checkpoints
-    from rllib_metarl.algorithms.belief.stored import write_policy
-    from rllib_metarl.algorithms.dynamite.dynamite import DynaMITE
-    from rllib_metarl.envs import Stream
-    from rllib_metarl.sampling.envs import build_vector
-    from tests.algorithms.small import small_config
 
-    config: Any = small_config("DynaMITE", held_out_seed=11)
-    env = build_vector(config.env, 1, config.env_config, Stream(0))
-    module = config.get_rl_module_spec(
-        spaces={"default_policy": (env.single_observation_space, env.single_action_space)}
-    ).build()
-    env.close()
-    weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    algorithm: Any = object.__new__(DynaMITE)
-    algorithm.config = config
-    algorithm.env_runner_group = SimpleNamespace(local_env_runner=SimpleNamespace(module=module))
-    algorithm.learner_group = SimpleNamespace(get_weights=lambda: {"default_policy": weights})
-    folder.mkdir(parents=True)
-    assert write_policy(folder, algorithm)
-    told = {"type": "Algorithm", "checkpoint_version": "2.1", "ray_version": "2.60.0"}
-    (folder / "rllib_checkpoint.json").write_text(json.dumps(told))
+    shutil.unpack_archive(ROOT / "tests" / "golden" / "checkpoints" / "DynaMITE.tar.xz", folder)
     checkpoints.finish(folder)
 
 
