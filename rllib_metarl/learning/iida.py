@@ -223,10 +223,11 @@ def check_transitions(data: Transitions, place: str) -> None:
     Raises:
         UserError: they do not; it begins with ``place``.
     """
-    rows, tasks = len(data.observation), data.tasks
-    shapes = {name: tuple(getattr(data, name).shape) for name in (*_ROWS, "begin", "episode")}
+    shapes = {name: tuple(getattr(data, name).shape) for name in _ARRAYS}
+    whole = [len(shape) for shape in shapes.values()] == [2, 2, 2, 1, 1]
+    rows, tasks = (len(data.observation), data.tasks) if whole else (0, 0)
     whole = (
-        [len(shapes[name]) for name in _ROWS] == [2, 2, 2]
+        whole
         and shapes["following"] == shapes["observation"]
         and (shapes["action"][0], shapes["begin"], shapes["episode"])
         == (rows, (tasks + 1,), (tasks,))

@@ -172,8 +172,9 @@ def _lines(
     lines = []
     for number, group in enumerate(task.groups):
         curves = [change(run.curves[tag]) for run in group.runs if tag in run.curves]
-        if curves:
-            lines.append(_line(group, number, band(curves), len(curves)))
+        made = band(curves) if curves else None
+        if made is not None and len(made.steps):  # none where seeds reported at other steps each
+            lines.append(_line(group, number, made, len(curves)))
     return tuple(lines)
 
 

@@ -53,12 +53,14 @@ class Run:
     @property
     def seed(self) -> int | None:
         """The seed it was given."""
-        return self.config.get("seed")
+        seed = self.config.get("seed")
+        return seed if isinstance(seed, int) else None
 
     @property
     def env_config(self) -> dict[str, Any]:
         """Arguments of its env."""
-        return dict(self.config.get("env_config") or {})
+        given = self.config.get("env_config")
+        return dict(given) if isinstance(given, dict) else {}
 
     def last(self, tag: str) -> float | None:
         """The newest value of a metric, or None where it was never reported."""

@@ -141,7 +141,13 @@ def collect(
         UserError: the env or the generator cannot be used, or the env gave NaN.
     """
     stream = Stream(int(seed), incarnation=_APART)
-    vector = build_vector(env, settings.num_envs, env_config, stream)
+    try:
+        vector = build_vector(env, settings.num_envs, env_config, stream)
+    except Exception as error:  # an env is anybody's code
+        raise UserError(
+            f"env {env} cannot be made with {env_config or 'no arguments'}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     try:
         module = _generator(vector, settings, seed)
         collector = Collector(vector, module, seed=int(seed))
