@@ -3,6 +3,7 @@
 #   make train         train DynaMITE-RL on the GridWorld        (EXAMPLE=path.yaml for another)
 #   make test          run the fast tests, two files at a time   (PYTEST_ARGS="-k gridworld" JOBS=4)
 #   make slow          run the slow tests
+#   make fuzz          odd inputs for every reader               (SECONDS=1800 for each, SEED=2)
 #   make lint          check style, types and the import floors  (make format mends the style)
 #   make docs          build the documentation site into site/, no broken link allowed
 #   make tensorboard   show the curves                           (LOGDIR=folder)
@@ -26,6 +27,8 @@ EXAMPLE ?= tuned_examples/dynamite/gridworld.yaml
 TRAIN_ARGS ?=
 PYTEST_ARGS ?=
 JOBS ?= 2
+SECONDS ?= 300
+SEED ?= 1
 PIP_FLAGS ?=
 TORCH_PIP_ARGS ?=
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -57,10 +60,10 @@ define NO_TORCH
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test slow lint docs format tensorboard clean
+.PHONY: help setup train test slow fuzz lint docs format tensorboard clean
 
 help:
-	@sed -n '3,9s/^# *//p' Makefile
+	@sed -n '3,10s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -82,13 +85,17 @@ $(READY): setup.py pyproject.toml constraints.txt | $(BIN)/python
 train: $(READY)
 	$(BIN)/rllib train file $(EXAMPLE) $(TRAIN_ARGS)
 
-test slow: export OMP_NUM_THREADS ?= 1
+test slow fuzz: export OMP_NUM_THREADS ?= 1
 
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+fuzz: $(READY)
+	@for target in experiment options checkpoint run sweep iida; do \
+	  $(BIN)/python -m tests.fuzz.run $$target --seconds $(SECONDS) --seed $(SEED) || exit 1; done
 
 # What looks at the package in one piece gets an installed copy, in another folder; a build folder left
 # from before could put deleted files back into it.

@@ -103,11 +103,11 @@ def best_line(sweep: Any) -> str:
     found = sweep.best
     numbers = ", ".join(str(trial.number) for trial in found.trials)
     values = found.trials[0].values
-    told = ", ".join(
-        f"{k} {shown(v)}" for k, v in values.items() if k != "seed" or len(values) == 1
-    )
+    hidden = {"seed"} if sweep.record["seeds"] else set()  # of which one stands for all
+    told = ", ".join(f"{k} {shown(v)}" for k, v in values.items() if k not in hidden)
     plural = "s" if len(found.trials) > 1 else ""
-    return f"best: trial{plural} {numbers}, {sweep.metric} {found.value:.4g} ({told})"
+    line = f"best: trial{plural} {numbers}, {sweep.metric} {found.value:.4g}"
+    return f"{line} ({told})" if told else line
 
 
 def resume(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rllib_metarl.report.metrics import number_of
 from rllib_metarl.report.runs import Run
 
 NOT_COMPARED = ("seed", "env", "env_config")
@@ -146,24 +147,28 @@ def _references(runs: list[Run]) -> dict[str, float]:
         found = (run.evaluation or {}).get("references")
         played = (run.evaluation or {}).get("env_config", run.env_config)
         if found and _key(played) == _key(run.env_config):
-            return dict(found)
+            return _named_numbers(found)
     return _references_of_env(runs[0].env, task_arguments(runs[0]))
 
 
 def _references_of_env(env: str, env_config: dict[str, Any]) -> dict[str, float]:
-    import gymnasium as gym
-
     from rllib_metarl.envs import hook_of, make_vector
 
     try:
         made = make_vector(env, 1, env_config)
-    except (gym.error.Error, ImportError, ValueError, TypeError):
-        return {}  # an env of the user's own whose module is not imported here
-    try:
         ask = hook_of(made, "reference_returns")
-        return dict((ask() if ask else None) or {})
-    finally:
+        found = _named_numbers(ask() if ask else None)
         made.close()
+    except Exception:
+        return {}  # an env of the user's own whose module is not imported here, or whose code fails
+    return found
+
+
+def _named_numbers(found: Any) -> dict[str, float]:
+    """Reference returns, under whatever names, that are numbers."""
+    told = found.items() if isinstance(found, dict) else ()
+    known = {str(name): number_of(value) for name, value in told}
+    return {name: number for name, number in known.items() if number is not None}
 
 
 def _key(*values: Any) -> str:

@@ -206,3 +206,43 @@ def test_mistakes_are_told_with_the_mend(refused, tmp_path: Path) -> None:
 def test_nothing_is_drawn_from_an_empty_list() -> None:
     with pytest.raises(UserError, match="no such directory"):
         read_runs([Path("/nowhere/at/all")])
+
+
+ODD_NUMBERS = [
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e999",
+    "9" * 5_000,
+    '"12"',
+    "[1]",
+    '{"a": 1}',
+    "true",
+]
+
+
+@pytest.mark.parametrize("number", [*ODD_NUMBERS, "null", "1e308", "-0.0"])
+def test_odd_numbers_in_a_record_are_left_out_and_the_others_shown(tmp_path: Path, number) -> None:
+    lines = [result(i, 100 * i, 7.0, (100 * i, 9.0)) for i in (1, 2, 3)]
+    place = write_run(tmp_path / "runs", lines, seed=1)
+    file = place / "result.json"
+    odd = file.read_text().splitlines()
+    odd[1] = (
+        f'{{"training_iteration": {number}, "num_env_steps_sampled_lifetime": {number}, '
+        f'"time_total_s": {number}, "env_runners": {{"episode_return_mean": {number}}}, '
+        f'"evaluation": {{"return_mean": {number}, "at_env_steps": {number}}}}}'
+    )
+    odd.append(odd.pop(1))  # the last line is what the run's own numbers are of
+    file.write_text("\n".join(odd) + "\n")
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / "runs"), "--out", str(page)]) == 0
+    assert "DynaMITE" in page.read_text()
+
+
+def test_reference_returns_may_have_names_of_ones_own(tmp_path: Path) -> None:
+    place = write_run(tmp_path / "runs", [result(1, 100, 1.0, (100, 9.0))])
+    told = {**evaluation(place), "references": {"my own": 12.5, "bayes": 46.15, "blind": "29.2"}}
+    (place / "evaluation.json").write_text(json.dumps(told))
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / "runs"), "--out", str(page)]) == 0
+    assert "my own 12.50" in page.read_text()
