@@ -93,4 +93,4 @@ def test_a_run_that_fits_first_says_how_far_it_is(write, tmp_path):
     ended = finish(start("train", "file", write(FITTED_FIRST), "--storage-path", tmp_path / "runs"))
     assert ended.code == 0, ended.err
     told = r" *\d+% (collecting transitions: |fitting the context encoder: epoch \d+ of 100)"
-    assert re.match(told, ended.out), ended.out
+    assert re.search("^" + told, ended.out, re.MULTILINE), ended.out
