@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches, rol
 from rllib_metarl.learning.guard import UpdateGuard
 from rllib_metarl.learning.shares import Share
 from rllib_metarl.ops.elbo import masked_mean
+from rllib_metarl.ops.gradients import clip_norm_
 from rllib_metarl.ops.ppo import (
     ClippedSurrogate,
     approximate_kl,
@@ -118,18 +120,20 @@ class BeliefLearner(PPOTorchLearner):
             UserError: if too many steps in a row could not be made.
         """
         optimisers = [self.get_optimizer(DEFAULT_MODULE_ID, group) for group in groups]
-        for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
+        trained = [[p for g in o.param_groups for p in g["params"]] for o in optimisers]
+        for parameter in chain.from_iterable(trained):
+            parameter.grad = None
         loss.backward()
-        # A loss that is not finite must hold back every learner, also where its gradient is finite.
-        terms = torch.where(torch.isfinite(loss.detach()), terms.float(), float("nan"))
+        if self.share.count > 1:
+            # A loss that is not finite must hold back every learner, also where its gradient is
+            # finite.
+            finite = torch.isfinite(loss.detach())
+            terms = torch.where(finite, terms.float(), float("nan"))
         norms = []
-        for group, optimiser in zip(groups, optimisers, strict=True):
-            parameters = optimiser.param_groups[0]["params"]
+        for group, parameters in zip(groups, trained, strict=True):
             self.share.join_gradients(parameters, terms)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip(group))
-            norms.append(norm)
-            self.record({f"{group}_grad_norm": norm})
+            norms.append(clip_norm_(parameters, self.gradient_clip(group)))
+            self.record({f"{group}_grad_norm": norms[-1]})
         joined = loss if self.share.count == 1 else norms[0]  # the same in all learners
         if self.guard.passes(joined, norms):
             for optimiser in optimisers:
@@ -269,22 +273,24 @@ class BeliefLearner(PPOTorchLearner):
             fwd_out[Columns.ACTION_DIST_INPUTS]
         )
         log_prob = distribution.logp(batch[Columns.ACTIONS])
-        mask = batch.get(Columns.LOSS_MASK)
-        mask = torch.ones_like(log_prob, dtype=torch.bool) if mask is None else mask
-        old = batch[Columns.ACTION_LOGP]
+        mask, old = batch.get(Columns.LOSS_MASK), batch[Columns.ACTION_LOGP]
+
+        def mean(x: Tensor) -> Tensor:
+            return x.mean() if mask is None else masked_mean(x, mask)
+
         surrogate = self.surrogate(log_prob, old, batch[Postprocessing.ADVANTAGES])
         belief = fwd_out.get(Columns.EMBEDDINGS, batch[BELIEF])
         value = self.agent.standardised_values(batch[Columns.OBS], belief)
         error = (value - batch[Postprocessing.VALUE_TARGETS]).square()
-        policy_loss, value_loss = masked_mean(surrogate.loss, mask), masked_mean(error, mask)
-        entropy = masked_mean(distribution.entropy(), mask)
+        policy_loss, value_loss = mean(surrogate.loss), mean(error)
+        entropy = mean(distribution.entropy())
         self.record(
             {
                 "policy_loss": policy_loss,
                 "vf_loss": value_loss,
                 "entropy": entropy,
-                "mean_kl_loss": masked_mean(approximate_kl(log_prob, old), mask),
-                "clip_fraction": masked_mean(surrogate.clipped.float(), mask),
+                "mean_kl_loss": mean(approximate_kl(log_prob.detach(), old)),
+                "clip_fraction": mean(surrogate.clipped.float()),
             }
         )
         bonus = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
