@@ -19,9 +19,8 @@ import raw
 from learning import RESULTS
 from pages import PAGES, Page
 
-from rllib_metarl.algorithms.belief.stored import load_module
+from rllib_metarl import Checkpoint
 from rllib_metarl.evaluation.disentanglement import disentanglement_of
-from rllib_metarl.evaluation.protocol import read_checkpoint
 from rllib_metarl.sampling.held_out import HeldOut
 
 EPISODES = 4096
@@ -50,11 +49,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def scores(checkpoint: Path, page: Page, episodes: int = EPISODES) -> dict[str, Any]:
     """What one checkpoint's latents tell, at each of the page's times."""
-    _, config = read_checkpoint(checkpoint)
+    opened = Checkpoint.open(checkpoint)
+    config = opened.config
     seed = config.get("held_out_seed", 0)
     held_out = HeldOut(config["env"], config.get("env_config"), episodes, seed)
     try:
-        return disentanglement_of(load_module(checkpoint), held_out, page.factors, page.told_at)
+        return disentanglement_of(opened.module(), held_out, page.factors, page.told_at)
     finally:
         held_out.close()
 

@@ -7,6 +7,7 @@ classes are names of this package, imported when asked for: ``rllib_metarl.DynaM
 
 from __future__ import annotations
 
+import importlib as _importlib
 import pathlib as _pathlib
 from typing import Any as _Any
 
@@ -22,7 +23,9 @@ from rllib_metarl._registration import register, register_when_ray_is_there  # n
 
 register_when_ray_is_there()
 
-__all__ = ["__version__", "register"]
+__all__ = ["Checkpoint", "__version__", "load_agent", "register"]
+
+_LATER = {"Checkpoint": "rllib_metarl.checkpoint", "load_agent": "rllib_metarl.serving.agent"}
 
 
 def _classes() -> dict[str, _Any]:
@@ -34,10 +37,12 @@ def _classes() -> dict[str, _Any]:
 
 
 def __getattr__(name: str) -> _Any:
+    if name in _LATER:
+        return getattr(_importlib.import_module(_LATER[name]), name)
     if not name.startswith("_") and name in (known := _classes()):
         return known[name].load(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_classes()})
+    return sorted({*globals(), *_LATER, *_classes()})

@@ -3,27 +3,50 @@
 A checkpoint without the list, or with a file that is not as the list says, was cut short: nothing
 ever chooses it. The list also bears a seal, made with a key in the user's home, that tells a
 checkpoint of this user's own runs from one that came from elsewhere (see ``docs/reliability.md``).
+
+The list itself may be a stranger's: it names plain files inside the folder, links and devices are
+not read, and of no file more than the size that the list gives.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
 import hashlib
-import hmac
 import json
 import os
-import secrets
+import stat
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rllib_metarl.errors import UserError
+from rllib_metarl.seal import is_sealed, seal_of
 
 WHY = "docs/reliability.md says why"
 _TRUSTED = ContextVar("trusted", default=False)
 LIST = "whole.json"
-KEY_BYTES = 32
+MOST_LISTED = 16 << 20
+"""Bytes of a list at most."""
+_BLOCK = 1 << 20
+_PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Examined:
+    """What became of a folder's files since their list was written.
+
+    Attributes:
+        problem: what is not as the list says, in a few words; None for a whole folder.
+        listed: file name -> size and digest; empty where there is no list that can be used.
+        own: whether it is whole, was sealed by this user on this machine, and has no file more.
+    """
+
+    problem: str | None
+    listed: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+    own: bool = False
 
 
 def finish(folder: Path) -> None:
@@ -33,28 +56,51 @@ def finish(folder: Path) -> None:
         OSError: if it cannot be written; the folder is then not whole.
     """
     (folder / LIST).unlink(missing_ok=True)
-    files = {name: _digest(folder / name, lasting=True) for name in _files(folder)}
+    names = [name for name in _entries(folder) if _is_plain(folder / name)]
+    files = {name: digest_of(folder / name, lasting=True) for name in names}
     told = {"files": files, "seal": seal_of(files)}
     write_whole(folder / LIST, json.dumps(told, indent=1).encode())
 
 
+def has_list(folder: Path) -> bool:
+    """Whether a folder was finished; if not, nothing says what its files should be."""
+    return os.path.lexists(folder / LIST)
+
+
+def examine(folder: Path) -> Examined:
+    """Compares every file of a folder's list with what is there."""
+    try:
+        told = json.loads(read_plain(folder / LIST, MOST_LISTED))
+        files = told["files"]
+    except FileNotFoundError:
+        return Examined(f"{LIST}, the list of its files, is missing")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return Examined(f"{LIST} is damaged")
+    if not isinstance(files, dict) or not files:
+        return Examined(f"{LIST} is damaged")
+    if not all(_is_inside(name) and _is_digest(digest) for name, digest in files.items()):
+        return Examined(f"{LIST} names what cannot be a file of its folder")
+    problem = _first_problem(folder, files)
+    if problem is not None:
+        return Examined(problem, files)
+    own = is_sealed(files, told.get("seal")) and set(_entries(folder)) == set(files)
+    return Examined(None, files, own)
+
+
 def is_whole(folder: Path) -> bool:
     """Whether every file of the list is there and is as it was when the list was written."""
-    files = _listed(folder).get("files")
-    if not isinstance(files, dict) or not files:
-        return False
-    try:
-        return all(_digest(folder / name) == digest for name, digest in files.items())
-    except OSError:
-        return False
+    return examine(folder).problem is None
 
 
 def is_own(folder: Path) -> bool:
     """Whether a folder is whole, was sealed by this user on this machine, and has no file more."""
-    told = _listed(folder)
-    if not is_whole(folder) or not is_sealed(told["files"], told.get("seal")):
-        return False
-    return set(_files(folder)) == set(told["files"])
+    return examine(folder).own
+
+
+def is_usable(folder: Path) -> bool:
+    """Whether a folder is whole, and is one's own or one has said that others are trusted."""
+    found = examine(folder)
+    return found.problem is None and (found.own or is_trusting())
 
 
 @contextlib.contextmanager
@@ -67,9 +113,14 @@ def trusting(trusted: bool = True) -> Iterator[None]:
         _TRUSTED.reset(before)
 
 
+def is_trusting() -> bool:
+    """Whether the call is within `trusting`."""
+    return _TRUSTED.get()
+
+
 def is_trusted(folder: Path) -> bool:
     """Whether pickles of a folder may be read: they are one's own, or one has said so."""
-    return _TRUSTED.get() or is_own(folder)
+    return is_trusting() or is_own(folder)
 
 
 def require_trust(checkpoint: Path) -> None:
@@ -79,11 +130,24 @@ def require_trust(checkpoint: Path) -> None:
         UserError: the checkpoint is not one's own, and the call is not within `trusting`.
     """
     if not is_trusted(checkpoint):
-        raise UserError(
-            f"{checkpoint} holds more than weights and numbers, and this user's `rllib train` did "
-            "not write it here, or it was changed since: loading it can run any code. If you know "
-            f"where it is from, add --trust-checkpoint; {WHY}"
-        )
+        raise not_trusted(checkpoint)
+
+
+def not_trusted(checkpoint: Path) -> UserError:
+    """What to say of a checkpoint whose pickles may not be read."""
+    return UserError(
+        f"{checkpoint} holds more than weights and numbers, and this user's `rllib train` did "
+        "not write it here, or it was changed since: loading it can run any code. If you know "
+        f"where it is from, add --trust-checkpoint; {WHY}"
+    )
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; there is none of a name that no folder can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def whole_checkpoints(trial: Path) -> list[Path]:
@@ -116,7 +180,8 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with new.open("wb") as file:
+        new.unlink(missing_ok=True)
+        with new.open("xb") as file:  # never through a link that lies there
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -127,81 +192,120 @@ def write_whole(path: Path, data: bytes) -> None:
     _make_last(path.parent)
 
 
-# --- the seal -----------------------------------------------------------------------------------
-
-
-def seal_of(files: dict[str, Any]) -> str | None:
-    """A seal on a list of digests, by this user's key; None where no key can be kept."""
-    key = _key(make=True)
-    return None if key is None else _stamp(key, files)
-
-
-def is_sealed(files: dict[str, Any], seal: Any) -> bool:
-    """Whether a seal is this user's and of these very digests."""
-    key = _key(make=False)
-    if key is None or not isinstance(seal, str):
-        return False
-    return hmac.compare_digest(_stamp(key, files), seal)
-
-
-def _stamp(key: bytes, files: dict[str, Any]) -> str:
-    return hmac.new(key, json.dumps(files, sort_keys=True).encode(), hashlib.sha256).hexdigest()
-
-
-def _key(make: bool) -> bytes | None:
-    """The key, which only this user may read."""
-    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    path = Path(home, "rllib_metarl", "seal.key")
-    try:
-        if make and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write_key(path)
-        key = path.read_bytes()
-    except OSError:
-        return None
-    return key if len(key) == KEY_BYTES else None
-
-
-def _write_key(path: Path) -> None:
-    """Two runs that begin at once must end up with one key: the first one's."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(secrets.token_bytes(KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(new, path)
-    except FileExistsError:
-        pass
-    finally:
-        new.unlink()
-
-
 # --- files --------------------------------------------------------------------------------------
 
 
-def _listed(folder: Path) -> dict[str, Any]:
+def read_plain(path: Path, most: int) -> bytes:
+    """The content of a plain file; neither a link is followed nor a pipe waited for.
+
+    Raises:
+        OSError: it is none, or holds more than `most` bytes.
+    """
+    with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"{size:,} bytes, more than the {most:,} it may have")
+        return file.read(size)
+
+
+def read_listed(folder: Path, name: str, listed: list[Any]) -> bytes:
+    """The content of a listed file, which is as the list says at the moment it is read.
+
+    Raises:
+        OSError: it is not.
+    """
+    content = read_plain(folder / name, listed[0])
+    if [len(content), hashlib.sha256(content).hexdigest()] != listed:
+        raise OSError(errno.EIO, "not as it was written")
+    return content
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Opens a plain file to read it.
+
+    Raises:
+        OSError: it is a link, a pipe, a device or a folder, or cannot be read.
+    """
     try:
-        told = json.loads((folder / LIST).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
+        handle = os.open(path, _PLAIN)
+    except ValueError as error:  # a name that no file can have
+        raise OSError(errno.EINVAL, str(error)) from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a plain file")
+    return open(handle, "rb")
 
 
-def _files(folder: Path) -> list[str]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path.relative_to(folder)) for path in found if path.name != LIST)
+def digest_of(path: Path, size: int | None = None, lasting: bool = False) -> list[Any]:
+    """Size and SHA-256 of a plain file; of one of another size than `size` nothing is read.
 
-
-def _digest(path: Path, lasting: bool = False) -> list[Any]:
-    """Size and SHA-256 of a file."""
-    with path.open("rb") as file:
+    Raises:
+        OSError: it cannot be read, or is not a plain file.
+    """
+    with open_plain(path) as file:
+        found = os.fstat(file.fileno()).st_size
+        if size is not None and found != size:
+            return [found, ""]
         if lasting:
             os.fsync(file.fileno())
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
+        digest, left = hashlib.sha256(), found
+        while left > 0 and (block := file.read(min(_BLOCK, left))):
             digest.update(block)
-        return [file.tell(), digest.hexdigest()]
+            left -= len(block)
+        return [found - left, digest.hexdigest()]
+
+
+def _first_problem(folder: Path, files: dict[str, list[Any]]) -> str | None:
+    """The first file that is not as the list says, in a few words."""
+    within: dict[str, bool] = {}
+    for name, listed in files.items():
+        place = os.path.dirname(name)
+        try:
+            if place not in within:
+                within[place] = _is_within(folder, place)
+            if not within[place]:
+                return f"{name} is behind a link"
+            size, digest = digest_of(folder / name, listed[0])
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except OSError as error:
+            return f"{name} is no plain file that can be read ({error.strerror})"
+        if size != listed[0]:
+            return f"{name} has {size:,} bytes, not {listed[0]:,} as when it was written"
+        if digest != listed[1]:
+            return f"{name} is not as it was written"
+    return None
+
+
+def _is_within(folder: Path, place: str) -> bool:
+    """Whether no part of a folder's place is a link."""
+    parts = place.split("/") if place else []
+    return not any(Path(folder, *parts[: n + 1]).is_symlink() for n in range(len(parts)))
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a listed name can only be of a file in the folder."""
+    parts = name.split("/")
+    return name != LIST and "\0" not in name and not {"", ".", ".."} & set(parts)
+
+
+def _is_digest(listed: Any) -> bool:
+    if not isinstance(listed, list) or len(listed) != 2:
+        return False
+    return type(listed[0]) is int and listed[0] >= 0 and isinstance(listed[1], str)
+
+
+def _is_plain(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def _entries(folder: Path) -> list[str]:
+    """Names of all that is in a folder and is no folder, but for its own list."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found += [os.path.relpath(os.path.join(place, name), folder) for name in files + links]
+    return sorted(set(found) - {LIST})
 
 
 def _make_last(folder: Path) -> None:

@@ -7,7 +7,6 @@ import importlib.resources
 import inspect
 import itertools
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from rllib_metarl.cli.names import suggestion
 from rllib_metarl.cli.values import failure, import_plugin, load_object
 from rllib_metarl.errors import UserError
+from rllib_metarl.plugins import import_named, look_in
 
 RLLIB_ALGORITHMS = {
     "APPO": "asynchronous PPO",
@@ -132,7 +132,7 @@ def register_with_plugins(plugins: Iterable[str]) -> None:
     Raises:
         UserError: one cannot be imported.
     """
-    sys.path.append(str(Path.cwd()))
+    look_in(Path.cwd())
     register_everything()
     for plugin in plugins:
         import_plugin(plugin)
@@ -175,7 +175,7 @@ def _is_class_path(env: str) -> bool:
 
 def _import_env_module(module: str, env: str) -> None:
     try:
-        importlib.import_module(module)
+        import_named(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -278,13 +278,13 @@ def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
         UserError: it is not, or it cannot be read.
     """
     from rllib_metarl.algorithms.settings import network_settings
-    from rllib_metarl.evaluation.protocol import read_checkpoint
+    from rllib_metarl.checkpoint import Checkpoint
 
     try:
-        name, stored = read_checkpoint(Path(checkpoint).expanduser())
+        opened = Checkpoint.open(Path(checkpoint).expanduser())
     except UserError as error:
         raise fail(("restore",), str(error)) from None
-    wanted = config.algo_class.__name__
+    name, stored, wanted = opened.name, opened.config, config.algo_class.__name__
     if name != wanted:
         raise fail(
             ("restore",),
@@ -298,6 +298,10 @@ def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
                 f"'{checkpoint}' was trained with {key}: {stored[key]}, this experiment has "
                 f"{value}; set {key} as it was, or restore another",
             )
+    try:
+        opened.module()  # its weights are all there, and finite
+    except UserError as error:
+        raise fail(("restore",), str(error)) from None
 
 
 def check_files(configs: list[Any], written: dict[str, Any], fail: Fail) -> None:

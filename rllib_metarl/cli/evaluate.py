@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from rllib_metarl import checkpoints
-from rllib_metarl.algorithms.belief.stored import POLICY
+from rllib_metarl.checkpoint import Checkpoint, find
 from rllib_metarl.cli.evaluate_table import show
 from rllib_metarl.cli.film import check_video
 from rllib_metarl.cli.output import check_writable, progress, write_json
@@ -38,36 +38,38 @@ class Request:
 
 def evaluate(request: Request) -> int:
     """Evaluate a checkpoint, print a table and write it as JSON; returns the exit code."""
-    path = find_checkpoint(request.checkpoint)
+    path = find(request.checkpoint)
     console = Console(highlight=False)
     check_writable(request.json)
     check_video(request.video)
     with quiet(), checkpoints.trusting(request.trust_checkpoint):
-        result = _evaluate(path, request, console)
+        from rllib_metarl.cli.catalogue import register_with_plugins
+
+        register_with_plugins(request.plugins)
+        checkpoint = Checkpoint.open(path)
+        result = _evaluate(checkpoint, request, console)
         if request.video is not None:
-            _film(path, request.video, result, console)
+            _film(checkpoint, request.video, result, console)
     show(result, console)
     file = request.json
     if file is None and not request.quick:
         file = path.parent / DEFAULT_FILE  # where `rllib report` looks
     if file is not None:
-        write_json(file, result)
+        write_json(file, result, replace=request.json is None)
         console.print(f"all of it: {file}", markup=False, soft_wrap=True)
     return 0
 
 
-def _evaluate(path: Path, request: Request, console: Console) -> dict[str, Any]:
-    from rllib_metarl.cli.catalogue import register_with_plugins
-    from rllib_metarl.cli.plain import evaluate_rllib, is_rllibs_own
+def _evaluate(checkpoint: Checkpoint, request: Request, console: Console) -> dict[str, Any]:
+    from rllib_metarl.cli.plain import evaluate_rllib
     from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 
-    register_with_plugins(request.plugins)
     env_config = read_json("--env-config", request.env_config).data
     variants = None if request.variants is None else _variants(request.variants)
-    if not is_rllibs_own(path):
+    if not checkpoint.is_rllibs:
         with progress(console) as tell:
             return evaluate_checkpoint(
-                path,
+                checkpoint,
                 request.episodes,
                 request.seed,
                 env_config,
@@ -81,21 +83,19 @@ def _evaluate(path: Path, request: Request, console: Console) -> dict[str, Any]:
             "own, train and evaluate it on an env registered with those arguments."
         )
     with ray_session(list(request.plugins)):
-        return evaluate_rllib(path, request.episodes, request.seed)
+        return evaluate_rllib(checkpoint, request.episodes, request.seed)
 
 
-def _film(path: Path, video: Path, result: dict[str, Any], console: Console) -> None:
-    from rllib_metarl.algorithms.belief.stored import load_module
+def _film(checkpoint: Checkpoint, video: Path, result: dict[str, Any], console: Console) -> None:
     from rllib_metarl.cli.film import film
-    from rllib_metarl.evaluation.protocol import acts_through_connectors
 
-    if "env_config" not in result:
+    if checkpoint.is_rllibs:
         raise UserError("--video is for this project's algorithms, not for RLlib's own")
-    if acts_through_connectors(path):
+    if checkpoint.settings.acts_through_connectors():
         raise UserError("--video: this agent acts through connectors, which a film has not")
     with progress(console) as tell:
         frames = film(
-            *(video, load_module(path), result["env"], result["env_config"]),
+            *(video, checkpoint.module(), result["env"], result["env_config"]),
             *(result["held_out_seed"], lambda taken: tell("filming", min(taken / 1000, 0.99))),
         )
     console.print(f"film: {video}, {frames} frames", markup=False, soft_wrap=True)
@@ -110,30 +110,3 @@ def _variants(text: str) -> dict[str, dict[str, Any]]:
                 '{"slippery": {"friction": 0.1}}'
             )
     return dict(variants)
-
-
-def find_checkpoint(path: Path) -> Path:
-    """``path``, or the newest checkpoint below it when it is a trial's or a run's directory.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = path.expanduser().absolute()
-    if not path.exists():
-        raise UserError(f"{path}: no such checkpoint")
-    if _is_checkpoint(path):
-        return path
-    below = [found.parent for found in path.glob("**/rllib_checkpoint.json")]
-    named = [found for found in below if found.name.startswith("checkpoint_")]
-    if not named:
-        raise UserError(
-            f"{path}: no checkpoint here; the last line of `rllib train` names one, a folder "
-            "called checkpoint_000012 or alike"
-        )
-    newest = sorted(named, key=lambda found: found.stat().st_mtime, reverse=True)
-    # A run that was killed may have left half a checkpoint; earlier versions finished none.
-    return next(filter(checkpoints.is_whole, newest), newest[0])
-
-
-def _is_checkpoint(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("rllib_checkpoint.json", POLICY))

@@ -7,8 +7,6 @@ UserError with file, line and the nearest valid name.
 from __future__ import annotations
 
 import copy
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rllib_metarl import checkpoints
+from rllib_metarl import checkpoints, plugins
 from rllib_metarl.cli.legacy import Translation
 from rllib_metarl.cli.names import suggestion
 from rllib_metarl.cli.schema import Experiment, first_problem
@@ -24,6 +22,7 @@ from rllib_metarl.cli.source import KeyPath, Source, read_yaml
 from rllib_metarl.cli.sweep import Sweep, checked_sweep, is_sweep, seeds_of
 from rllib_metarl.cli.sweep_space import Space, parse
 from rllib_metarl.errors import UserError
+from rllib_metarl.report.sweep_data import is_sweep_directory
 
 Override = Callable[[dict[str, Any]], dict[KeyPath, str]]
 """Changes one experiment as written, before it is checked: how options overrule the file.
@@ -121,13 +120,16 @@ def _is_folder_name(name: Any) -> bool:
 
 
 def _make_importable(source: Source) -> None:
-    """Plugins may lie in the current folder or beside the experiment file."""
-    folders = [Path.cwd()]
-    if Path(source.label).is_file():
-        folders.append(Path(source.label).resolve().parent)
-    for folder in folders:
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
+    """Plugins may lie in the current folder or beside the experiment file, unless that has results.
+
+    What lies among results is not this experiment's code, even if it has a plugin's name.
+    """
+    plugins.look_in(Path.cwd())
+    file = Path(source.label)
+    if file.is_file() and not is_sweep_directory(file.parent):
+        plugins.look_in(file.resolve().parent)
+    if any(plugins.modules_named_in(source.data)):
+        plugins.search_folders()  # some names are RLlib's to import
 
 
 def _prepare_one(
@@ -220,8 +222,8 @@ def expanded(path: str) -> Path:
 
 
 def _check_restore(spec: Experiment, fail: Any) -> None:
-    if spec.restore and not os.path.isdir(expanded(spec.restore)):  # of any name, too long or not
-        raise fail(("restore",), f"restore: no checkpoint directory at '{spec.restore}'")
+    if spec.restore and not checkpoints.is_folder(expanded(spec.restore)):
+        raise fail(("restore",), f"restore: no checkpoint directory at '{spec.restore[:300]}'")
 
 
 def _check_trust(spec: Experiment, fail: Any) -> None:

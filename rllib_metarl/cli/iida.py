@@ -135,9 +135,9 @@ def _check_env(request: CollectRequest) -> dict[str, Any]:
 
 def _generator(name: str) -> str:
     """``random``, or the checkpoint that a folder holds."""
-    from rllib_metarl.cli.evaluate import find_checkpoint
+    from rllib_metarl.checkpoint import find
 
-    return name if name == "random" else str(find_checkpoint(Path(name)))
+    return name if name == "random" else str(find(name))
 
 
 def _shape(text: str | None) -> Any:

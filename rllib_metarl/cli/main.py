@@ -198,11 +198,15 @@ def sweep_resume(
     json: Json = None,
     verbose: Verbose = 0,
     trust_checkpoint: Trust = False,
+    plugin: Plugins = None,
 ) -> None:
     """Go on with a sweep that was interrupted, killed, or that lost a trial."""
     from rllib_metarl.cli.sweep_command import resume
 
-    raise typer.Exit(resume(directory, ray_address, ray_num_cpus, json, verbose, trust_checkpoint))
+    plugins = tuple(plugin or ())
+    raise typer.Exit(
+        resume(directory, ray_address, ray_num_cpus, json, verbose, trust_checkpoint, plugins)
+    )
 
 
 @app.command()

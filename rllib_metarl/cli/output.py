@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
+from rllib_metarl.checkpoints import write_whole
 from rllib_metarl.errors import UserError
 
 LINE_EVERY_S = 5.0
@@ -58,15 +59,25 @@ def progress(
         yield lambda stage, share: bars.update(bar, completed=share, description=stage)
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any, *, replace: bool = False) -> None:
     """Write ``data`` as JSON, making the folder if needed.
+
+    Args:
+        path: the file.
+        data: plain data.
+        replace: put a new file in the place of whatever is there; else what is there is written to,
+            which may be a pipe or a link that the user has named.
 
     Raises:
         UserError: the file cannot be written.
     """
+    text = json.dumps(data, indent=2) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        if replace:
+            write_whole(path, text.encode())
+        else:
+            path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--json {path}: cannot be written: {error.strerror}") from None
 

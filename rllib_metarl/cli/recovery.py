@@ -9,6 +9,7 @@ import json
 import pickletools
 import re
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,19 @@ from rllib_metarl.errors import UserError
 
 HIDDEN = ".rllib"
 RECORD = "record_{:06}"
+ASIDE = "aside"
+"""Where files go that Tune would take for its records."""
 RESULT = "iteration.json"
 """In a checkpoint: what the trial had reported when it was taken."""
 
 # What Tune writes into an experiment's folder, one file a session.
 _TUNES_OWN = re.compile(r"[a-z_-]+-\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.(json|pkl)")
+# What Tune takes for such, of which it reads the last by name.
+_READ_BY_TUNE = re.compile(
+    r"(experiment_state|basic-variant-state|search_gen_state)-.*\.json"
+    r"|(searcher-state|callback-states)-.*\.pkl",
+    re.DOTALL,
+)
 _PICKLE = b"\x80"
 
 
@@ -35,8 +44,8 @@ def records(folder: Path) -> list[Path]:
 
 
 def last_record(folder: Path) -> Path | None:
-    """The newest copy that is whole."""
-    return checkpoints.newest_whole(records(folder))
+    """The newest copy that is whole and trusted."""
+    return next(filter(checkpoints.is_usable, reversed(records(folder))), None)
 
 
 def tunes_records(folder: Path) -> dict[str, Path]:
@@ -48,23 +57,42 @@ def check_own(folder: Path) -> None:
     """Makes sure that nothing in a run's folder came from elsewhere: what is read of it is pickled.
 
     Raises:
-        UserError: something may have, and the user has not said that it is to be trusted.
+        UserError: something may have, and the user has not said that it is to be trusted; or it
+            holds pipes, devices or links where Tune reads and writes files.
     """
-    record = last_record(folder)
-    if not checkpoints.is_trusted(folder if record is None else record):
+    if last_record(folder) is None and not checkpoints.is_trusting():
         raise UserError(
             f"--resume: {folder} was not written by this user on this machine (or by an earlier "
             "version); continuing it runs code that it holds. If you know where it is from, add "
             f"--trust-checkpoint; {checkpoints.WHY}"
         )
+    _check_plain(folder)
     for trial in _trials(folder):
+        _check_plain(trial)
         newest = checkpoints.newest_whole(checkpoints.numbered(trial))
         if newest is not None:
             checkpoints.require_trust(newest)
 
 
-def restore_records(folder: Path) -> None:
+def _check_plain(folder: Path) -> None:
+    """Tune and its loggers open what lies here, to read it, to copy it or to write on."""
+    for path in folder.iterdir():
+        folders = path.suffix not in (".json", ".pkl") and path.is_dir()
+        if not folders and not stat.S_ISREG(path.lstat().st_mode):
+            raise UserError(
+                f"--resume: {path} is not a plain file, and runs write none such: remove it"
+            )
+
+
+def restore_records(folder: Path, tell: Callable[[str], None] = lambda note: None) -> None:
     """Puts Tune's records back to where they were last whole; without a copy they stay.
+
+    Tune reads whatever is named as its records are, the last by name. What is not among those of
+    the copy is set aside, so that it neither is read nor gets lost.
+
+    Args:
+        folder: the experiment's.
+        tell: is told what was set aside.
 
     Raises:
         UserError: there is no copy, and Tune's own are cut short; or they cannot be written.
@@ -74,16 +102,36 @@ def restore_records(folder: Path) -> None:
         broken = [path for path in tunes_records(folder).values() if not ends_well(path)]
         if broken:
             raise UserError(f"--resume: {broken[0]} is cut short, and there is no copy of it")
-        return
+        wanted = set(tunes_records(folder))
+    else:
+        wanted = set(_put_back(record, folder))
     try:
-        wanted = {p.name: p.read_bytes() for p in record.iterdir() if p.name != checkpoints.LIST}
-        for name, content in wanted.items():
-            checkpoints.write_whole(folder / name, content)
-        for name, path in tunes_records(folder).items():
-            if name not in wanted:
-                path.unlink()
+        for name in sorted(set(_read_by_tune(folder)) - wanted):
+            aside = folder / HIDDEN / ASIDE
+            aside.mkdir(parents=True, exist_ok=True)
+            (folder / name).replace(aside / name)
+            if not _TUNES_OWN.fullmatch(name):
+                tell(f"{folder / name} is no record of Tune's own: it is now in {aside}")
     except OSError as error:
         raise UserError(f"--resume: {folder}: {error.strerror}") from None
+
+
+def _put_back(record: Path, folder: Path) -> list[str]:
+    """Writes the files of a record, which are as its list says; returns their names."""
+    try:
+        listed = checkpoints.examine(record).listed
+        names = [name for name in listed if _TUNES_OWN.fullmatch(name)]
+        for name in names:
+            content = checkpoints.read_listed(record, name, listed[name])
+            checkpoints.write_whole(folder / name, content)
+    except OSError as error:
+        raise UserError(f"--resume: {folder}: {error.strerror}") from None
+    return names
+
+
+def _read_by_tune(folder: Path) -> list[str]:
+    """Names of all files that Tune would read as its records, whoever wrote them."""
+    return [path.name for path in folder.iterdir() if _READ_BY_TUNE.fullmatch(path.name)]
 
 
 def ends_well(path: Path) -> bool:
@@ -124,7 +172,9 @@ class Recovery(Callback):
 
     def _choose(self, trial: Any) -> None:
         folder = Path(trial.storage.trial_fs_path)
-        whole = checkpoints.whole_checkpoints(folder)
+        whole = [one for one in checkpoints.numbered(folder) if checkpoints.is_usable(one)]
+        if not whole and trial.restore_path:  # it begins again from what it was once given
+            checkpoints.require_trust(Path(trial.restore_path))
         last = checkpoints.number_of(whole[-1]) if whole else -1
         assert last is not None
         for cut in checkpoints.numbered(folder)[::-1]:

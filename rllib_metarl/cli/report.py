@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rllib_metarl.errors import UserError
+from rllib_metarl.plugins import look_in
 
 
 def report(
@@ -30,7 +30,7 @@ def report(
     if len(directories) == 1 and is_sweep_directory(directories[0]):
         return _report_sweep(directories[0], out, figures, evaluations, title)
     _check_places(out, figures)
-    sys.path.append(str(Path.cwd()))
+    look_in(Path.cwd())
     for plugin in plugins:
         import_plugin(plugin)
     tasks = tasks_of(read_runs(directories, evaluations))

@@ -170,14 +170,18 @@ def can_resume(experiment: Prepared) -> bool:
     return any(folder.glob("experiment_state-*.json")) or last_record(folder) is not None
 
 
-def make_ready(experiment: Prepared) -> None:
+def make_ready(experiment: Prepared, tell: Callable[[str], None]) -> None:
     """What has to be so before anything of an earlier run is read: it is one's own, and whole.
+
+    Args:
+        experiment: what is resumed.
+        tell: is told what a person should know.
 
     Raises:
         UserError: it is not; see `recovery.check_own` and `recovery.restore_records`.
     """
     check_own(directory(experiment))
-    restore_records(directory(experiment))
+    restore_records(directory(experiment), tell)
 
 
 def changed_keys(experiment: Prepared) -> list[str]:

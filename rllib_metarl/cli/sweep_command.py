@@ -117,6 +117,7 @@ def resume(
     json: Path | None,
     verbose: int,
     trust_checkpoint: bool = False,
+    plugins: tuple[str, ...] = (),
 ) -> int:
     """``rllib sweep resume``: go on with a sweep that was interrupted."""
     from rllib_metarl.cli.train import Options, train_file
@@ -133,6 +134,7 @@ def resume(
         storage_path=str(directory.parent),
         resume=True,
         trust_checkpoint=trust_checkpoint,
+        plugins=plugins,
         ray_address=ray_address,
         ray_num_cpus=ray_num_cpus,
         json=json,

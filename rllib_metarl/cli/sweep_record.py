@@ -15,6 +15,7 @@ from rllib_metarl.cli.experiment import Prepared, storage_path
 from rllib_metarl.cli.source import read_yaml
 from rllib_metarl.cli.sweep import Sweep
 from rllib_metarl.cli.sweep_space import Parameter, place
+from rllib_metarl.cli.sweep_trust import seal_experiment
 from rllib_metarl.errors import UserError
 from rllib_metarl.report.sweep_data import BEST, EXPERIMENT, RECORD, Candidate, SweepData
 
@@ -44,6 +45,7 @@ def write_record(experiment: Prepared, directory: Path) -> None:
     head = f"# The sweep in this directory.\n#\n#   rllib sweep resume {directory}\n"
     text = head + _yaml({experiment.name: written})
     write_whole(directory / EXPERIMENT, text.encode())
+    seal_experiment(directory)
 
 
 def _record(experiment: Prepared, sweep: Sweep) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from ray.tune import Callback
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from rllib_metarl.cli.display import Display
+from rllib_metarl.cli.net import one_line
 from rllib_metarl.cli.sweep import Sweep
 from rllib_metarl.report.metrics import ENV_STEPS, flatten
 from rllib_metarl.report.sweep_data import (
@@ -56,15 +58,23 @@ def table(rows: Sequence[Row], metric: str | None, maximises: bool, limit: int =
     names = list(dict.fromkeys(name for row in ranked for name in row.values))
     made = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("trial", "status", _short_name(metric or "value"), "env steps", "time"):
-        made.add_column(name, justify="left" if name == "status" else "right", overflow="fold")
+        made.add_column(
+            _words(name), justify="left" if name == "status" else "right", overflow="fold"
+        )
     for name in names:
-        made.add_column(_short_name(name), justify="right", overflow="fold")
+        made.add_column(_words(_short_name(name)), justify="right", overflow="fold")
     for row in ranked[:limit]:
         style = "bold" if row is ranked[0] and row.value is not None else None
-        made.add_row(*_cells(row), *(shown(row.values.get(name)) for name in names), style=style)
+        values = (_words(shown(row.values.get(name))) for name in names)
+        made.add_row(*_cells(row), *values, style=style)
     if len(ranked) > limit:
         made.caption = f"{len(ranked) - limit} more trials"
     return made
+
+
+def _words(text: str) -> Text:
+    """Text of a file as words: neither rich's markup nor a terminal's control letters."""
+    return Text(one_line(text))
 
 
 def _cells(row: Row) -> list[str]:

@@ -96,8 +96,11 @@ def train_file(path: Path, options: Options, argv: list[str]) -> int:
         return from_file(path, options.apply, writing=not options.check)
 
     from rllib_metarl.cli.source import read_yaml
+    from rllib_metarl.cli.sweep_trust import check_code
 
-    read_yaml(path)  # A file that cannot be read is told at once, before heavy imports.
+    source = read_yaml(path)  # A file that cannot be read is told at once, before heavy imports.
+    with checkpoints.trusting(options.trust_checkpoint):
+        check_code(path, source.data, options.plugins)
     return _train(load, options, argv)
 
 
@@ -187,7 +190,7 @@ def _make_ready(experiment: Prepared) -> None:
     """Puts an earlier run's records in order; says which new settings do not count."""
     from rllib_metarl.cli.runner import changed_keys, make_ready
 
-    make_ready(experiment)
+    make_ready(experiment, _note)
     changed = changed_keys(experiment)
     if changed:
         _note(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import collections.abc
-import importlib
 import inspect
 import types
 import typing
 from typing import Any, Literal, Union, get_args, get_origin
 
 from rllib_metarl.errors import UserError
+from rllib_metarl.plugins import import_named
 
 _evaluated_once: dict[type, dict[str, Any]] = {}
 
@@ -107,7 +107,7 @@ def load_object(path: str) -> Any:
     """
     module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        return getattr(import_named(module), name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -121,7 +121,7 @@ def import_plugin(name: str) -> None:
         UserError: it does not exist, or fails while it is imported.
     """
     try:
-        importlib.import_module(name)
+        import_named(name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rllib_metarl import checkpoints
-from rllib_metarl.algorithms.belief.stored import POLICY, load_module, read_policy
+from rllib_metarl.checkpoint import Checkpoint
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.knowledge import measures_of, variants_of
 from rllib_metarl.evaluation.measures import inner_returns
@@ -33,7 +30,7 @@ Progress = Callable[[str, float], None]
 
 
 def evaluate_checkpoint(
-    checkpoint: Path,
+    checkpoint: str | Path | Checkpoint,
     episodes: int = 512,
     seed: int | None = None,
     env_config: dict[str, Any] | None = None,
@@ -45,7 +42,7 @@ def evaluate_checkpoint(
     """Plays a checkpoint's policy on held-out tasks and says how well it did, and what it believed.
 
     Args:
-        checkpoint: a checkpoint folder of one of this project's algorithms.
+        checkpoint: of one of this project's algorithms; its folder, or opened.
         episodes: held-out meta-episodes.
         seed: chooses the held-out tasks; the run's own `held_out_seed` where None.
         env_config: arguments of the env that overrule those it was trained with.
@@ -63,18 +60,18 @@ def evaluate_checkpoint(
         ``absent`` and ``meta_episodes`` (see `assessment.assess`). Plain numbers, None for nan.
 
     Raises:
-        UserError: if there is no such checkpoint, it is of another algorithm or version, or its env
-            is not registered.
+        UserError: if there is no such checkpoint, it is damaged or of another algorithm or version,
+            or its env is not registered.
     """
-    checkpoint = Path(checkpoint)
     if episodes < 1:
         raise UserError(f"episodes is {episodes}: evaluate at least 1 meta-episode.")
-    name, config = read_checkpoint(checkpoint)
-    module = load_module(checkpoint)
-    seed = config.get("held_out_seed", 0) if seed is None else seed
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint.open(checkpoint)
+    config, module = checkpoint.config, checkpoint.module()
+    seed = (config.get("held_out_seed") or 0) if seed is None else seed
     config["env_config"] = dict(config.get("env_config") or {}) | (env_config or {})
-    work = _Work(progress, checkpoint, _algorithm(checkpoint), config, module, seed)
-    held_out = _held_out(checkpoint, work.algorithm, config, episodes, seed)
+    work = _Work(progress, checkpoint, config, module, seed)
+    held_out = _held_out(checkpoint, config, episodes, seed)
     try:
         if not quick:
             variants = variants_of(held_out.env) if variants is None else variants
@@ -82,14 +79,14 @@ def evaluate_checkpoint(
         played = work.play(held_out, "held-out tasks")
         result = held_out.summary(played)
         whole = {
-            "run": name,
+            "run": checkpoint.name,
             "env": config["env"],
             "env_config": config["env_config"],
             **result,
             **inner_returns(played),
             **measures_of(held_out.env, played),
             "held_out_seed": seed,
-            "checkpoint": str(checkpoint),
+            "checkpoint": str(checkpoint.path),
             **({} if quick else _assess(work, held_out.env, played, result, variants or {})),
         }
     finally:
@@ -104,14 +101,12 @@ class _Work:
     def __init__(
         self,
         progress: Progress,
-        checkpoint: Path,
-        algorithm: Any,
+        checkpoint: Checkpoint,
         config: dict[str, Any],
         module: Any,
         seed: int,
     ) -> None:
         self.progress, self.checkpoint, self.config = progress, checkpoint, config
-        self.algorithm = algorithm
         self.module, self.seed = module, seed
         self.total, self.done, self.stage = 1, 0, 1
 
@@ -138,7 +133,7 @@ class _Work:
         """Plays tasks of other seeds, or of a world with other arguments."""
         config = dict(self.config)
         config["env_config"] = self.config["env_config"] | env_config
-        held_out = _held_out(self.checkpoint, self.algorithm, config, episodes, self.seed + seed)
+        held_out = _held_out(self.checkpoint, config, episodes, self.seed + seed)
         try:
             return self.play(held_out, what, explore=explore)
         finally:
@@ -173,7 +168,7 @@ def _assess(
             for name, arguments in variants.items()
         },
     )
-    agent = agent_of(module, _settings(work.algorithm, config))
+    agent = agent_of(module, _settings(work.checkpoint, config))
     full = assess(plays, agent, env, work.tell)
     references = result["references"] or {}
     best = references.get("bayes")
@@ -238,93 +233,23 @@ def plain(value: Any) -> Any:
     return value
 
 
-def read_checkpoint(checkpoint: Path) -> tuple[str, dict[str, Any]]:
-    """The algorithm's name and its config as a dict.
-
-    Raises:
-        UserError: if the folder is not a checkpoint of this project and this Ray version, or is
-            not trusted where only pickles tell (see `checkpoints.require_trust`).
-    """
-    file = checkpoint / "class_and_ctor_args.pkl"
-    if not checkpoint.exists():
-        raise UserError(f"no checkpoint at {checkpoint}: there is no such folder.")
-    if not file.is_file() and not (checkpoint / POLICY).is_file():
-        inside = sorted(checkpoint.glob("**/checkpoint_*"))[-1:] if checkpoint.is_dir() else []
-        hint = f" Did you mean {inside[0]}?" if inside else ""
-        raise UserError(
-            f"{checkpoint} is not a checkpoint: it has no class_and_ctor_args.pkl. Name a folder "
-            f"checkpoint_XXXXXX inside a trial's folder.{hint}"
-        )
-    _check_version(checkpoint)
-    try:
-        algorithm, config = _stored(checkpoint)
-        name = algorithm.__name__
-    except (pickle.UnpicklingError, EOFError, KeyError, IndexError) as error:
-        raise UserError(
-            f"{file} cannot be read ({error}): the checkpoint is damaged. Use an older one."
-        ) from None
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"{file} refers to code that is not here ({error}): install the plugin that the run "
-            "used, or evaluate with the version of rllib_metarl that wrote the checkpoint."
-        ) from None
-    return name, config if isinstance(config, dict) else config.to_dict()
+def _settings(checkpoint: Checkpoint, config: dict[str, Any]) -> Any:
+    """The algorithm's config object, for a config that may have been changed."""
+    return checkpoint.algorithm.get_default_config().update_from_dict(config)
 
 
-def _check_version(checkpoint: Path) -> None:
-    import ray
-
-    file = checkpoint / "rllib_checkpoint.json"
-    if not file.is_file():
-        return
-    written = json.loads(file.read_text()).get("ray_version", ray.__version__)
-    if written.split(".")[:2] != ray.__version__.split(".")[:2]:
-        raise UserError(
-            f"{checkpoint} was written with Ray {written}, this is Ray {ray.__version__}: install "
-            f"ray=={written} to evaluate it, or train anew."
-        )
-
-
-def _stored(checkpoint: Path) -> tuple[Any, Any]:
-    """The algorithm's class and its config, as a dict but where Tune has not run it."""
-    policy = read_policy(checkpoint)
-    if policy is not None:
-        return policy.algorithm, dict(policy.config)
-    checkpoints.require_trust(checkpoint)
-    stored = pickle.loads((checkpoint / "class_and_ctor_args.pkl").read_bytes())
-    return stored["class"], stored["ctor_args_and_kwargs"][0][0]
-
-
-def acts_through_connectors(checkpoint: Path) -> bool:
-    """Whether the agent of a checkpoint sees or does something else than env and module say."""
-    _, config = read_checkpoint(checkpoint)
-    return bool(_settings(_algorithm(checkpoint), config).acts_through_connectors())
-
-
-def _algorithm(checkpoint: Path) -> Any:
-    """The algorithm's class; to be read once, for a pickle's digests are looked at each time."""
-    return _stored(checkpoint)[0]
-
-
-def _settings(algorithm: Any, config: dict[str, Any]) -> Any:
-    """The algorithm's config object."""
-    return algorithm.get_default_config().update_from_dict(config)
-
-
-def _held_out(
-    checkpoint: Path, algorithm: Any, config: dict[str, Any], episodes: int, seed: int
-) -> Any:
+def _held_out(checkpoint: Checkpoint, config: dict[str, Any], episodes: int, seed: int) -> Any:
     import gymnasium as gym
 
     from rllib_metarl.sampling.held_out import HeldOut
     from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
-    settings = _settings(algorithm, config)
+    settings = _settings(checkpoint, config)
     try:
         if settings.acts_through_connectors():
             held_out = StepwiseHeldOut(settings, episodes, seed)
-            checkpoints.require_trust(checkpoint)
-            held_out.runner.restore_from_path(str((checkpoint / "env_runner").resolve()))
+            checkpoint.require_trust()
+            held_out.runner.restore_from_path(str((checkpoint.path / "env_runner").resolve()))
             return held_out
         return HeldOut(config["env"], config.get("env_config"), episodes, seed)
     except (gym.error.Error, ModuleNotFoundError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -154,6 +155,9 @@ def _references(runs: list[Run]) -> dict[str, float]:
 def _references_of_env(env: str, env_config: dict[str, Any]) -> dict[str, float]:
     from rllib_metarl.envs import hook_of, make_vector
 
+    module, _, env = env.rpartition(":")
+    if module and module not in sys.modules:
+        return {}  # a run's files do not choose what is imported; --plugin does
     try:
         made = make_vector(env, 1, env_config)
         ask = hook_of(made, "reference_returns")

@@ -131,7 +131,7 @@ def _section(name: str, task: Task) -> Section:
 def _figures(sections: list[Section]) -> dict[str, Any]:
     """Element id -> figure, for all charts that stand still."""
     return {
-        f"{section.name}-{chart.key}": json.loads(figure(chart).to_json())
+        f"{section.name}-{chart.key}": drawn(figure(chart))
         for section in sections
         for part in section.parts
         for chart in part.charts
@@ -146,8 +146,8 @@ def _viewers(sections: list[Section]) -> dict[str, Any]:
             "switches": section.viewer.switches,
             "views": {
                 f"{section.name}-view-{view.key}": {
-                    "figures": [json.loads(made.to_json()) for made in view.figures],
-                    "scenes": view.scenes,
+                    "figures": [drawn(made) for made in view.figures],
+                    "scenes": as_words(view.scenes),
                 }
                 for view in section.viewer.views
             },
@@ -160,6 +160,26 @@ def _viewers(sections: list[Section]) -> dict[str, Any]:
 def _settings(group: Group) -> str:
     """The settings of a group as YAML."""
     return yaml.safe_dump(own_settings(group.runs[0]), default_flow_style=None, sort_keys=True)
+
+
+def drawn(made: Any) -> dict[str, Any]:
+    """A Plotly figure as JSON, whose texts are shown as they are."""
+    plain: dict[str, Any] = as_words(json.loads(made.to_json()))
+    return plain
+
+
+def as_words(content: Any) -> Any:
+    """Plain data in whose texts Plotly finds no markup but breaks of lines.
+
+    What a run's files call their settings and classes would else be links and styles of the page.
+    """
+    if isinstance(content, dict):
+        return {key: as_words(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [as_words(value) for value in content]
+    if isinstance(content, str) and "<" in content:
+        return content.replace("<", "&lt;").replace("&lt;br>", "<br>")
+    return content
 
 
 def embedded(content: Any) -> Markup:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from rllib_metarl.errors import UserError
-from rllib_metarl.report.page import embedded, render
+from rllib_metarl.report.page import drawn, embedded, render
 from rllib_metarl.report.plotly_figures import figure
 from rllib_metarl.report.reproduce import shown_path
 from rllib_metarl.report.sweep_charts import (
@@ -45,9 +46,9 @@ def make_sweep_page(sweep: SweepData, title: str, best_file: str | None) -> str:
         "What matters": [importance_chart(found)] if found else [],
         "The metric over each searched value": slice_charts(sweep),
     }
-    figures: dict[str, Any] = {"parallel": json.loads(parallel_coordinates(sweep).to_json())}
+    figures: dict[str, Any] = {"parallel": drawn(parallel_coordinates(sweep))}
     for charts in groups.values():
-        figures |= {chart.key: json.loads(figure(chart).to_json()) for chart in charts}
+        figures |= {chart.key: drawn(figure(chart)) for chart in charts}
     return render(
         "sweep.html",
         title=title,
@@ -58,7 +59,7 @@ def make_sweep_page(sweep: SweepData, title: str, best_file: str | None) -> str:
         trials=_trials(sweep),
         keys=_keys(sweep, found),
         best_file=best_file,
-        directory=shown_path(sweep.directory),
+        directory=shlex.quote(shown_path(sweep.directory)),
         figures=embedded(figures),
         viewers=embedded({}),
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ray.tune.registry import register_env
 
+from rllib_metarl import Checkpoint
 from rllib_metarl.cli import film
 from tests.algorithms.small import small_config
 from tests.sampling.tiny import Corridor
@@ -47,14 +48,12 @@ def test_a_film_shows_each_step_of_a_meta_episode(
 
 
 def test_the_film_is_of_the_first_held_out_task(checkpoint: Path, tmp_path: Path) -> None:
-    from rllib_metarl.algorithms.belief.stored import load_module, read_policy
-
-    policy, module = read_policy(checkpoint), load_module(checkpoint)
-    assert policy is not None
+    opened = Checkpoint.open(checkpoint)
+    config, module = opened.config, opened.module()
     made = []
     for seed in (11, 11, 12):
         path = tmp_path / "film.gif"
-        film.film(path, module, policy.config["env"], policy.config["env_config"], seed)
+        film.film(path, module, config["env"], config["env_config"], seed)
         made.append(path.read_bytes())
     assert made[0] == made[1] != made[2]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rllib_metarl import checkpoints
-from rllib_metarl.cli.evaluate import find_checkpoint
+from rllib_metarl.checkpoint import find
 from rllib_metarl.cli.keeper import Keeper
 from rllib_metarl.cli.recovery import Recovery, last_record, restore_records
 from tests.reliability.killing import killed_at
@@ -117,7 +117,7 @@ def test_wherever_a_run_is_killed_there_is_a_whole_checkpoint_to_go_on_from(
         lines = (folder / "trial" / "result.json").read_text().splitlines()
         told = [json.loads(line)["training_iteration"] for line in lines]
         assert told[: numbers[-1] + 1] == list(range(1, numbers[-1] + 2)), "none is missing"
-        assert find_checkpoint(folder).name in {f"checkpoint_{n:06}" for n in numbers}
+        assert find(folder).name in {f"checkpoint_{n:06}" for n in numbers}
 
 
 def test_wherever_a_run_is_killed_there_is_a_whole_record_to_go_on_from(experiment: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_file_that_is_missing_or_changed_makes_a_checkpoint_one_that_is_not_ch
     damaged = trial / "checkpoint_000001" / FILES[2]
     damaged.write_text(damaged.read_text().replace("1", "2"))
     assert whole_numbers(experiment) == [0]
-    assert find_checkpoint(trial).name == "checkpoint_000000"
+    assert find(trial).name == "checkpoint_000000"
 
 
 def test_a_full_disk_leaves_older_checkpoints_as_they_were_and_is_told_of(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rllib_metarl.cli.main import main
-from tests.report.written import seeds
+from tests.report.written import evaluation, seeds
 
 UNIT = re.compile(r".+ \(.+\)$")
 
@@ -167,7 +167,7 @@ def test_text_from_files_cannot_end_a_script(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 0
     html = Elements((tmp_path / "page.html").read_text())
     names = [t.get("name") for t in json.loads(html.texts["figures"])["task-1-vae_elbo"]["data"]]
-    assert names[0] == "DynaMITE · gamma=</script><b>a, 1 seed"
+    assert names[0] == "DynaMITE · gamma=&lt;/script>&lt;b>a, 1 seed"  # as words for Plotly, too
     assert len(html.all("script")) == 4 and not html.all("b")
 
 
@@ -196,3 +196,50 @@ def test_tasks_have_sections_of_their_own(tmp_path: Path) -> None:
     assert [s["id"] for s in html.all("section")] == ["task-1", "task-2"]
     assert {key.rpartition("-")[0] for key in json.loads(html.texts["figures"])} >= {"task-1"}
     assert "size=4" in html.texts["task-2-title"]
+
+
+# What would be an element, an attribute, a link or a command if it were not shown as words.
+HOSTILE = (
+    "</script><img src=x onerror=alert(1)>\"'><a href=https://evil.example>[link=x]\x1b[31m{{7*7}}"
+)
+
+
+def hostile(value: Any) -> Any:
+    """Plain data with the hostile words in every text, and in every key that is not ours."""
+    if isinstance(value, dict):
+        return {key: hostile(inner) for key, inner in value.items()} | {HOSTILE: HOSTILE}
+    if isinstance(value, list):
+        return [hostile(inner) for inner in value]
+    return f"{value}{HOSTILE}" if isinstance(value, str) else value
+
+
+def test_words_of_a_runs_files_are_words_on_the_page(tmp_path: Path) -> None:
+    first, second, _ = seeds(tmp_path / "runs", (40.0, 44.0, 45.0))
+    for run in (first, second):
+        settings = json.loads((run / "params.json").read_text())
+        changed = settings | {"gamma": 0.9} if run is first else settings
+        (run / "params.json").write_text(json.dumps(hostile(changed) | {"env": settings["env"]}))
+    told = evaluation(first)
+    told["absent"] = {HOSTILE: HOSTILE}
+    told["uncertainty"]["out_of_distribution"] = {HOSTILE: {"entropy": 0.93, "elbo": 0.97}}
+    for episode in told["meta_episodes"]:
+        episode["classes"] = [HOSTILE, "other"]
+    (first / "evaluation.json").write_text(json.dumps(told))
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / "runs"), "--out", str(page), "--title", HOSTILE]) == 0
+    text = page.read_text()
+    html = Elements(text)
+    assert text.count("onerror=alert") > 10, "they are on the page"
+    assert not html.all("img") and all(a["href"] and a["href"][0] == "#" for a in html.all("a"))
+    names = {name for _, attributes in html.elements for name in attributes}
+    assert not {name for name in names if name.startswith("on")}
+    assert len(html.all("script")) == 4
+    for name in ("figures", "viewers"):
+        for figure in _figures_in(json.loads(html.texts[name])):
+            assert "<" not in json.dumps(figure).replace("<br>", "")
+
+
+def _figures_in(found: dict[str, Any]) -> list[Any]:
+    """What Plotly is given."""
+    views = [view for viewer in found.values() for view in viewer.get("views", {}).values()]
+    return views or list(found.values())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rllib_metarl.algorithms.belief.module import Step
-from rllib_metarl.algorithms.belief.stored import load_module
+from rllib_metarl.checkpoint import Checkpoint
 from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.iida import Transitions, from_meta_episodes
@@ -176,7 +176,7 @@ def _generator(vector: gym.vector.VectorEnv, settings: CollectSettings, seed: in
     spaces = (vector.single_observation_space, vector.single_action_space)
     if settings.generator == RANDOM:
         return RandomActions(*spaces, hold=float(settings.hold), seed=int(seed) + 1)
-    module = load_module(Path(settings.generator).expanduser())
+    module = Checkpoint.open(Path(settings.generator).expanduser()).module()
     own = (module.observation_width, module.action_width)
     actions = ActionCodec(spaces[1])
     observed = ObservationCodec(spaces[0], sum(actions.categories)).size

@@ -14,6 +14,7 @@ from torch import Tensor
 from rllib_metarl.algorithms.belief.config import STD_RANGE
 from rllib_metarl.algorithms.belief.distribution import distributions_of
 from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
+from rllib_metarl.errors import UserError
 from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
 from rllib_metarl.models.heads import BeliefNetwork, ValueNetwork
@@ -222,7 +223,21 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     # --- RLlib's forwards -----------------------------------------------------------------------
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Acting on RLlib's stock EnvRunner: `[B, 1, ...]` columns from our connectors."""
+        """Acting on RLlib's stock EnvRunner: `[B, 1, ...]` columns from our connectors.
+
+        Raises:
+            UserError: a column is missing.
+        """
+        label = [PRIVILEGED] if self.needs_privileged else []
+        for name in (PREVIOUS_ACTION, PREVIOUS_REWARD, Columns.STATE_IN, *label):
+            if name not in batch:
+                raise UserError(
+                    f"forward_inference: the batch lacks {name!r}. Beside obs [B, 1, O] this "
+                    f"module needs {PREVIOUS_ACTION} [B, 1, {self.action_width}] and "
+                    f"{PREVIOUS_REWARD} [B, 1] of the transition that led there, zeros at the "
+                    "start, and state_in. rllib_metarl.load_agent(checkpoint) keeps them for you: "
+                    "docs/use-an-agent.md."
+                )
         step = self.step(
             batch[Columns.OBS].squeeze(1).float(),
             batch[PREVIOUS_ACTION].squeeze(1).float(),

@@ -11,27 +11,27 @@ import contextlib
 import dataclasses
 import importlib
 import json
-import pickle
+import math
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from rllib_metarl import checkpoints
+from rllib_metarl import checkpoints, plugins
 from rllib_metarl.algorithms.belief.stored_spaces import plain_space, space_of
 from rllib_metarl.algorithms.settings import own_settings
+from rllib_metarl.checkpoint import POLICY, WEIGHTS
 from rllib_metarl.errors import UserError
 
 MODULE_PATH = Path("learner_group", "learner", "rl_module", "default_policy")
-_OURS = "rllib_metarl."
-POLICY, WEIGHTS = "policy.json", "policy.npz"
-_BROKEN = (
-    *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError),
-    zipfile.BadZipFile,
-)
+_OURS = "rllib_metarl.algorithms."
+_KINDS = {"env": (str,), "env_config": (dict, type(None)), "held_out_seed": (int, type(None))}
+MOST_UNPACKED = 20
+"""How many times its size in a file a network's weights may have in memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,76 +75,145 @@ def write_policy(folder: Path, algorithm: Any) -> bool:
     return True
 
 
-def read_policy(checkpoint: Path) -> Policy | None:
-    """What a checkpoint's ``policy.json`` tells; None where there is none.
+def parsed(content: bytes, checkpoint: str, trusted: bool) -> Policy:
+    """What the content of a ``policy.json`` tells, without settings that could name code.
+
+    Args:
+        content: the file's.
+        checkpoint: where it is, for messages.
+        trusted: whether it may name a module to import, that of its env.
 
     Raises:
-        UserError: it is damaged, or of a plugin that is not imported.
+        UserError: it is of a plugin that is not imported.
+        ValueError, KeyError, TypeError: it is damaged.
     """
-    path = checkpoint / POLICY
-    if not path.is_file():
-        return None
-    try:
-        told = json.loads(path.read_bytes())
-        policy = Policy(_imported(told["algorithm"]), dict(told["config"]), dict(told["module"]))
-    except _BROKEN as error:
-        raise UserError(
-            f"{path} cannot be read ({error}): the checkpoint is damaged. Use an older one."
-        ) from None
-    return _checked(policy, checkpoint)
+    told = json.loads(content)
+    algorithm: Any = _imported(told["algorithm"])
+    if not issubclass(algorithm, _algorithm_class()):
+        raise ValueError(f"{told['algorithm']} is no algorithm")
+    known = {"env", "env_config", *own_keys(algorithm.get_default_config())}
+    config = {key: value for key, value in dict(told["config"]).items() if key in known}
+    for key, kinds in _KINDS.items():
+        if not isinstance(config.get(key), kinds):
+            raise ValueError(f"{key} is {str(config.get(key))[:100]}")
+    place, _, env = str(config.get("env", "")).rpartition(":")
+    if place and place not in sys.modules:
+        if not trusted:
+            raise UserError(
+                f"{checkpoint}: its env {env} is in the module {place}, and this user's `rllib "
+                f"train` did not write it here: add --plugin {place} if that is the module you "
+                "mean."
+            )
+        _import_env(place, checkpoint)
+    return Policy(algorithm, config, dict(told["module"]))
 
 
-def load_module(checkpoint: Path) -> Any:
-    """The trained RLModule of a checkpoint, on the CPU.
+def built(policy: Policy, weights: BinaryIO) -> Any:
+    """The RLModule of a policy with its weights.
+
+    Args:
+        policy: see `parsed`.
+        weights: the content of ``policy.npz``.
 
     Raises:
-        UserError: if the module is not one that acts on a belief, its weights do not fit, or it
-            can only be had from pickles that are not trusted (see `checkpoints.require_trust`).
+        UserError: the module's class is not here.
+        ValueError: the weights are not those of such a module, or not finite.
+        zipfile.BadZipFile and others: the file is damaged.
     """
-    policy = read_policy(checkpoint)
-    path = checkpoint / (MODULE_PATH if policy is None else WEIGHTS)
-    try:
-        if policy is None:
-            module = _unpickled(checkpoint)
-        else:
-            module = _built(policy)
-            with np.load(path, allow_pickle=False) as weights:
-                module.set_state(dict(weights))
-    except (*_BROKEN, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"{path}: the policy cannot be restored ({error}). The checkpoint is incomplete or of "
-            "another version; use an older one."
-        ) from None
-    if not hasattr(module, "needs_privileged"):
-        raise UserError(
-            f"{checkpoint} holds a {type(module).__name__}, which has no belief: evaluate it with "
-            "RLlib's own Algorithm.from_checkpoint(...).evaluate()."
-        )
+    arrays = read_weights(weights, _shapes(policy))
+    module = _made(policy)
+    module.set_state(arrays)
     return module
 
 
-def _checked(policy: Policy, checkpoint: Path) -> Policy:
-    """The policy without settings that could name code."""
-    defaults = policy.algorithm.get_default_config()
-    known = {"env", "env_config", *own_keys(defaults)}
-    config = {key: value for key, value in policy.config.items() if key in known}
-    place, _, env = str(config.get("env", "")).rpartition(":")
-    if place and place not in sys.modules and not checkpoints.is_trusted(checkpoint):
+def _shapes(policy: Policy) -> dict[str, tuple[int, ...]]:
+    """What the module's weights will be like, before any memory is taken for them."""
+    try:
+        with torch.device("meta"):
+            return shapes_of(_made(policy))
+    except (NotImplementedError, RuntimeError):  # a plugin's module that needs its numbers to begin
+        return shapes_of(_made(policy))
+
+
+def shapes_of(module: Any) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of all weights of a module."""
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+
+def read_weights(file: BinaryIO, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The arrays of an .npz file that are to be a module's weights, all of them and no other.
+
+    Nothing is read of an array of another shape, nor of more than its shape holds.
+
+    Raises:
+        ValueError: they are not, or one of them is not finite; the message names it.
+        zipfile.BadZipFile and others: the file is damaged.
+    """
+    with zipfile.ZipFile(file) as archive:
+        _check_names({name.removesuffix(".npy") for name in archive.namelist()}, shapes)
+        packed = sum(entry.compress_size for entry in archive.infolist())
+        if sum(entry.file_size for entry in archive.infolist()) > MOST_UNPACKED * max(packed, 1):
+            raise ValueError("it unpacks to far more than its size")
+        found = {name: _array(archive, name, shape) for name, shape in shapes.items()}
+    check_weights(found, shapes)
+    return found
+
+
+def check_weights(weights: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Makes sure that weights are those of a module, and finite.
+
+    Raises:
+        ValueError: they are not; the message names the first that is not.
+    """
+    _check_names(set(weights), shapes)
+    for name, value in weights.items():
+        array = np.asarray(value)
+        if array.shape != shapes[name]:
+            raise ValueError(f"{name} has shape {array.shape}, expected {shapes[name]}")
+        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN, infinity or no numbers at all")
+
+
+def _check_names(found: set[str], shapes: dict[str, tuple[int, ...]]) -> None:
+    missing, foreign = sorted(set(shapes) - found), sorted(found - set(shapes))
+    if missing or foreign:
+        which = f"{missing[0]} is missing" if missing else f"{foreign[0][:100]} is not the module's"
+        raise ValueError(f"of {len(shapes)} weights {len(missing)} are missing: {which}")
+
+
+def _array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> Any:
+    """One array of an .npz file, if it is of numbers and has this shape."""
+    with archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0
+        header = read(member) if version == (1, 0) else np.lib.format.read_array_header_2_0(member)
+        found, fortran, dtype = header
+        if found != shape:
+            raise ValueError(f"{name} has shape {found}, expected {shape}")
+        if dtype.kind not in "fiub":
+            raise ValueError(f"{name} has dtype {dtype}, expected numbers")
+        size = math.prod(shape) * dtype.itemsize
+        content = member.read(size + 1)
+        if len(content) != size:
+            raise ValueError(f"{name} is cut short, or longer than its shape")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C").copy()
+
+
+def _import_env(place: str, checkpoint: str) -> None:
+    try:
+        plugins.import_named(place)
+    except Exception as error:  # of the user's own module
         raise UserError(
-            f"{checkpoint}: its env {env} is in the module {place}, and this user's `rllib train` "
-            f"did not write it here: add --plugin {place} if that is the module you mean."
-        )
-    return dataclasses.replace(policy, config=config)
+            f"{checkpoint}: its env is in the module {place}, which cannot be imported ({error}): "
+            f"go where it is found, or install it, and add --plugin {place}."
+        ) from None
 
 
-def _unpickled(checkpoint: Path) -> Any:
-    checkpoints.require_trust(checkpoint)
-    return RLModule.from_checkpoint(str((checkpoint / MODULE_PATH).resolve()))
-
-
-def _built(policy: Policy) -> Any:
+def _made(policy: Policy) -> Any:
     told = policy.module
     module: Any = _imported(told["class"])
+    if not issubclass(module, RLModule):
+        raise ValueError(f"{told['class']} is no RLModule")
     return module(
         observation_space=space_of(told["observation_space"]),
         action_space=space_of(told["action_space"]),

@@ -1,0 +1,1 @@
+"""Agents outside training: opened from a checkpoint, acting step by step."""

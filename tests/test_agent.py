@@ -1,0 +1,147 @@
+"""An agent that was taken away acts as it does in an evaluation."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from rllib_metarl import Checkpoint, load_agent
+from rllib_metarl.algorithms import ALGORITHMS
+from rllib_metarl.errors import UserError
+from rllib_metarl.sampling.held_out import HeldOut
+from tests.algorithms.small import GRID, SMALL_GRID, small_config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def saved(name: str, folder: Path, **settings: Any) -> Path:
+    algorithm = small_config(name, **settings).build_algo()
+    module = algorithm.learner_group._learner.module["default_policy"]
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():  # an agent whose actions differ from state to state
+        for value in module.policy.parameters():
+            value.add_(2.0 * torch.randn(value.shape, generator=generator))
+    path = Path(algorithm.save_to_path(str(folder / "checkpoint_000000")))
+    algorithm.stop()
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(shared_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved("DynaMITE", tmp_path_factory.mktemp("trial"))
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_it_acts_and_believes_as_in_an_evaluation(
+    shared_ray: None, tmp_path: Path, name: str
+) -> None:
+    one_step = {"num_epochs": 1, "minibatch_size": None} if name.startswith("LSTM") else {}
+    path = saved(name, tmp_path, runners=int(name == "LSTMA3C"), **one_step)
+    agent, count = load_agent(tmp_path), 8
+    held_out = HeldOut(GRID, SMALL_GRID, count, 3)
+    played = held_out.play(Checkpoint.open(path).module())
+    held_out.close()
+    state = agent.initial_state(count)
+    actions = set()
+    for t in range(len(played[0])):
+        label = np.stack([e.labels[agent.needs][t] for e in played]) if agent.needs else None
+        seen = np.stack([episode.observations[t] for episode in played])
+        action, state = agent.act(seen, state, privileged=label)
+        assert action.tolist() == [episode.actions[t] for episode in played]
+        assert all(agent.action_space.contains(one) for one in action)
+        expected = np.stack([episode.belief[t] for episode in played])
+        assert np.allclose(state.belief, expected, atol=1e-6)
+        state = agent.observe(state, reward=np.stack([e.rewards[t] for e in played]))
+        actions |= set(action.tolist())
+    assert len(actions) > 1
+
+
+def test_one_meta_episode_is_a_batch_without_its_dimension(checkpoint: Path) -> None:
+    agent = Checkpoint.open(checkpoint).agent()
+    single, several = agent.initial_state(), agent.initial_state(2)
+    assert agent.belief(single) == {}
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        seen = rng.random(agent.observation_space.shape, np.float32)
+        action, single = agent.act(seen, single)
+        actions, several = agent.act(np.stack([seen, 1.0 - seen]), several)
+        assert action == actions[0] and agent.action_space.contains(action)
+        one, two = agent.belief(single), agent.belief(several)
+        assert one["mean"].shape == one["std"].shape == (2,) and two["mean"].shape == (2, 2)
+        assert np.allclose(one["mean"], two["mean"][0], atol=1e-6) and (two["std"] > 0).all()
+        single = agent.observe(single, reward=0.5, done=False)
+        several = agent.observe(several, reward=[0.5, -1.0])
+
+
+def test_a_state_is_a_value(checkpoint: Path) -> None:
+    agent = load_agent(checkpoint)
+    seen = np.zeros(agent.observation_space.shape)
+    _, state = agent.act(seen, agent.initial_state())
+    kept = agent.belief(state)["mean"].copy()
+    agent.act(seen + 1.0, agent.observe(state, reward=1.0))
+    assert np.array_equal(agent.belief(state)["mean"], kept)
+
+
+def test_actions_are_drawn_from_a_generator_of_ones_own(checkpoint: Path) -> None:
+    agent, seen = load_agent(checkpoint), np.zeros((64, 6))
+    drawn = [
+        agent.act(
+            seen,
+            agent.initial_state(64),
+            explore=True,
+            generator=torch.Generator().manual_seed(seed),
+        )[0].tolist()
+        for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_what_cannot_be_is_told(checkpoint: Path) -> None:
+    agent = load_agent(checkpoint)
+    begun, seen = agent.initial_state(), np.zeros(6)
+    _, state = agent.act(seen, begun)
+    for message, call in {
+        "reward of the last action is unknown": lambda: agent.act(seen, state),
+        "no action was taken yet": lambda: agent.observe(begun, reward=1.0),
+        "observation has shape (7,), expected (6,)": lambda: agent.act(np.zeros(7), begun),
+        "observation is not finite": lambda: agent.act(seen + np.nan, begun),
+        "reward is one: expected numbers": lambda: agent.observe(state, reward="one"),
+        "reward has shape (2,), expected ()": lambda: agent.observe(state, reward=[1.0, 2.0]),
+        "batch_size is 0": lambda: agent.initial_state(0),
+    }.items():
+        with pytest.raises(UserError, match=re.escape(message)):
+            call()
+
+
+def test_rllibs_own_recipe_says_what_is_missing(checkpoint: Path) -> None:
+    module = Checkpoint.open(checkpoint).module()
+    with pytest.raises(UserError, match="lacks 'previous_action'.*previous_reward.*load_agent"):
+        module.forward_inference({"obs": torch.zeros(1, 1, 6)})
+    batch = {
+        "obs": torch.zeros(1, 1, 6),
+        "previous_action": torch.zeros(1, 1, 5),
+        "previous_reward": torch.zeros(1, 1),
+        "state_in": module.initial_state(1),
+    }
+    assert module.forward_inference(batch)["action_dist_inputs"].shape == (1, 1, 5)
+
+
+def test_the_page_runs_and_starts_no_ray(checkpoint: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "use-an-agent.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    code = code.replace("runs/checkpoint_000005", str(checkpoint))
+    made = f"import gymnasium as gym, rllib_metarl.envs\nenv = gym.make({GRID!r}, **{SMALL_GRID})\n"
+    end = "\nimport ray\nassert not ray.is_initialized() and 'mean' in agent.belief(state)\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", made + code + end], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert gym.make(GRID, **SMALL_GRID).observation_space.shape == (6,)
