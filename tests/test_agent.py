@@ -28,7 +28,7 @@ def saved(name: str, folder: Path, **settings: Any) -> Path:
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():  # an agent whose actions differ from state to state
         for value in module.policy.parameters():
-            value.add_(2.0 * torch.randn(value.shape, generator=generator))
+            value.add_(0.3 * torch.randn(value.shape, generator=generator))
     path = Path(algorithm.save_to_path(str(folder / "checkpoint_000000")))
     algorithm.stop()
     return path
@@ -47,14 +47,14 @@ def test_it_acts_and_believes_as_in_an_evaluation(
     path = saved(name, tmp_path, runners=int(name == "LSTMA3C"), **one_step)
     agent, count = load_agent(tmp_path), 8
     held_out = HeldOut(GRID, SMALL_GRID, count, 3)
-    played = held_out.play(Checkpoint.open(path).module())
+    played = held_out.play(Checkpoint.open(path).module(), explore=True)
     held_out.close()
-    state = agent.initial_state(count)
-    actions = set()
+    state, actions = agent.initial_state(count), set()
+    draws = {"explore": True, "generator": torch.Generator().manual_seed(3)}
     for t in range(len(played[0])):
         label = np.stack([e.labels[agent.needs][t] for e in played]) if agent.needs else None
         seen = np.stack([episode.observations[t] for episode in played])
-        action, state = agent.act(seen, state, privileged=label)
+        action, state = agent.act(seen, state, privileged=label, **draws)
         assert action.tolist() == [episode.actions[t] for episode in played]
         assert all(agent.action_space.contains(one) for one in action)
         expected = np.stack([episode.belief[t] for episode in played])
