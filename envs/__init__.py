@@ -10,8 +10,10 @@ import gymnasium as gym
 from .core.batched import BatchedEnvs
 from .core.contexts import IID, ContextDynamics, Custom, Markov
 from .core.dlcmdp import KEEP_TASK, LABELS, Sessions
-from .core.guard import BrokenEnv, Guard, Tolerance
+from .core.faults import BrokenEnv, EnvFault, name_of
+from .core.guard import Guard, Tolerance
 from .core.hooks import hook_of
+from .core.returned import Plain, is_usable, plain_label, read_label
 from .core.sessions import Bernoulli, FixedLength, Never, NormalLength, SessionProcess
 from .core.streams import Stream
 from .core.trials import MetaEpisode
@@ -28,19 +30,25 @@ __all__ = [
     "Custom",
     "DLCMDPEnv",
     "DLCMDPVectorEnv",
+    "EnvFault",
     "FixedLength",
     "Guard",
     "Markov",
     "MetaEpisode",
     "Never",
     "NormalLength",
+    "Plain",
     "SessionProcess",
     "Sessions",
     "Simulator",
     "Stream",
     "Tolerance",
     "hook_of",
+    "is_usable",
     "make_vector",
+    "name_of",
+    "plain_label",
+    "read_label",
     "register",
 ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,28 +13,41 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from numpy.typing import NDArray
 
+from .calling import call_env, interruptible
 from .dlcmdp import Sessions
-from .guard import Guard, check_kinds, check_observation, not_finite
+from .faults import BrokenEnv, EnvFault, name_of, told
+from .guard import Guard
 from .nested import nested, rows_of, same, values_of
+from .returned import Labels, not_finite, plain_reset, plain_step
 from .streams import Stream, check_count, seeds_of
 
 Infos = dict[str, Any]
+
+_said: set[tuple[str, str]] = set()
+"""Envs and labels that were said to be unusable: once is enough."""
+
+logger = logging.getLogger("rllib_metarl")
 
 
 class BatchedEnvs(VectorEnv):
     """N single environments stepped in turn, with same-step autoreset and dict-of-arrays infos.
 
     Of what the environments put into `info`, the numeric entries that all of them give in that step
-    are stacked, row i for sub-env i; labels that an environment does not have are simply absent.
-    See `DLCMDPVectorEnv` for ``final_obs`` and ``final_info``.
+    are stacked, row i for sub-env i. Labels (`context` and the like) come as arrays whatever they
+    were given as, see `plain_label`; those that an environment does not give from its first reset
+    on are absent. See `DLCMDPVectorEnv` for ``final_obs`` and ``final_info``.
 
     Args:
         envs: environments with equal spaces, at least one. They belong to this object from now on.
-        guard: what to do where one raises, hangs or returns rubbish: its meta-episode is truncated
-            where it was, with reward 0, and a new one takes its place. None lets it through.
+        guard: what to do where one raises, hangs or returns what cannot be used: its meta-episode
+            is truncated where it was, with reward 0, and a new one takes its place. With None,
+            exceptions come through, and the rest raises `BrokenEnv`.
+        name: the environment's, for messages; None for that of its id or class.
     """
 
-    def __init__(self, envs: Sequence[gym.Env], guard: Guard | None = None):
+    def __init__(
+        self, envs: Sequence[gym.Env], guard: Guard | None = None, name: str | None = None
+    ):
         self.envs = list(envs)
         if not self.envs:
             raise ValueError("BatchedEnvs: got no environment; give at least one.")
@@ -56,7 +70,12 @@ class BatchedEnvs(VectorEnv):
         self._held_out: list[np.random.Generator] | None = None
         self._observations: list[Any] = []
         self._infos: list[Infos] = []
+        self._stacked: Any = None
+        self._labels = Labels()
         self._guard = guard
+        self.env_name = name or name_of(first)
+        if guard is not None:
+            guard.name = self.env_name
         self._broken = [False] * self.num_envs
         self._spare = [np.random.default_rng() for _ in self.envs]
         self._history = History(self.num_envs)
@@ -75,8 +94,13 @@ class BatchedEnvs(VectorEnv):
 
     @property
     def faults(self) -> int:
-        """How often an environment raised, hung or returned rubbish, as far as that is borne."""
+        """How often an environment raised, hung or returned what cannot be used."""
         return 0 if self._guard is None else self._guard.faults
+
+    @property
+    def unusable_labels(self) -> dict[str, str]:
+        """Why labels that the environments give are left out: key -> a clause."""
+        return self._labels.unusable
 
     def fault_news(self) -> list[str]:
         """One sentence on each fault since the last call (of many, on the first ones)."""
@@ -124,22 +148,31 @@ class BatchedEnvs(VectorEnv):
                 or draws from a generator that is not its own, or carries something over resets.
         """
         check_count("set_under_way", "meta-episodes", state, self.num_envs)
-        self._observations = [self._replay(i, told) for i, told in enumerate(state)]
-        self._history.set([(_begun(told), told["actions"]) for told in state])
+        with interruptible():
+            played = [self._replay(i, begun) for i, begun in enumerate(state)]
+        self._learn_labels([first for _, first, _ in played])
+        self._observations = [observation for observation, _, _ in played]
+        self._infos = [self._labels.read(info) for _, _, info in played]
+        self._stacked = self._stack(self._observations)
+        self._history.set([(_begun(begun), begun["actions"]) for begun in state])
 
-    def _replay(self, i: int, told: dict[str, Any]) -> Any:
-        env, over = self.envs[i], False
-        _set_generators(env, told["generators"])
-        observation, _ = env.reset(seed=told["seed"], options=told["options"])
-        for action in told["actions"]:
-            observation, _, terminated, truncated, _ = env.step(action)
-            over = over or bool(terminated or truncated)
-        if over or not same(self.single_observation_space, observation, told["observation"]):
+    def _replay(self, i: int, begun: dict[str, Any]) -> tuple[Any, Infos, Infos]:
+        """The observation that it comes to, and the infos of its reset and of its last step."""
+        env, over, space = self.envs[i], False, self.single_observation_space
+        _set_generators(env, begun["generators"])
+        result = call_env(env.reset, seed=begun["seed"], options=begun["options"])
+        observation, first = plain_reset(space, result)
+        info = first
+        for action in begun["actions"]:
+            result = plain_step(space, call_env(env.step, action))
+            observation, _, terminated, truncated, info = result
+            over = over or terminated or truncated
+        if over or not same(space, observation, begun["observation"]):
             raise ValueError(
                 f"set_under_way: {env} did not do the same again with the same generators and "
                 "actions; its meta-episodes under way cannot be gone on with."
             )
-        return observation
+        return observation, first, info
 
     def reset(
         self,
@@ -154,10 +187,15 @@ class BatchedEnvs(VectorEnv):
         self._history = History(self.num_envs)
         if self._guard is not None:
             self._guard.look_at_the_clock()
-        results = [self._begin_one(i, options) for i in range(self.num_envs)]
+        with interruptible():
+            results = [self._begin_one(i, options) for i in range(self.num_envs)]
         self._observations = [observation for observation, _ in results]
         self._infos = [info for _, info in results]
-        return self._stack(self._observations), _stack_infos(self._infos)
+        if not self._labels.known:
+            self._learn_labels(self._infos)
+            self._infos = [self._labels.read(info) for info in self._infos]
+        self._stacked = self._stack(self._observations)
+        return self._stacked, _stack_infos(self._infos)
 
     def step(
         self, actions: Any
@@ -165,6 +203,12 @@ class BatchedEnvs(VectorEnv):
         """Act in every sub-env; begin a new episode wherever one ended."""
         if not self._observations:
             raise RuntimeError("BatchedEnvs: no episode is running; call reset().")
+        with interruptible():
+            return self._step(actions)
+
+    def _step(
+        self, actions: Any
+    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]:
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
         observations: list[Any] = []
@@ -174,15 +218,14 @@ class BatchedEnvs(VectorEnv):
         if self._guard is not None:
             self._guard.look_at_the_clock()
         for i, action in enumerate(rows):
-            observation, reward, terminated[i], truncated[i], info = self._step_one(i, action)
-            rewards[i] = reward if isinstance(reward, float) else np.reshape(reward, ())
+            observation, rewards[i], terminated[i], truncated[i], info = self._step_one(i, action)
             observations.append(observation)
             infos.append(info)
         stacked = self._stack(observations)
         if self._guard is not None:
-            faulty = list(not_finite(stacked, rewards))
-            for i, error in faulty:
-                mended = self._as_it_was(self._guard, i, error)
+            faulty = not_finite(self.single_observation_space, stacked, rewards)
+            for i, error in faulty.items():
+                mended = self._as_it_was(i, error)
                 observations[i], rewards[i], terminated[i], truncated[i], infos[i] = mended
             if faulty:
                 stacked = self._stack(observations)
@@ -195,7 +238,7 @@ class BatchedEnvs(VectorEnv):
             for row in done.tolist():
                 observations[row], infos[row] = self._begin_one(row, None)
             stacked = self._stack(observations)
-        self._observations, self._infos = observations, infos
+        self._observations, self._infos, self._stacked = observations, infos, stacked
         return stacked, rewards, terminated, truncated, {**_stack_infos(infos), **final}
 
     def render(self) -> tuple[Any, ...]:
@@ -213,47 +256,63 @@ class BatchedEnvs(VectorEnv):
             self._seeds[i] = int(self._held_out[i].integers(2**32))
         generators = [rng.bit_generator.state for rng in _generators(self.envs[i])]
         self._history.begin(i, {"seed": seed, "options": options, "generators": generators})
-        if self._guard is None:
-            return self.envs[i].reset(seed=seed, options=options)
-        result: tuple[Any, Infos] = self._guard.call(self.envs[i].reset, seed=seed, options=options)
-        check_observation(self.single_observation_space, result[0])
-        return result
+        result = self._call(self.envs[i].reset, seed=seed, options=options)
+        observation, info = plain_reset(self.single_observation_space, result)
+        return observation, self._labels.read(info)
+
+    def _learn_labels(self, infos: list[Infos]) -> None:
+        self._labels.learn(infos)
+        for key, why in self._labels.unusable.items():
+            if (self.env_name, key) not in _said:
+                _said.add((self.env_name, key))
+                logger.warning("env %s: info[%r] is left out: %s", self.env_name, key, why)
 
     # --- environments that fail ------------------------------------------------------------------
 
-    def _step_one(self, i: int, action: Any) -> tuple[Any, Any, bool, bool, Infos]:
-        if self._guard is None:
-            return self.envs[i].step(action)
-        try:
-            result: tuple[Any, Any, bool, bool, Infos] = self._guard.call(self.envs[i].step, action)
-            check_kinds(self.single_observation_space, result[0], result[1])
-        except Exception as error:  # an environment's code can raise anything
-            return self._as_it_was(self._guard, i, error)
-        return result
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        call = call_env if self._guard is None else self._guard.call
+        return call(function, *args, **kwargs)
 
-    def _as_it_was(
-        self, guard: Guard, i: int, error: Exception
-    ) -> tuple[Any, float, bool, bool, Infos]:
+    def _step_one(self, i: int, action: Any) -> tuple[Any, float, bool, bool, Infos]:
+        try:
+            result = self._call(self.envs[i].step, action)
+            *rest, info = plain_step(self.single_observation_space, result)
+            info = self._labels.read(info)
+        except Exception as error:  # an environment's code can raise anything
+            return self._as_it_was(i, error)
+        if self._guard is not None:
+            self._guard.worked()
+        return *rest, info
+
+    def _as_it_was(self, i: int, error: Exception) -> tuple[Any, float, bool, bool, Infos]:
         """What is returned in place of a faulty step: a truncation where the environment was."""
+        self._blame(i, error)
+        # A copy: an environment may have written into its own array meanwhile.
+        before = rows_of(self.single_observation_space, self._stacked)[i]
+        return before, 0.0, False, True, self._infos[i]
+
+    def _blame(self, i: int, error: Exception) -> None:
+        """Counts a fault; without a guard, the first one is too many."""
+        if self._guard is None:
+            if isinstance(error, EnvFault):
+                raise BrokenEnv(f"sub-env {i} {told(error)}") from error
+            raise error
         self._broken[i] = True
-        guard.count(i, error)
-        return self._observations[i], 0.0, False, True, self._infos[i]
+        self._guard.count(i, error)
 
     def _begin_one(self, i: int, options: dict[str, Any] | None) -> tuple[Any, Infos]:
         """A new meta-episode, in a new environment where the old one is broken."""
-        if self._guard is None:
-            return self._reset_one(i, options)
         while True:
             try:
                 if self._broken[i]:
-                    self._renew(i, self._guard)
+                    self._renew(i)
                 return self._reset_one(i, options)
             except Exception as error:  # an environment's code can raise anything
-                self._broken[i] = True
-                self._guard.count(i, error)
+                self._blame(i, error)
 
-    def _renew(self, i: int, guard: Guard) -> None:
-        self.envs[i] = guard.renew(i, self.envs[i])
+    def _renew(self, i: int) -> None:
+        assert self._guard is not None
+        self.envs[i] = self._guard.renew(i, self.envs[i])
         if self._held_out is None:
             self._seeds[i] = int(self._spare[i].integers(2**32))
         self._broken[i] = False
@@ -330,8 +389,11 @@ def _stack_infos(infos: list[Infos]) -> Infos:
     """Stack the numeric entries that every info has, [N, ...]."""
     common = set(infos[0]).intersection(*infos[1:])
     stacked: Infos = {}
-    for key in sorted(common):
-        values = [np.asarray(info[key]) for info in infos]
+    for key in sorted(common, key=str):
+        try:
+            values = [np.asarray(info[key]) for info in infos]
+        except Exception:  # ragged, or whatever a foreign type raises
+            continue
         alike = all(v.shape == values[0].shape and v.dtype.kind in "biuf" for v in values)
         if alike:
             stacked[key] = np.stack(values)

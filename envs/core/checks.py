@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import numbers
 from collections.abc import Iterable
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,3 +60,49 @@ def nearest(name: Any, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), known, n=1)
     guess = f" (did you mean {close[0]!r}?)" if close else ""
     return f"{guess}; there are: {', '.join(known)}"
+
+
+def check_single(env: Any) -> gym.Env:
+    """Return what was made as an environment, if it is one of gymnasium's with a single agent.
+
+    Raises:
+        ValueError: it is of another kind, or of the API that gym had before version 0.26.
+    """
+    kinds = {kind.__name__ for kind in type(getattr(env, "unwrapped", env)).__mro__}
+    name = type(env).__name__
+    if kinds & _OF_MANY:
+        raise ValueError(
+            f"{name} has several agents: environments of one agent are needed. Give the others "
+            "policies of their own inside the environment, or train with RLlib's own algorithms."
+        )
+    if isinstance(env, gym.vector.VectorEnv):
+        raise ValueError(
+            f"{name} is a vector environment: give the single one, it is batched here."
+        )
+    if not isinstance(env, gym.Env):
+        raise ValueError(
+            f"{name} is no gymnasium.Env: derive it from that class, or wrap it (shimmy has "
+            "wrappers for gym, dm_env and others)."
+        )
+    _check_reset(env.unwrapped)
+    return env
+
+
+_OF_MANY = {"MultiAgentEnv", "ParallelEnv", "AECEnv"}
+
+
+def _check_reset(env: gym.Env) -> None:
+    try:
+        taken = inspect.signature(env.reset).parameters
+    except (TypeError, ValueError):  # not written in Python
+        return
+    if any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        return
+    missing = [name for name in ("seed", "options") if name not in taken]
+    if missing:
+        raise ValueError(
+            f"{type(env).__name__}: reset() takes no {' and no '.join(missing)}, as in the old gym "
+            "API. Make it reset(self, *, seed=None, options=None), which returns observation and "
+            "info, and step() return observation, reward, terminated, truncated, info; or wrap it "
+            "in shimmy.GymV21CompatibilityV0."
+        )

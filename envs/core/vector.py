@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from .batched import BatchedEnvs
 from .bayes import ExactFilter
-from .checks import nearest
+from .calling import call_env
+from .checks import check_single, nearest
 from .guard import Guard, Tolerance
 from .hooks import Hooked
 from .streams import Stream, check_count, seeds_of
@@ -290,10 +291,11 @@ def make_vector(
         num_envs: N, 1 or more.
         env_config: keyword arguments of the environment.
         stream: where its randomness comes from; None leaves it unseeded until ``reset(seed=...)``.
-        tolerance: how many faults of single environments are borne; None bears none.
+        tolerance: how many faults of single environments are tolerated; None tolerates none.
 
     Raises:
-        ValueError: if N is not positive or the environment has no such setting.
+        ValueError: if N is not positive, the environment has no such setting, or is none that
+            could be stepped here (see `check_single`).
         gymnasium.error.Error: if there is no such id.
     """
     if num_envs < 1:
@@ -307,15 +309,32 @@ def make_vector(
     if _is_native(spec):
         env = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **config)
     else:
-
-        def make(_: int) -> gym.Env:
-            return gym.make(name, disable_env_checker=True, **config)
-
+        make = single_maker(name, config)
         guard = None if tolerance is None else Guard(make, tolerance)
         env = BatchedEnvs([make(i) for i in range(num_envs)], guard)
     if stream is not None:
         env.set_stream(stream)
     return env
+
+
+def single_maker(env_id: str, config: dict[str, Any]) -> Callable[[int], gym.Env]:
+    """What makes single environments of an id, of whatever index.
+
+    Raises:
+        ValueError: the id has a vector environment alone, and that of another kind than ours.
+    """
+    spec = gym.spec(env_id)
+    if spec.entry_point is None:
+        raise ValueError(
+            f"{env_id} is registered with a vector_entry_point alone, whose meta-episodes cannot "
+            "be cut: it needs set_stream() and AutoresetMode.SAME_STEP (see "
+            "rllib_metarl.envs.DLCMDPVectorEnv). Register its single environment as entry_point."
+        )
+
+    def make(_: int) -> gym.Env:
+        return check_single(call_env(gym.make, env_id, disable_env_checker=True, **config))
+
+    return make
 
 
 def _is_native(spec: gym.envs.registration.EnvSpec) -> bool:
@@ -329,7 +348,7 @@ def _is_native(spec: gym.envs.registration.EnvSpec) -> bool:
 
 def _check_settings(spec: gym.envs.registration.EnvSpec, config: dict[str, Any]) -> None:
     """Raise ValueError for a setting that the environment's constructor does not take."""
-    entry: Any = spec.entry_point
+    entry: Any = spec.entry_point or spec.vector_entry_point
     if isinstance(entry, str):
         entry = gym.envs.registration.load_env_creator(entry)
     parameters = inspect.signature(entry).parameters

@@ -262,6 +262,8 @@ def _has_references(config: Any) -> bool:
 
     try:
         held_out = HeldOut(config.env, config.env_config, 1)
+    except UserError:
+        raise
     except Exception as error:
         # Making it runs an environment's code, which can raise anything.
         raise UserError(f"env {config.env} cannot be made: {_short(error)}") from None

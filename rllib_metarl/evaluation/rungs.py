@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_metarl.algorithms import ALGORITHMS, RUNGS
-from rllib_metarl.envs import BatchedEnvs, Stream
+from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.ladder import Outcome, left_out
 from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.observations import ObservationCodec
+from rllib_metarl.sampling.collector import blamed
 from rllib_metarl.sampling.envs import build_vector
 from rllib_metarl.sampling.held_out import HeldOut
+from rllib_metarl.sampling.patience import LONG, MEND, time_limit
 
 Array = NDArray[Any]
 Labels = dict[str, Any]
@@ -27,7 +29,6 @@ ALGORITHM_OF = {name: rung.algorithm for name, rung in RUNGS.items()}
 PROBE_ENVS = 16
 PROBE_EPISODES = 64
 PROBE_STEPS = 20_000  # of all sub-envs; one meta-episode of each is waited for
-PROBE_PATIENCE = 5_000  # steps of a sub-env without a time limit in which an end has to come
 BATCH_STEPS = (1_920, 7_680)
 MINIBATCH_STEPS = 480  # fewer are too noisy for these learning rates
 MAX_ENVS = 128
@@ -74,8 +75,10 @@ def probe(plan: Plan) -> Offer:
     try:
         choices = sum(ActionCodec(env.single_action_space).categories)
         ObservationCodec(env.single_observation_space, choices)
-        limit = _time_limit(env)
-        return _offer(env, limit, *_act_at_random(env, limit, plan.env))
+        limit = time_limit(env)
+        with blamed(env):
+            acted = _act_at_random(env, limit, plan.env)
+        return _offer(env, limit, *acted)
     finally:
         env.close()
 
@@ -94,32 +97,25 @@ def _act_at_random(env: gym.vector.VectorEnv, limit: int, name: Any) -> tuple[Ar
         acted = len(ends) * env.num_envs
         if ended.all() and (ended.sum() >= PROBE_EPISODES or acted >= PROBE_STEPS):
             return np.array(rewards), np.array(ends), infos
-        if len(ends) > max(limit, PROBE_PATIENCE):
+        if len(ends) > max(limit, LONG):
             break
     if ended.any():
         return np.array(rewards), np.array(ends), infos
-    raise UserError(
-        f"env {name}: no meta-episode ended within {len(ends):,} random steps. Give it an end: "
-        "wrap it in gymnasium.wrappers.TimeLimit, or register it with max_episode_steps."
-    )
+    raise UserError(f"env {name}: no meta-episode ended within {len(ends):,} random steps. {MEND}")
 
 
 def _offer(
     env: gym.vector.VectorEnv, limit: int, rewards: Array, ends: Array, infos: Labels
 ) -> Offer:
     labels = frozenset(infos).intersection(("context", "session", "switched"))
-    context = np.shape(infos.get("context", [[]]))[1:]
-    if len(context) != 1:
-        raise UserError(
-            f"info['context'] has the shape {context}: make it a vector, e.g. np.array([m])."
-        )
+    context = np.reshape(infos.get("context", np.empty((env.num_envs, 0))), (env.num_envs, -1))
     played = [_episodes(rewards[:, i], ends[:, i]) for i in range(env.num_envs)]
     each = min(filter(None, map(len, played)))  # equally many of all, or short ones count for more
     scale = float(max(rewards.std(), 0.1 * abs(rewards.mean())))
     episodes = [episode for of_one in played for episode in of_one[:each]]
     return Offer(
         horizon=max(limit, *map(len, episodes)),
-        context_size=context[0],
+        context_size=context.shape[1],
         labels=labels,
         continuous=ActionCodec(env.single_action_space).numbers > 0,
         reward_scale=scale if scale > 1e-5 else 1.0,  # nothing paid yet: none is seen
@@ -130,17 +126,6 @@ def _offer(
 def _episodes(rewards: Array, ends: Array) -> list[Array]:
     """The rewards `[T]` of one sub-env, cut into its finished meta-episodes."""
     return np.split(rewards, np.flatnonzero(ends) + 1)[:-1]
-
-
-def _time_limit(env: gym.vector.VectorEnv) -> int:
-    """The env's time limit, or 0 where none is seen: acting at random may end much earlier."""
-    single = env.envs[0] if isinstance(env, BatchedEnvs) else None
-    limit = 0
-    while isinstance(single, gym.Wrapper):
-        if isinstance(single, gym.wrappers.TimeLimit):
-            limit = max(limit, single._max_episode_steps)  # its only name
-        single = single.env
-    return limit
 
 
 def absence(rung: str, offer: Offer) -> str:

@@ -12,6 +12,7 @@ from ray.rllib.core.columns import Columns
 from torch import Tensor
 
 from rllib_metarl.columns import ACTION_MASK, BELIEF, FINAL_BELIEF, LABELS
+from rllib_metarl.envs import is_usable, read_label
 from rllib_metarl.errors import UserError
 
 
@@ -124,8 +125,8 @@ def _label(episode: Any, key: str) -> Callable[[Any], np.ndarray] | None:
     """How to read a label `[T, ...]`: from columns, else (RLlib's own runner) from infos."""
     if key in episode.extra_model_outputs:
         return lambda e: e.get_extra_model_outputs(key)
-    if key in (episode.get_infos(0) or {}):
-        return lambda e: np.stack([info[key] for info in e.get_infos()[:-1]])
+    if is_usable(key, episode.get_infos(0) or {}):
+        return lambda e: read_label(key, e.get_infos()[:-1])
     return None
 
 

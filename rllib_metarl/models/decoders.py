@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from rllib_metarl.models.mlp import activation as build_activation
 from rllib_metarl.models.mlp import mlp
-
-Pairs = tuple[Tensor, Tensor, Tensor]
+from rllib_metarl.ops.sessions import Pairs
 
 
 def decoded_side(x: Tensor, encode_steps: int, pairs: Pairs | None) -> Tensor:

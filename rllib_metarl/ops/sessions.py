@@ -124,22 +124,79 @@ def hold_at_switch(values: Tensor, switch: Tensor, initial: Tensor) -> Tensor:
     return before.gather(1, last_switch[..., None].expand(-1, -1, features))
 
 
-def masked_pairs(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices (b, t, j) of the true entries, so that only those pairs are decoded.
+Pairs = tuple[Tensor, Tensor, Tensor]
+"""Indices (b, t, j), each ``[K]`` int64: meta-episode, encoding time, decoding time."""
+
+
+class SessionPairs:
+    """The pairs (b, t, j) of `same_session_mask`, in row order, without a mask of ``[B, T, T]``.
 
     Args:
-        mask: ``[B, Te, Td]`` bool with K true entries.
+        session: ``[B, T]`` integers.
+        valid: ``[B, T]`` bool.
 
-    Returns:
-        Three ``[K]`` int64 tensors: meta-episode, encoding time, decoding time, in row order.
+    Attributes:
+        count: how many there are.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `valid` is not boolean.
+    """
+
+    def __init__(self, session: Tensor, valid: Tensor) -> None:
+        _check_sessions(session, valid, where="SessionPairs")
+        self._steps = session.shape[1]
+        last = torch.iinfo(torch.int64).max
+        by_session, self._order = session.long().masked_fill(~valid, last).sort(dim=1, stable=True)
+        place = torch.arange(self._steps, device=session.device).expand_as(session)
+        starts = torch.ones_like(valid)
+        starts[:, 1:] = by_session[:, 1:] != by_session[:, :-1]
+        first = torch.where(starts, place, 0).cummax(1).values
+        begins_next = torch.where(starts, place, self._steps).roll(-1, 1)
+        begins_next[:, -1] = self._steps
+        end = begins_next.flip(1).cummin(1).values.flip(1)
+        back = self._order.argsort(1)  # from places in the order to times
+        self._first = first.gather(1, back).flatten()
+        self._size = (end - first).gather(1, back).masked_fill(~valid, 0).flatten()
+        self._ends = self._size.cumsum(0)
+        self.count = int(self._ends[-1])
+
+    def at(self, numbers: Tensor) -> Pairs:
+        """The pairs of some numbers from 0 to count - 1, ``[K]``."""
+        row = torch.searchsorted(self._ends, numbers, right=True)
+        before = self._ends[row] - self._size[row]
+        episode, encode = row // self._steps, row % self._steps
+        return episode, encode, self._order[episode, self._first[row] + numbers - before]
+
+    def all(self) -> Pairs:
+        """All pairs."""
+        return self.at(torch.arange(self.count, device=self._ends.device))
+
+
+class MaskedPairs:
+    """The true entries (b, t, j) of a mask ``[B, Te, Td]``, in row order; as `SessionPairs`.
 
     Raises:
         ValueError: where `mask` is not ``[B, Te, Td]``. TypeError: where it is not boolean.
     """
-    check_shapes({"mask": (mask, "B Te Td")}, where="masked_pairs")
-    check_bool({"mask": mask}, where="masked_pairs")
-    episode, encode, decode = mask.nonzero(as_tuple=True)
-    return episode, encode, decode
+
+    def __init__(self, mask: Tensor) -> None:
+        check_shapes({"mask": (mask, "B Te Td")}, where="MaskedPairs")
+        check_bool({"mask": mask}, where="MaskedPairs")
+        self._shape = mask.shape
+        self._flat = mask.flatten().nonzero().squeeze(1)
+        self.count = len(self._flat)
+
+    def at(self, numbers: Tensor) -> Pairs:
+        """The pairs of some numbers from 0 to count - 1, ``[K]``."""
+        return self._unravelled(self._flat[numbers])
+
+    def all(self) -> Pairs:
+        """All pairs."""
+        return self._unravelled(self._flat)
+
+    def _unravelled(self, flat: Tensor) -> Pairs:
+        _, encode, decode = self._shape
+        return flat // (encode * decode), flat // decode % encode, flat % decode
 
 
 def _check_sessions(session: Tensor, valid: Tensor, where: str) -> None:

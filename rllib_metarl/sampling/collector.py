@@ -6,6 +6,8 @@ Knows nothing of RLlib, so that training and evaluation step environments by the
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +16,13 @@ import numpy as np
 import torch
 
 from rllib_metarl.columns import ACTION_MASK, RECORDED
+from rllib_metarl.envs import BrokenEnv, EnvFault, name_of
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.observations import ObservationCodec
+from rllib_metarl.sampling.patience import MAX_STEPS, Patience, bytes_of, time_limit
 
 LABELLED = (*RECORDED, ACTION_MASK)
+LOOK_EVERY = 500  # steps
 
 logger = logging.getLogger("rllib_metarl")
 
@@ -64,13 +69,21 @@ class Collector:
         env: a vector env whose metadata says ``AutoresetMode.SAME_STEP``.
         module: has `initial_state`, `step`, `encode_action`, `needs_privileged`, `actions`.
         seed: seeds the stream that actions are drawn from.
+        max_steps: how many steps a meta-episode may have.
 
     Raises:
-        UserError: if the env autoresets in another way, or an oracle lacks the context.
+        UserError: if the env autoresets in another way, an oracle lacks the context, the env fails
+            or a meta-episode does not end; see `blamed` and `Patience`.
     """
 
     def __init__(
-        self, env: gym.vector.VectorEnv, module: Any, *, seed: int = 0, device: Any = "cpu"
+        self,
+        env: gym.vector.VectorEnv,
+        module: Any,
+        *,
+        seed: int = 0,
+        device: Any = "cpu",
+        max_steps: int = MAX_STEPS,
     ) -> None:
         mode = env.metadata.get("autoreset_mode")
         if mode != gym.vector.AutoresetMode.SAME_STEP:
@@ -87,10 +100,13 @@ class Collector:
         self.generator = torch.Generator(device=self.device)
         self.generator.manual_seed(seed)
         self._observation: Any = None  # not begun
+        self._max_steps = max_steps
+        self._patience = Patience(env_name(env), time_limit(env), max_steps)
 
     def reset(self) -> None:
         """Starts a new meta-episode in every sub-env; what was unfinished is dropped."""
-        observation, infos = self.env.reset()
+        with blamed(self.env):
+            observation, infos = self.env.reset()
         self._mask = None
         self._see(observation, infos)
         self._steps: list[dict[str, Any]] = []
@@ -139,14 +155,21 @@ class Collector:
         self.module.eval()
         finished: list[MetaEpisode] = []
         steps = 0
-        while steps < min_steps or len(finished) < min_episodes:
-            done = self._step(explore)
-            if done.any():
-                episodes = self._cut(done)
-                finished.extend(episodes)
-                steps += sum(map(len, episodes))
+        with blamed(self.env):
+            while steps < min_steps or len(finished) < min_episodes:
+                done = self._step(explore)
+                if done.any():
+                    episodes = self._cut(done)
+                    finished.extend(episodes)
+                    steps += sum(map(len, episodes))
+                self._look_at_the_longest()
         self._forget()
         return finished
+
+    def _look_at_the_longest(self) -> None:
+        steps = len(self._steps)
+        if steps and not steps % LOOK_EVERY or steps > self._max_steps:
+            self._patience.look(steps, bytes_of(self._steps[-1]))
 
     def _step(self, explore: bool) -> np.ndarray:
         step = self.module.step(
@@ -161,7 +184,7 @@ class Collector:
             logits = actions.masked(logits, torch.as_tensor(mask, device=self.device))
         action = actions.sample(logits, self.generator) if explore else actions.mode(logits)
         action_array = action.cpu().numpy()
-        labels = {key: self._infos[key] for key in RECORDED if key in self._infos}
+        labels = {key: _label(key, self._infos[key]) for key in RECORDED if key in self._infos}
         record = {
             "observation": self._observation,
             "action": action_array,
@@ -188,11 +211,10 @@ class Collector:
         if not label:
             return None
         if label not in infos:
-            raise UserError(
-                f"env {_name(self.env)} gives no info[{label!r}]: an oracle needs it. "
-                + HOW_TO_LABEL[label]
-            )
-        return torch.as_tensor(np.asarray(infos[label], dtype=np.float32), device=self.device)
+            why = getattr(self.env.unwrapped, "unusable_labels", {}).get(label)
+            raise UserError(no_label(f"env {env_name(self.env)}", label, why))
+        array = np.asarray(infos[label], dtype=np.float32)
+        return torch.as_tensor(array.reshape(len(array), -1), device=self.device)
 
     def _cut(self, done: np.ndarray) -> list[MetaEpisode]:
         """Cuts the meta-episodes that ended at the newest step out of the stored steps."""
@@ -267,7 +289,7 @@ class Collector:
         index = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0])
         step = len(self._steps) - int(self._start[index])
         raise UserError(
-            f"env {_name(self.env)}: sub-env {index} gave {what} that is NaN or infinite "
+            f"env {env_name(self.env)}: sub-env {index} gave {what} that is NaN or infinite "
             f"({array[index]}) at step {step} of its meta-episode. Mend the env (bound its state, "
             "clip its reward); training can then be resumed from the last checkpoint."
         )
@@ -358,11 +380,38 @@ def _plain(value: Any) -> Any:
     return np.array(_to_numpy(value))
 
 
-def _name(env: gym.vector.VectorEnv) -> str:
-    """The env's id, or its class where it has none; of batched single envs, the first's."""
-    inner = getattr(env.unwrapped, "envs", [env])[0].unwrapped
-    spec = getattr(inner, "spec", None)
-    return str(spec.id) if spec is not None else type(inner).__name__
+def env_name(env: gym.vector.VectorEnv) -> str:
+    """The env as the user called it, else by its id or class."""
+    given: str = getattr(env.unwrapped, "env_name", "") or name_of(env)
+    return given
+
+
+@contextmanager
+def blamed(env: gym.vector.VectorEnv) -> Iterator[None]:
+    """Names the env where it fails.
+
+    Raises:
+        UserError: in place of `BrokenEnv` and `EnvFault`.
+    """
+    try:
+        yield
+    except (BrokenEnv, EnvFault) as error:
+        raise UserError(
+            f"env {env_name(env)}: {error}. Mend the env, then go on with --resume; where it fails "
+            "now and then for reasons of its own, raise max_env_faults."
+        ) from error
+
+
+def no_label(env: str, label: str, why: str | None = None) -> str:
+    """What to say where an oracle's label is missing, or of no use for the reason `why`."""
+    if why:
+        return f"{env}: an oracle needs info[{label!r}], and {why}."
+    return f"{env} gives no info[{label!r}]: an oracle needs it. {HOW_TO_LABEL[label]}"
+
+
+def _label(key: str, label: np.ndarray) -> np.ndarray:
+    """A context is a vector `[N, C]`, also where a vector env gives one number for each."""
+    return label[:, None] if key == "context" and np.ndim(label) == 1 else label
 
 
 def _stack(steps: list[dict[str, Any]], rows: np.ndarray) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.spaces.space_utils import batch as stacked
 
 from rllib_metarl.columns import ACTION_MASK, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
+from rllib_metarl.envs import EnvFault, plain_label
 from rllib_metarl.envs.core.nested import rows_of
 from rllib_metarl.errors import UserError
-from rllib_metarl.sampling.collector import HOW_TO_LABEL
+from rllib_metarl.sampling.collector import no_label
 
 
 class ActionsToEnv(ConnectorV2):
@@ -103,15 +104,16 @@ class FlatObservations(ConnectorV2):
         return batch
 
 
-def privileged_label(episode: Any, label: str) -> np.ndarray:
+def privileged_label(episode: Any, label: str) -> Any:
     """The label `[C]` of an episode's newest observation.
 
     Raises:
-        UserError: if the env does not give it.
+        UserError: if the env does not give it, or what cannot be used.
     """
     info = episode.get_infos(-1)
     if label not in info:
-        raise UserError(
-            f"the env gives no info[{label!r}]: an oracle needs it. {HOW_TO_LABEL[label]}"
-        )
-    return np.asarray(info[label], np.float32)
+        raise UserError(no_label("the env", label))
+    try:
+        return plain_label(label, info[label])
+    except EnvFault as fault:
+        raise UserError(no_label("the env", label, f"it {fault}")) from None

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ray
 from ray.experimental import internal_kv
+
+from rllib_metarl.errors import UserError
 
 _NAMESPACE = "rllib_metarl"
 
@@ -19,6 +23,17 @@ _NAMESPACE = "rllib_metarl"
 def report_fault(trial_id: str | None, message: str) -> None:
     """Called by a remote EnvRunner before it raises."""
     internal_kv._internal_kv_put(_key(trial_id), message, overwrite=True, namespace=_NAMESPACE)
+
+
+@contextmanager
+def carried(worker_index: int | None, trial_id: str | None) -> Iterator[None]:
+    """Reports what a user can mend, where it happens in a remote EnvRunner."""
+    try:
+        yield
+    except UserError as error:
+        if worker_index:
+            report_fault(trial_id, str(error))
+        raise
 
 
 def reported_fault(trial_id: str | None) -> str | None:

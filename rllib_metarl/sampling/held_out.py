@@ -11,6 +11,7 @@ import numpy as np
 from rllib_metarl.envs import Stream, Tolerance, hook_of
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from rllib_metarl.sampling.envs import build_vector
+from rllib_metarl.sampling.patience import MAX_STEPS
 
 MAX_ENVS = 256
 
@@ -23,7 +24,8 @@ class HeldOut:
         env_config: arguments of the env.
         episodes: how many meta-episodes.
         seed: chooses the held-out tasks; they differ from every training task.
-        tolerance: how many faults of the env are borne; None bears none.
+        tolerance: how many faults of the env are tolerated; None tolerates none.
+        max_steps: how many steps a meta-episode may have.
     """
 
     def __init__(
@@ -33,8 +35,9 @@ class HeldOut:
         episodes: int,
         seed: int = 0,
         tolerance: Tolerance | None = None,
+        max_steps: int = MAX_STEPS,
     ) -> None:
-        self.episodes = episodes
+        self.episodes, self.max_steps = episodes, max_steps
         envs, self.per_env = spread(episodes)
         self.stream = Stream(seed, evaluation=True)
         self.env = build_vector(env, envs, env_config, self.stream, tolerance=tolerance)
@@ -56,7 +59,8 @@ class HeldOut:
             progress: called now and then with the number of meta-episodes played.
         """
         self.env.unwrapped.set_stream(self.stream)
-        collector = Collector(self.env, module, seed=self.stream.seed)
+        seed, most = self.stream.seed, self.max_steps
+        collector = Collector(self.env, module, seed=seed, max_steps=most)
         collector.reset()
         by_env: dict[int, list[MetaEpisode]] = {i: [] for i in range(self.env.num_envs)}
         while min(map(len, by_env.values())) < self.per_env:

@@ -17,11 +17,10 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_metarl.columns import BELIEF, FINAL_BELIEF
-from rllib_metarl.envs import BrokenEnv, Stream, Tolerance
-from rllib_metarl.errors import UserError
+from rllib_metarl.envs import Stream, Tolerance
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from rllib_metarl.sampling.envs import build_vector
-from rllib_metarl.sampling.faults import note_faults, report_fault
+from rllib_metarl.sampling.faults import carried, note_faults
 
 STREAMS = "random_streams"
 
@@ -43,35 +42,20 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         if self.env is not None:
             self.env.close()
         self.stream = stream_of(self.config, self.worker_index)
-        self.env = build_vector(
-            self.config.env,
-            self.config.num_envs_per_env_runner,
-            self.config.env_config,
-            self.stream,
-            num_workers=self.num_workers,
-            tolerance=tolerance_of(self.config),
-        )
+        with carried(self.worker_index, self.tune_trial_id):
+            self.env = build_vector(
+                self.config.env,
+                self.config.num_envs_per_env_runner,
+                self.config.env_config,
+                self.stream,
+                num_workers=self.num_workers,
+                tolerance=tolerance_of(self.config),
+            )
         self._faults = 0
         self.num_envs = self.env.num_envs
         self._needs_initial_reset = True
         self._collector: Collector | None = None
-        self._on_environment_created()
-
-    def _on_environment_created(self) -> None:
-        context = EnvContext(
-            self.config.env_config or {}, self.worker_index or 0, num_workers=self.num_workers
-        )
-        make_callback(
-            "on_environment_created",
-            callbacks_objects=self._callbacks,
-            callbacks_functions=self.config.callbacks_on_environment_created,
-            kwargs={
-                "env_runner": self,
-                "metrics_logger": self.metrics,
-                "env": self.env.unwrapped,
-                "env_context": context,
-            },
-        )
+        created(self)
 
     @property
     def collector(self) -> Collector:
@@ -82,7 +66,11 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             words += [stream.incarnation] if stream.incarnation else []
             seed = np.random.SeedSequence(words).generate_state(1, np.uint64)[0]
             self._collector = Collector(
-                self.env, self.module, seed=int(seed >> np.uint64(1)), device=self._device
+                self.env,
+                self.module,
+                seed=int(seed >> np.uint64(1)),
+                device=self._device,
+                max_steps=self.config.max_meta_episode_steps,
             )
         return self._collector
 
@@ -99,10 +87,8 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         if self.config.in_evaluation and num_episodes is not None:
             self.env.unwrapped.set_stream(self.stream)  # the same held-out tasks each time
             force_reset = True
-        if force_reset or self._needs_initial_reset:
-            self.collector.reset()
-            self._needs_initial_reset = False
-        finished = self._collect(num_timesteps or 0, num_episodes or 0, explore)
+        with carried(self.worker_index, self.tune_trial_id):
+            finished = self._collect(num_timesteps or 0, num_episodes or 0, explore, force_reset)
         episodes = [self._to_episode(meta_episode) for meta_episode in finished]
         steps = sum(map(len, finished))
         self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=steps)
@@ -110,14 +96,14 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         self._log_returns(finished)
         return episodes
 
-    def _collect(self, steps: int, episodes: int, explore: bool) -> list[MetaEpisode]:
+    def _collect(
+        self, steps: int, episodes: int, explore: bool, force_reset: bool
+    ) -> list[MetaEpisode]:
         try:
+            if force_reset or self._needs_initial_reset:
+                self.collector.reset()
+                self._needs_initial_reset = False
             return self.collector.collect(steps, min_episodes=episodes, explore=explore)
-        except (UserError, BrokenEnv) as error:
-            known = error if isinstance(error, UserError) else _broken(error, self.config)
-            if self.worker_index:
-                report_fault(self.tune_trial_id, str(known))
-            raise known from None
         finally:
             self._log_faults()
 
@@ -198,6 +184,25 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             self._collector = None
 
 
+def created(runner: Any) -> None:
+    """Calls what the user wants called once an EnvRunner has its envs."""
+    config = runner.config
+    context = EnvContext(
+        config.env_config or {}, runner.worker_index or 0, num_workers=runner.num_workers
+    )
+    make_callback(
+        "on_environment_created",
+        callbacks_objects=runner._callbacks,
+        callbacks_functions=config.callbacks_on_environment_created,
+        kwargs={
+            "env_runner": runner,
+            "metrics_logger": runner.metrics,
+            "env": runner.env.unwrapped,
+            "env_context": context,
+        },
+    )
+
+
 def stream_of(config: Any, worker_index: int | None) -> Stream:
     """The random streams of the sub-envs of one EnvRunner."""
     # Without a seed, or after this actor was restarted, the stream must be a fresh one.
@@ -212,18 +217,11 @@ def stream_of(config: Any, worker_index: int | None) -> Stream:
 
 
 def tolerance_of(config: Any) -> Tolerance | None:
-    """How many faults of an env a runner bears; a step may take half of what a sample may."""
+    """How many faults of an env a runner tolerates; a step may take half of what a sample may."""
     if not config.max_env_faults:
         return None
     timeout = config.sample_timeout_s
     return Tolerance(timeout and timeout / 2, config.max_env_faults)
-
-
-def _broken(error: BrokenEnv, config: Any) -> UserError:
-    return UserError(
-        f"env {config.env}: {error}. Mend the env, then go on with --resume; where it fails now "
-        "and then for reasons of its own, raise max_env_faults."
-    )
 
 
 def _reconstructed() -> bool:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium import VectorizeMode
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from gymnasium.wrappers.vector import DictInfoToList
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
@@ -20,10 +26,15 @@ from ray.rllib.utils.spaces.space_utils import batch as stacked
 from ray.util.debug import log_once
 
 from rllib_metarl.columns import ACTION_MASK, BELIEF, FINAL_BELIEF, RECORDED
+from rllib_metarl.envs import EnvFault, Plain, is_usable, read_label
+from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.collector import MetaEpisode
 from rllib_metarl.sampling.connectors import privileged_label
+from rllib_metarl.sampling.envs import maker, making, said
+from rllib_metarl.sampling.faults import carried
 from rllib_metarl.sampling.held_out import HeldOut, spread
-from rllib_metarl.sampling.runner import stream_of
+from rllib_metarl.sampling.patience import Patience
+from rllib_metarl.sampling.runner import created, stream_of
 
 SEEDS = "seed_streams"
 
@@ -54,7 +65,19 @@ class StepwiseRunner(SingleAgentEnvRunner):
 
     @override(SingleAgentEnvRunner)
     def make_env(self) -> None:
-        super().make_env()
+        if self.env is not None:
+            self.env.close()
+        config, index = self.config, self.worker_index or 0
+        several = {VectorizeMode.ASYNC: AsyncVectorEnv}
+        batch = several.get(VectorizeMode(config.gym_env_vectorize_mode), SyncVectorEnv)
+        with carried(index, self.tune_trial_id), making(config.env):
+            make = maker(config.env, config.env_config, index, self.num_workers)
+            made = [partial(_plain, make, i) for i in range(config.num_envs_per_env_runner)]
+            self.env = DictInfoToList(batch(made))
+        self.num_envs = self.env.num_envs
+        self._needs_initial_reset = True
+        self._patience = Patience(said(config.env), max_steps=config.max_meta_episode_steps)
+        created(self)
         if len(self._generators) != self.num_envs:  # else made again after an error: go on
             self._set_stream(stream_of(self.config, self.worker_index))
 
@@ -71,10 +94,32 @@ class StepwiseRunner(SingleAgentEnvRunner):
         seeds: Any = None
         if evaluation or self._needs_initial_reset:
             seeds = [int(rng.integers(2**32)) for rng in self._generators]
-        return super()._try_env_reset(seed=seeds, options=options)
+        with self._blamed():
+            return super()._try_env_reset(seed=seeds, options=options)
 
     @override(SingleAgentEnvRunner)
-    def _sample(
+    def _try_env_step(self, actions: Any) -> Any:
+        self._patience.look(max(len(e) for e in self._ongoing_episodes if e is not None))
+        with self._blamed():
+            return super()._try_env_step(actions)
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Names the env where it returns what cannot be used; RLlib has no other word for it."""
+        try:
+            yield
+        except (EnvFault, RuntimeError) as error:
+            fault = error if isinstance(error, EnvFault) else error.__cause__
+            if not isinstance(fault, EnvFault):
+                raise
+            raise UserError(f"env {said(self.config.env)} {fault}. Mend the env.") from error
+
+    @override(SingleAgentEnvRunner)
+    def _sample(self, **settings: Any) -> list[SingleAgentEpisode]:
+        with carried(self.worker_index, self.tune_trial_id):
+            return self._sample_whole(**settings)
+
+    def _sample_whole(
         self,
         *,
         num_timesteps: int | None = None,
@@ -241,10 +286,14 @@ class StepwiseHeldOut(HeldOut):
         super().close()
 
 
+def _plain(make: Callable[[int], gym.Env], index: int) -> gym.Env:
+    return Plain(make(index))
+
+
 def _meta_episode(episode: SingleAgentEpisode, env_index: int) -> MetaEpisode:
     infos = episode.get_infos()[:-1]
     output = episode.get_extra_model_outputs
-    labels = {key: np.stack([i[key] for i in infos]) for key in RECORDED if key in infos[0]}
+    labels = {key: read_label(key, infos) for key in RECORDED if is_usable(key, infos[0])}
     if ACTION_MASK in episode.extra_model_outputs:
         labels[ACTION_MASK] = output(ACTION_MASK)
     return MetaEpisode(

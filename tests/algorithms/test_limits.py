@@ -129,10 +129,9 @@ def test_what_stands_on_the_padding_changes_no_loss_and_no_gradient(name: str) -
 
 def _latent_gradient(learner: Any, data: Any, reward: torch.Tensor) -> torch.Tensor:
     """d reward loss / d latent `[B, T, L]` with given rewards, pairs as `elbo` makes them."""
-    from rllib_metarl.ops.sessions import masked_pairs, same_session_mask
+    from rllib_metarl.ops.sessions import SessionPairs
 
-    session = learner.decoded_sessions(data)
-    pairs = masked_pairs(same_session_mask(session, session, data.valid, data.valid))
+    pairs = SessionPairs(learner.decoded_sessions(data), data.valid)
     generator = torch.Generator().manual_seed(4)
     latent = torch.randn(*data.valid.shape, 2, generator=generator).requires_grad_()
     learner.reconstruction(replace(data, reward=reward), latent, pairs)[

@@ -66,7 +66,7 @@ def test_pairwise_reconstruction_equals_the_double_loop(batch: Batch) -> None:
                     pairs += 1
     torch.testing.assert_close(elbo.pairwise_reconstruction(loss, mask), torch.tensor(expected))
     # Decoding the listed pairs alone gives the same sum.
-    b, t, j = sessions.masked_pairs(mask)
+    b, t, j = sessions.MaskedPairs(mask).all()
     assert len(b) == pairs
     assert loss[b, t, j].sum().item() == pytest.approx(sum(expected), rel=1e-5)
 

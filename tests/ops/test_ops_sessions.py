@@ -115,8 +115,33 @@ def test_hold_at_switch_passes_gradients_to_what_is_held() -> None:
 def test_masked_pairs_lists_the_true_entries_in_row_order() -> None:
     mask = torch.zeros(2, 2, 3, dtype=torch.bool)
     mask[0, 1, 2] = mask[1, 0, 0] = mask[1, 0, 1] = True
-    listed = torch.stack(sessions.masked_pairs(mask), dim=1)
-    assert listed.tolist() == [[0, 1, 2], [1, 0, 0], [1, 0, 1]]
+    pairs = sessions.MaskedPairs(mask)
+    assert pairs.count == 3
+    assert torch.stack(pairs.all(), dim=1).tolist() == [[0, 1, 2], [1, 0, 0], [1, 0, 1]]
+    assert [int(index) for index in pairs.at(torch.tensor([1]))] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("session", ["counted", "one", "coming back"])
+def test_session_pairs_are_those_of_the_mask_in_the_same_order(batch: Batch, session: str) -> None:
+    numbers = {
+        "counted": batch.session,
+        "one": torch.zeros_like(batch.session),
+        "coming back": batch.session % 2 - 1,
+    }[session]
+    mask = sessions.same_session_mask(numbers, numbers, batch.valid, batch.valid)
+    pairs, expected = sessions.SessionPairs(numbers, batch.valid), sessions.MaskedPairs(mask)
+    assert pairs.count == expected.count == int(mask.sum())
+    assert torch.equal(torch.stack(pairs.all()), torch.stack(mask.nonzero(as_tuple=True)))
+    some = torch.randint(pairs.count, (50,), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.stack(pairs.at(some)), torch.stack(expected.at(some)))
+
+
+def test_session_pairs_of_long_meta_episodes_need_no_mask() -> None:
+    # A mask of 10,000 x 10,000 would take 0.6 GB, and the indices of its entries 14 GB.
+    valid = torch.ones(6, 10_000, dtype=torch.bool)
+    pairs = sessions.SessionPairs(torch.zeros_like(valid).long(), valid)
+    assert pairs.count == 6 * 10_000**2
+    assert [int(i) for i in pairs.at(torch.tensor([pairs.count - 2]))] == [5, 9_999, 9_998]
 
 
 def test_misfits_are_refused_by_name() -> None:
@@ -129,5 +154,5 @@ def test_misfits_are_refused_by_name() -> None:
         sessions.session_end_index(SESSION, VALID.int())
     with pytest.raises(ValueError, match=r"hold_at_switch: initial has shape \(3,\), expected D"):
         sessions.hold_at_switch(torch.zeros(2, 5, 4), VALID, torch.zeros(3))
-    with pytest.raises(ValueError, match=r"masked_pairs: mask has shape \(2, 5\)"):
-        sessions.masked_pairs(VALID)
+    with pytest.raises(ValueError, match=r"MaskedPairs: mask has shape \(2, 5\)"):
+        sessions.MaskedPairs(VALID)

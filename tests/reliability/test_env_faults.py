@@ -101,7 +101,7 @@ def test_training_goes_on_and_the_faults_are_counted(
     assert counted == times == len(list(tmp_path.iterdir()))
     told = (algorithm.run_folder() / "faults.log").read_text().splitlines()
     assert len(told) == times
-    assert all(re.search(rf"EnvRunner \d, sub-env \d {SAID[kind]}", t) for t in told)
+    assert all(re.search(rf"EnvRunner \d, env Troubled, sub-env \d {SAID[kind]}", t) for t in told)
     assert results[-1]["num_env_steps_sampled_lifetime"] >= 3 * 48
     assert np.isfinite(list(numbers(results[-1]).values())).all()
 

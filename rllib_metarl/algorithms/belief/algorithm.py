@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.utils.annotations import override
@@ -52,7 +53,13 @@ class BeliefPPO(PPO):
         self._idle = self._dropped = 0
         self._sampled_at = time.monotonic()
         self._own_id = uuid.uuid4().hex[:8]
-        super().setup(config)
+        try:
+            super().setup(config)
+        except RayError:
+            message = reported_fault(self.trial_id)
+            if message is None:
+                raise
+            raise UserError(message) from None
         folder = self.run_folder()
         self.learner_group.foreach_learner(lambda learner: learner.guard.look_in(folder))
 
@@ -186,7 +193,8 @@ class BeliefPPO(PPO):
         config = self.config
         if config.acts_through_connectors():
             return StepwiseHeldOut(config, episodes, seed)
-        return HeldOut(config.env, config.env_config, episodes, seed, tolerance_of(config))
+        bounds = (tolerance_of(config), config.max_meta_episode_steps)
+        return HeldOut(config.env, config.env_config, episodes, seed, *bounds)
 
     @override(PPO)
     def save_to_path(self, path: Any = None, **kwargs: Any) -> Any:

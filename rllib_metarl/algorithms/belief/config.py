@@ -36,6 +36,7 @@ from rllib_metarl.sampling.connectors import (
     AddPreviousTransition,
     FlatObservations,
 )
+from rllib_metarl.sampling.patience import MAX_STEPS
 from rllib_metarl.sampling.runner import MetaEpisodeRunner
 from rllib_metarl.sampling.stepwise import StepwiseRunner
 
@@ -133,6 +134,11 @@ class BeliefConfig(PPOConfig):
             "ending well between, before training stops; until then a new env takes its place. "
             "With 0 an env's exception ends training at once, with its own traceback",
         ),
+        "max_meta_episode_steps": Setting(
+            Whole(1, 10**9),
+            "steps after which a meta-episode that has not ended stops training: all of them are "
+            "kept until its end, and an env without one would fill the memory",
+        ),
     }
     RLLIB_SETTINGS: ClassVar[dict[str, Entry]] = COMMON | PPO
     RETIRED: ClassVar[dict[str, Any]] = {"prior_conditioning": False, "termination_threshold": 0.5}
@@ -175,6 +181,7 @@ class BeliefConfig(PPOConfig):
         self.evaluate_every_steps = 500_000
         self.max_skipped_updates = 20
         self.max_env_faults = 20
+        self.max_meta_episode_steps = MAX_STEPS
         self.env_runner_cls = MetaEpisodeRunner
         # RLlib's minute is long to wait for the message of an env that fails.
         self.delay_between_env_runner_restarts_s = 2.0

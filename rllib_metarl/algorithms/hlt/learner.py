@@ -14,6 +14,7 @@ from rllib_metarl.learning.batch import Trajectories
 from rllib_metarl.ops import gaussian
 from rllib_metarl.ops.elbo import masked_mean, session_chain_kl
 from rllib_metarl.ops.hierarchy import other_sessions_mask, switch_rate_loss
+from rllib_metarl.ops.sessions import MaskedPairs
 
 
 class HLTLearner(DynaMITELearner):
@@ -77,7 +78,7 @@ class HLTLearner(DynaMITELearner):
     def _other_rewards(self, data: Trajectories, top: Tensor) -> Tensor:
         """Negative log-likelihood of the rewards of all sessions but the belief's, per belief."""
         mask = other_sessions_mask(self._label(data, "session"), data.valid)
-        pairs, weight = self.thinned(self.pairs(mask), data, top.shape[1])
+        pairs, weight = self.thinned(MaskedPairs(mask), data)
         loss, _ = self.decoded_rewards(self.agent.top_decoder, data, top, pairs)
         return weight * loss.sum() / max(len(loss), 1)  # there may be no other session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from ray.rllib.utils.annotations import override
 from torch import Tensor
 
 from rllib_metarl.algorithms.belief.learner import BeliefLearner
+from rllib_metarl.algorithms.varibad.varibad import MAX_PAIRS
 from rllib_metarl.learning.batch import Rollout, Trajectories
 from rllib_metarl.learning.shares import SharedNoise
 from rllib_metarl.learning.trajectories import TrajectoryBuffer
-from rllib_metarl.models.decoders import Pairs, decoded_side
+from rllib_metarl.models.decoders import decoded_side
 from rllib_metarl.models.encoder import Belief
 from rllib_metarl.ops import gaussian
 from rllib_metarl.ops.elbo import (
@@ -22,9 +24,11 @@ from rllib_metarl.ops.elbo import (
     session_chain_kl,
     squared_error,
 )
-from rllib_metarl.ops.sessions import masked_pairs, same_session_mask
+from rllib_metarl.ops.sessions import MaskedPairs, Pairs, SessionPairs
 
 Terms = dict[str, Tensor]
+
+logger = logging.getLogger("rllib_metarl")
 
 
 class VariBADLearner(BeliefLearner):
@@ -40,6 +44,7 @@ class VariBADLearner(BeliefLearner):
         seed = int(self.config.seed or 0)
         self.buffer = TrajectoryBuffer(self.config.vae_buffer_size, seed + 2)
         self._noise = SharedNoise(self.share, seed + 3, self._device)
+        self._noted = False
 
     @override(BeliefLearner)
     def parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
@@ -96,7 +101,7 @@ class VariBADLearner(BeliefLearner):
         session, decoded = self.sessions(data), self.decoded_sessions(data)
         beliefs = data.valid.sum()
 
-        pairs = self.pairs(same_session_mask(decoded, decoded, data.valid, data.valid))
+        pairs = SessionPairs(decoded, data.valid)
         latent = self.sampled(belief.mean, belief.log_var)
         terms = self.reconstruction(data, latent, pairs)
         kl = session_chain_kl(
@@ -137,17 +142,12 @@ class VariBADLearner(BeliefLearner):
         """Hook: terms beside the ELBO."""
         return 0.0, {}
 
-    def pairs(self, mask: Tensor) -> Pairs | None:
-        """Indices (b, t, j) of the true entries of a mask `[B, T, T]`; None for all of them."""
-        limit = self.config.vae_max_pairs
-        if bool(mask.all()) and not (limit and mask.numel() > limit):
-            return None  # decoding all of them takes no gathering, which is faster
-        return masked_pairs(mask)
-
-    def reconstruction(self, data: Trajectories, latent: Tensor, pairs: Pairs | None) -> Terms:
+    def reconstruction(
+        self, data: Trajectories, latent: Tensor, all_pairs: SessionPairs | MaskedPairs
+    ) -> Terms:
         """Negative log-likelihoods of decoded rewards and states, summed over pairs, per belief."""
         agent, steps = self.agent, latent.shape[1]
-        pairs, weight = self.thinned(pairs, data, steps)
+        pairs, weight = self.thinned(all_pairs, data)
         loss, error = self.decoded_rewards(agent.reward_decoder, data, latent, pairs)
         terms = {"vae_reward_loss": weight * loss.mean(), "vae_reward_error": error.mean()}
         if agent.state_decoder is not None:
@@ -158,17 +158,33 @@ class VariBADLearner(BeliefLearner):
         return terms
 
     def thinned(
-        self, pairs: Pairs | None, data: Trajectories, steps: int
+        self, pairs: SessionPairs | MaskedPairs, data: Trajectories
     ) -> tuple[Pairs | None, Tensor]:
-        """At most `vae_max_pairs` of the pairs, and how many pairs there were for each belief."""
-        count = data.valid.numel() * steps if pairs is None else len(pairs[0])
-        limit = self.config.vae_max_pairs
-        if pairs is not None and limit and count > limit:
-            rows = torch.randint(
+        """At most `vae_max_pairs` of the pairs, and how many pairs there were for each belief.
+
+        None where every belief decodes every transition: that takes no gathering.
+        """
+        count, limit = pairs.count, self.config.vae_max_pairs
+        weight = count / data.valid.sum()
+        if limit and count > limit:
+            self._note_thinning(count, limit)
+            numbers = torch.randint(
                 count, (limit,), generator=self._noise.generator, device=self._device
             )
-            pairs = (pairs[0][rows], pairs[1][rows], pairs[2][rows])
-        return pairs, count / data.valid.sum()
+            return pairs.at(numbers), weight
+        every = count == data.valid.numel() * data.valid.shape[1]
+        return None if every else pairs.all(), weight
+
+    def _note_thinning(self, count: int, limit: int) -> None:
+        """Says so once where nobody has asked for it."""
+        if limit == MAX_PAIRS and not self._noted:
+            self._noted = True
+            logger.warning(
+                "an ELBO step has %s pairs of a belief and a transition to decode: a new sample of "
+                "vae_max_pairs: %s stands for them at each step (without bias). "
+                "vae_max_pairs: 0 decodes all, at some 1 KiB of memory each.",
+                *(f"{count:,}", f"{limit:,}"),
+            )
 
     def decoded_rewards(
         self, decoder: Any, data: Trajectories, latent: Tensor, pairs: Pairs | None
