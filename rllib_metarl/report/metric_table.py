@@ -54,8 +54,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "faults/env_faults",
         (RUNNERS + "env_faults",),
-        "Times in this iteration that a sub-env raised, hung or returned rubbish and was replaced; "
-        "after `max_env_faults` in a row training stops.",
+        "Times in this iteration that a sub-env raised, hung or returned what cannot be used and "
+        "was replaced; after `max_env_faults` in a row training stops.",
         "times",
         "0",
         own=True,

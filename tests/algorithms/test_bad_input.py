@@ -199,3 +199,64 @@ def test_dynamite_on_an_env_without_labels_says_what_it_needs(
     with pytest.raises(UserError, match=r"env ShortPendulum gives no info\['session'\].*Sessions"):
         algorithm.train()
     algorithm.stop()
+
+
+def test_an_env_with_a_vector_entry_point_alone_is_refused() -> None:
+    gym.register("VectorAlone-v0", vector_entry_point=lambda num_envs: None)
+    try:
+        with pytest.raises(UserError, match="VectorAlone-v0 is registered with a vector_entry_p"):
+            small_runner(small_config("VariBAD", env="VectorAlone-v0", env_config={}))
+    finally:
+        gym.registry.pop("VectorAlone-v0")
+
+
+def test_an_env_that_cannot_be_made_is_named_with_what_it_raised() -> None:
+    def broken(config: Any) -> gym.Env:
+        raise SystemExit("no licence")
+
+    with pytest.raises(UserError, match=r"env broken cannot be made: it raised SystemExit: no lic"):
+        small_runner(small_config("VariBAD", env=broken, env_config={}))
+
+
+def test_an_env_that_the_driver_alone_knows_is_one_message(shared_ray: None) -> None:
+    gym.register("DriverAlone-v0", entry_point=Spaces)
+    try:
+        config = small_config("VariBAD", env="DriverAlone-v0", env_config={}, runners=1)
+        with pytest.raises(UserError, match="DriverAlone.*every process.*register_env"):
+            config.build_algo()
+    finally:
+        gym.registry.pop("DriverAlone-v0")
+
+
+class Labelled(Spaces):
+    """A context as it is given."""
+
+    def step(self, action: Any) -> Any:
+        *rest, info = super().step(action)
+        return *rest, self.label()
+
+    def reset(self, **settings: Any) -> Any:
+        return super().reset(**settings)[0], self.label()
+
+    def label(self) -> Any:
+        return {"context": 3, "session": 0, "switched": False}
+
+
+@pytest.mark.parametrize("stepwise", [False, True])
+def test_a_context_that_is_a_number_has_width_1(stepwise: bool) -> None:
+    class Text(Labelled):
+        def label(self) -> Any:
+            return {"context": "red"}
+
+    def sampled(env: Any, size: int) -> Any:
+        config = small_config("OraclePPO", env=env, env_config={}, context_size=size)
+        if stepwise:
+            config.callbacks(on_episode_step=lambda **_: None)
+        config.validate()
+        return config.env_runner_cls(config=config, worker_index=0, num_workers=0).sample()
+
+    assert sum(map(len, sampled(Labelled, 1))) >= 8
+    with pytest.raises(UserError, match="context_size 8 and got width 1"):
+        sampled(Labelled, 8)
+    with pytest.raises(UserError, match=r"an oracle needs info\['context'\], and.*red.*not numb"):
+        sampled(Text, 1)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.utils.annotations import override
@@ -55,7 +54,7 @@ class BeliefPPO(PPO):
         self._own_id = uuid.uuid4().hex[:8]
         try:
             super().setup(config)
-        except RayError:
+        except Exception:  # RLlib's own words, where an EnvRunner could not make its env
             message = reported_fault(self.trial_id)
             if message is None:
                 raise
