@@ -133,7 +133,7 @@ class Collector:
             self._mask = self.module.actions.mask_of(given, self.env.num_envs)
         elif self._mask is not None:
             raise UserError(
-                f"env {_name(self.env)} gives info['{ACTION_MASK}'] at some steps and not at "
+                f"env {env_name(self.env)} gives info['{ACTION_MASK}'] at some steps and not at "
                 "others: give it in every reset and step, all ones where nothing is forbidden."
             )
         self._observation = self._codec.flatten(observation)
