@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -220,6 +220,14 @@ def test_what_would_end_the_process_is_a_fault_where_the_env_raises_it(
     assert f"sub-env 2 raised {type(error).__name__}" in env.fault_news()[0]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal: processes in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _press(number: int) -> Any:
     os.kill(os.getpid(), number)
     return _raise(AssertionError("the signal comes first"))
@@ -233,12 +241,11 @@ def _swallow() -> Any:
 
 
 @pytest.mark.parametrize("step", [lambda env: _press(signal.SIGINT), lambda env: _swallow()])
-def test_a_real_ctrl_c_still_stops(step: Callable[[Any], Any]) -> None:
-    before = signal.getsignal(signal.SIGINT)
+def test_a_real_ctrl_c_still_stops(ctrl_c: None, step: Callable[[Any], Any]) -> None:
     env = batched(step=step)
     with pytest.raises(KeyboardInterrupt):
         steps(env, 3)
-    assert signal.getsignal(signal.SIGINT) is before and env.faults == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and env.faults == 0
 
 
 def test_a_handler_that_exits_at_sigterm_still_does() -> None:
@@ -253,7 +260,7 @@ def test_a_handler_that_exits_at_sigterm_still_does() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_an_earlier_ctrl_c_does_not_make_later_faults_one() -> None:
+def test_an_earlier_ctrl_c_does_not_make_later_faults_one(ctrl_c: None) -> None:
     try:
         with interruptible():
             _press(signal.SIGINT)
