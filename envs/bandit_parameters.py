@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .core.checks import check_number, nearest
+from .core.checks import check_flags, check_number, check_size, nearest
 
 Array = NDArray[np.float64]
 
@@ -38,8 +38,9 @@ class BanditParameters:
     ) -> BanditParameters:
         """Check the arguments of `BernoulliBanditEnv`; ValueError names the one out of range."""
         where = "Bandit/Bernoulli"
-        check_number(where, "arms", arms, low=2, integer=True)
-        check_number(where, "pulls", pulls, low=1, integer=True)
+        check_size(where, "arms", arms, low=2, high=100_000)
+        check_size(where, "pulls", pulls)
+        check_flags(where, show_time=show_time)
         check_number(where, "p_switch", p_switch, low=0.0, high=1.0)
         if structure not in STRUCTURES:
             raise ValueError(

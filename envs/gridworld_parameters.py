@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .core.checks import check_distribution, check_number
+from .core.checks import check_distribution, check_flags, check_number, check_size
 from .core.sessions import Bernoulli, SessionProcess, session_process
 
 Cell = tuple[int, int]
@@ -61,8 +62,10 @@ class GridWorldParameters:
         Raises:
             ValueError: if one is out of its range; the message names it and its range.
         """
-        check_number("GridWorld", "size", size, low=2, integer=True)
-        check_number("GridWorld", "horizon", horizon, low=1, integer=True)
+        check_size("GridWorld", "size", size, low=2, high=1000)
+        check_size("GridWorld", "horizon", horizon)
+        flags = {"stay": stay, "show_posterior": show_posterior}
+        check_flags("GridWorld", **flags, context_matters=context_matters)
         check_number("GridWorld", "p_switch", p_switch, low=0.0, high=1.0)
         rewards = _rewards(active_reward, inactive_reward, step_reward, context_matters)
         matrix = _probabilities("transition", transition, (2, 2))
@@ -144,7 +147,9 @@ def _goals(goals: Sequence[Sequence[int]] | None, size: int) -> tuple[Cell, Cell
 def cell_of(where: str, name: str, cell: Sequence[int], size: int) -> Cell:
     """Return `cell` as (x, y), or raise ValueError if it is none of a grid of this size."""
     try:
-        x, y = (int(v) for v in cell)
+        x, y = cell
+        whole = all(isinstance(v, numbers.Integral) and not isinstance(v, bool) for v in (x, y))
+        x, y = (int(x), int(y)) if whole else (-1, -1)
     except (TypeError, ValueError):
         x, y = -1, -1
     if not (0 <= x < size and 0 <= y < size):

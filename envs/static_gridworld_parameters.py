@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .core.checks import check_number
+from .core.checks import MOST, check_flags, check_number, check_size
 from .gridworld_parameters import Cell, cell_of, cell_positions
 
 
@@ -38,9 +38,10 @@ class StaticParameters:
     ) -> StaticParameters:
         """Check the arguments of `StaticGridWorldEnv`; ValueError names the one out of range."""
         where = "VariBAD/GridWorld"
-        check_number(where, "size", size, low=3, integer=True)
-        check_number(where, "inner_horizon", inner_horizon, low=1, integer=True)
-        check_number(where, "inner_episodes", inner_episodes, low=1, integer=True)
+        check_size(where, "size", size, low=3, high=1000)
+        check_size(where, "inner_horizon", inner_horizon)
+        check_size(where, "inner_episodes", inner_episodes, high=MOST // inner_horizon)
+        check_flags(where, stay=stay)
         check_number(where, "goal_reward", goal_reward)
         check_number(where, "step_reward", step_reward)
         return cls(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .core.checks import check_number
+from .core.checks import MOST, check_number, check_size
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class TabularParameters:
     ) -> TabularParameters:
         """Check the arguments of `TabularMDPEnv`; ValueError names the one out of range."""
         where = "TabularMDP/Random"
-        check_number(where, "states", states, low=2, integer=True)
-        check_number(where, "actions", actions, low=2, integer=True)
-        check_number(where, "inner_horizon", inner_horizon, low=1, integer=True)
-        check_number(where, "inner_episodes", inner_episodes, low=1, integer=True)
+        check_size(where, "states", states, low=2, high=1000)
+        check_size(where, "actions", actions, low=2, high=100)
+        check_size(where, "inner_horizon", inner_horizon)
+        check_size(where, "inner_episodes", inner_episodes, high=MOST // inner_horizon)
         check_number(where, "p_switch", p_switch, low=0.0, high=1.0)
         check_number(where, "reward_mean", reward_mean)
         check_number(where, "reward_std", reward_std, low=0.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .core.checks import check_number
+from .core.checks import check_flags, check_number, check_size
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class TwoStepParameters:
         show_posterior: bool = False,
     ) -> TwoStepParameters:
         """Check the arguments of `TwoStepEnv`; ValueError names the one out of range."""
-        check_number("TwoStep", "rounds", rounds, low=1, integer=True)
+        check_size("TwoStep", "rounds", rounds)
+        check_flags("TwoStep", show_posterior=show_posterior)
         check_number("TwoStep", "common", common, low=0.5, high=1.0)
         check_number("TwoStep", "rich", rich, low=0.0, high=1.0)
         check_number("TwoStep", "poor", poor, low=0.0, high=1.0)

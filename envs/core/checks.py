@@ -13,6 +13,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+MOST = 1_000_000
+"""The most steps, cells or arms: beyond it a slip of the pen is likelier than a wish."""
+
 
 def check_number(
     where: str,
@@ -25,10 +28,30 @@ def check_number(
     """Raise ValueError unless `value` is a finite number (or whole number) in [low, high]."""
     kind = numbers.Integral if integer else numbers.Real
     right_type = isinstance(value, kind) and not isinstance(value, bool)
-    if right_type and math.isfinite(value) and low <= value <= high:
+    if right_type and low <= value <= high and (integer or math.isfinite(value)):
         return
     noun = "a whole number" if integer else "a number"
-    raise ValueError(f"{where}: {name} is {value!r}, but must be {noun}{_range(low, high)}.")
+    raise ValueError(f"{where}: {name} is {_shown(value)}, but must be {noun}{_range(low, high)}.")
+
+
+def check_flags(where: str, **flags: Any) -> None:
+    """Raise ValueError unless each value is True or False."""
+    for name, value in flags.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"{where}: {name} is {_shown(value)}, but must be true or false.")
+
+
+def check_size(where: str, name: str, value: Any, low: int = 1, high: int = MOST) -> None:
+    """Raise ValueError unless `value` is a whole number in a range that memory can hold."""
+    check_number(where, name, value, low=low, high=high, integer=True)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        text = "a number too long to show"
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _range(low: float, high: float) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import check_number, nearest
+from .checks import MOST, check_number, nearest
 
 
 class SessionProcess(ABC):
@@ -99,7 +99,7 @@ class FixedLength(SessionProcess):
     n: int
 
     def __post_init__(self) -> None:
-        check_number("FixedLength", "n", self.n, low=1, integer=True)
+        check_number("FixedLength", "n", self.n, low=1, high=MOST, integer=True)
 
     def hazard(self, age: ArrayLike) -> NDArray[np.float64]:
         return (np.asarray(age) >= self.n).astype(np.float64)
@@ -117,9 +117,9 @@ class NormalLength(SessionProcess):
     minimum: int = 1
 
     def __post_init__(self) -> None:
-        check_number("NormalLength", "mean", self.mean, low=0.0)
-        check_number("NormalLength", "std", self.std, low=1e-9)
-        check_number("NormalLength", "minimum", self.minimum, low=1, integer=True)
+        check_number("NormalLength", "mean", self.mean, low=0.0, high=100_000)
+        check_number("NormalLength", "std", self.std, low=1e-9, high=10_000)
+        check_number("NormalLength", "minimum", self.minimum, low=1, high=100_000, integer=True)
         object.__setattr__(self, "_table", self._hazard_table())
 
     def hazard(self, age: ArrayLike) -> NDArray[np.float64]:

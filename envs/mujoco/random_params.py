@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_number, nearest
+from ..core.checks import check_flags, check_number, nearest
 from ..core.sessions import SessionProcess
 from .dynamics import Dynamics, names_of
 from .engine import load
@@ -75,7 +75,7 @@ def varied(task: Task, vary: Sequence[str]) -> list[str]:
 
 def _make(task: Task, vary: Sequence[str], limit: float) -> Task:
     """Return `task` with the context of `vary`, exponents U(-limit, limit)."""
-    check_number(task.name, "limit", limit, low=0.0)
+    check_number(task.name, "limit", limit, low=0.0, high=100.0)
     if isinstance(vary, str) or not len(vary):
         raise ValueError(f"{task.name}: vary is {vary!r}; give a list of some of {list(VARY)}.")
     parameters = varied(task, vary)
@@ -109,6 +109,7 @@ def walker2d_params(
     terminate: bool = True,
 ) -> Task:
     """Return the task of `Walker2dParamsEnv`."""
+    check_flags("Walker2dParams", terminate=terminate)
     fallen = walker_fallen if terminate else None
     task = _legged("Walker2dParams", "walker2d_v5.xml", fallen, control_cost, survive)
     return _make(task, vary, limit)
@@ -122,6 +123,7 @@ def hopper_params(
     terminate: bool = True,
 ) -> Task:
     """Return the task of `HopperParamsEnv`."""
+    check_flags("HopperParams", terminate=terminate)
     fallen = hopper_fallen if terminate else None
     task = _legged("HopperParams", "hopper.xml", fallen, control_cost, survive)
     return _make(task, vary, limit)

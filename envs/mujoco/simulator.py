@@ -37,7 +37,7 @@ class MujocoSimulator(TrialSimulator):
     """
 
     def __init__(self, num_envs: int, task: Task, trial: Trial, threads: int = 1):
-        check_number(task.name, "threads", threads, low=1, integer=True)
+        check_number(task.name, "threads", threads, low=1, high=1024, integer=True)
         self.task = task
         path = str(task.model_path())
         changes, forced = task.apply is not None, task.force is not None

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_number
+from ..core.checks import MOST, check_number, check_size
 from ..core.contexts import ContextDynamics
 from ..core.dlcmdp import draw_latent
 from ..core.sessions import Bernoulli, Never, SessionProcess, session_process
@@ -44,8 +44,8 @@ class Trial:
         session: SessionProcess | dict[str, Any] | None = None,
     ) -> Trial:
         """Check the arguments; ValueError names `where` and the one that is out of its range."""
-        check_number(where, "horizon", horizon, low=1, integer=True)
-        check_number(where, "inner_episodes", inner_episodes, low=1, integer=True)
+        check_size(where, "horizon", horizon)
+        check_size(where, "inner_episodes", inner_episodes, high=MOST // horizon)
         check_number(where, "p_switch", p_switch, low=0.0, high=1.0)
         if session is not None:
             process = session_process(session)

@@ -8,6 +8,7 @@ checkpoints still have, with the value it may have. Nothing here knows an algori
 from __future__ import annotations
 
 import difflib
+import enum
 import functools
 import math
 import numbers
@@ -118,7 +119,9 @@ class Choice:
 
     @property
     def words(self) -> str:
-        return " or ".join(map(str, self.values))
+        plain = [v.value if isinstance(v, enum.Enum) else v for v in self.values]
+        told = [str(v).lower() if isinstance(v, bool) else str(v) for v in plain]
+        return " or ".join(dict.fromkeys(told))
 
     def fault(self, value: Any) -> str | None:
         known = any(type(value) is type(one) and value == one for one in self.values)

@@ -12,6 +12,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from rllib_metarl.algorithms.settings import (
+    Entry,
+    Number,
+    Schedule,
+    Setting,
+    all_settings,
+    or_null,
+    problem,
+)
 from rllib_metarl.cli import catalogue
 from rllib_metarl.cli.names import nearest, suggestion
 from rllib_metarl.cli.source import KeyPath
@@ -53,10 +62,13 @@ class ConfigChecker:
             if name.startswith("on_")
         }
         self._own = type(self.default).__module__.startswith("rllib_metarl.")
+        self._entries = entries_of(type(self.default))
 
     def names(self) -> list[str]:
         """The keys a person may write, without private and dead ones."""
+        refused = {key for key, one in self._entries.items() if not isinstance(one, Setting)}
         live = {key for key in self._attributes if not key.startswith("_") and not self._dead(key)}
+        live -= refused if self._own else set()
         back = {new: old for old, new in _SPECIAL.items()}
         return sorted({back.get(key, key) for key in live} | _EXTRA | {"model_config"})
 
@@ -132,13 +144,24 @@ class ConfigChecker:
             return value
         default = self._attributes.get(target)
         if self._beyond_annotation(target, value, default):
+            self._check_range(target, value, path, fail)
             return value
         try:
             if target in self._annotations:
-                return convert(value, self._annotations[target])
-            return convert_like(value, default)
+                value = convert(value, self._annotations[target])
+            else:
+                value = convert_like(value, default)
         except ValueError as error:
             raise fail(path, f"'{key}': {error}{misspelt(value)}") from None
+        self._check_range(target, value, path, fail)
+        return value
+
+    def _check_range(self, target: str, value: Any, path: KeyPath, fail: Fail) -> None:
+        name = target if target in self._entries else f"_{target}"
+        entry = self._entries.get(name)
+        wrong = entry and problem(entry, name, value, self._attributes.get(name))
+        if wrong:
+            raise fail(path, wrong)
 
     @staticmethod
     def _beyond_annotation(target: str, value: Any, default: Any) -> bool:
@@ -174,6 +197,24 @@ class ConfigChecker:
             and type(self._attributes[key]) is int
             and key not in self._annotations
         )
+
+
+def entries_of(config_class: type) -> dict[str, Entry]:
+    """What is declared of an algorithm's config keys.
+
+    Of RLlib's own algorithms' it is the numbers that mean the same in all of them; null, where a
+    key's annotation takes it, is right.
+    """
+    own = all_settings(config_class)
+    if own:
+        return own
+    from rllib_metarl.algorithms.rllib_settings import COMMON, PPO
+
+    return {
+        name: Setting(or_null(entry.takes), entry.meaning)
+        for name, entry in (COMMON | PPO).items()
+        if isinstance(entry, Setting) and isinstance(entry.takes, (Number, Schedule))
+    }
 
 
 def check_env_config(env: Any, env_config: Any, fail: Fail) -> None:

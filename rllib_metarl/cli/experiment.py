@@ -180,6 +180,7 @@ def _validated(data: dict[str, Any], name: str, source: Source, fail: Any) -> Ex
 
 def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepared:
     from rllib_metarl.cli import checks
+    from rllib_metarl.cli.env_check import check_envs
 
     _check_restore(spec, fail)
     _import_plugins(spec, fail)
@@ -192,6 +193,8 @@ def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepar
     variants = [space.config(config, p) for p in space.probes(checks.MAX_CHECKED_VARIANTS)]
     _check_environments(variants, fail)
     built = checks.build_configs(checker, variants, fail)
+    others = [space.config(config, point) for point in space.each_env()]
+    notes = notes + check_envs(others, built, fail)
     origin = algorithm.__module__.partition(".")[0]
     if spec.restore and origin == "rllib_metarl":
         checks.check_restore(spec.restore, built[0], fail)

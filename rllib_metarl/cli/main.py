@@ -306,6 +306,17 @@ def report(
     raise typer.Exit(run(runs, out, figures, evaluation or (), title, plugin or ()))
 
 
+@app.command("config")
+def config_keys(
+    algorithm: Annotated[str, typer.Argument(help="Algorithm: see `rllib list`.")],
+    key: Annotated[str | None, typer.Argument(help="Only this key.")] = None,
+) -> None:
+    """Every config key of an algorithm: default, range and meaning. `rllib config DynaMITE`."""
+    from rllib_metarl.cli.settings_page import show_config
+
+    raise typer.Exit(show_config(algorithm, key))
+
+
 @app.command("list")
 def list_names() -> None:
     """Name algorithms, environments and tuned examples."""

@@ -185,6 +185,16 @@ class Space:
             probes += [base | {one.name: value} for value in others]
         return [self.resolved(partial(_drawn, values, float)) for values in probes[:limit]]
 
+    def each_env(self) -> list[Point]:
+        """Points that meet every listed value and every end of what is searched of the env."""
+        base = {one.name: one.extremes()[0] for one in self.parameters}
+        points = []
+        for one in self.parameters:
+            if one.path[0] in ("env", "env_config"):
+                holding = base | {other: values[0] for other, values in one.when}
+                points += [holding | {one.name: value} for value in one.extremes()]
+        return [self.resolved(partial(_drawn, values, float)) for values in points]
+
     def config(self, config: Mapping[str, Any], point: Point) -> dict[str, Any]:
         """``config`` with the values of a point in place of what is searched."""
         filled = copy.deepcopy(dict(config))
