@@ -56,7 +56,8 @@ def _shown(value: Any) -> str:
 
 def _range(low: float, high: float) -> str:
     if math.isfinite(low) and math.isfinite(high):
-        return f" from {low:g} to {high:g}"
+        high_in_words = f"{int(high):,}" if float(high).is_integer() else f"{high:g}"
+        return f" from {low:g} to {high_in_words}"
     return f", {low:g} or more" if math.isfinite(low) else ""
 
 

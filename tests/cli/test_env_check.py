@@ -60,7 +60,11 @@ ARGUMENTS = [
     (GRID, {"size": "abc"}, "size is 'abc', but must be a whole number"),
     (GRID, {"p_switch": 2}, "p_switch is 2"),
     (GRID, {"horizon": 0}, "horizon is 0"),
-    (GRID, {"horizon": 10**9}, "horizon is 1000000000, but must be a whole number from 1 to 1e"),
+    (
+        GRID,
+        {"horizon": 10**9},
+        "horizon is 1000000000, but must be a whole number from 1 to 1,000,000",
+    ),
     (GRID, {"size": 10**60}, "size is 1000"),
     (GRID, {"stay": "no"}, "stay is 'no', but must be true or false"),
     (GRID, {"start": ["1", "2"]}, "start holds"),

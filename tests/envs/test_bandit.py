@@ -147,7 +147,7 @@ def test_the_text_shows_pulls_and_wins():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"arms": 1}, "arms is 1, but must be a whole number, 2 or more"),
+        ({"arms": 1}, "arms is 1, but must be a whole number from 2"),
         ({"pulls": 0}, "pulls is 0"),
         ({"p_switch": 1.5}, "p_switch is 1.5, but must be a number from 0 to 1"),
         ({"structure": "dependent_eazy"}, "did you mean 'dependent_easy'"),

@@ -131,7 +131,7 @@ def test_the_picture_tells_the_active_goal_from_the_other():
     [
         ({"p_switch": 1.5}, "p_switch is 1.5, but must be a number from 0 to 1"),
         ({"p_switch": "often"}, "p_switch is 'often'"),
-        ({"size": 1}, "size is 1, but must be a whole number, 2 or more"),
+        ({"size": 1}, "size is 1, but must be a whole number from 2"),
         ({"size": 5.0}, "size is 5.0"),
         ({"horizon": 0}, "horizon is 0"),
         ({"transition": [[0.2, 0.7], [0.8, 0.2]]}, "transition .* must sum to 1"),

@@ -81,7 +81,7 @@ def test_plain_data_gives_the_process():
         ({"kind": "bernouli", "p": 0.1}, "did you mean 'bernoulli'"),
         ({"kind": "bernoulli", "q": 0.1}, "unexpected keyword argument 'q'"),
         ({"kind": "bernoulli", "p": 1.5}, "p is 1.5, but must be a number from 0 to 1"),
-        ({"kind": "fixed_length", "n": 0}, "n is 0, but must be a whole number, 1 or more"),
+        ({"kind": "fixed_length", "n": 0}, "n is 0, but must be a whole number from 1"),
         ({"kind": "normal_length", "mean": 3, "std": 0}, "std is 0"),
         ({"kind": "normal_length", "mean": float("nan"), "std": 1}, "mean is nan"),
         ("bernoulli", "give a SessionProcess or a dict"),

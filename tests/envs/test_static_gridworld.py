@@ -150,7 +150,7 @@ def test_the_bayes_reference_of_the_default_and_of_its_first_sweep():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"size": 2}, "size is 2, but must be a whole number, 3 or more"),
+        ({"size": 2}, "size is 2, but must be a whole number from 3"),
         ({"goal": (9, 0)}, r"goal holds \(9, 0\)"),
         ({"inner_episodes": 0}, "inner_episodes is 0"),
         ({"goal_reward": float("inf")}, "goal_reward is inf"),

@@ -290,7 +290,7 @@ def test_the_oracle_reference_is_what_the_optimal_policy_earns_in_the_env():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"states": 1}, "states is 1, but must be a whole number, 2 or more"),
+        ({"states": 1}, "states is 1, but must be a whole number from 2"),
         ({"actions": 2.5}, "actions is 2.5"),
         ({"inner_episodes": 0}, "inner_episodes is 0"),
         ({"p_switch": 1.5}, "p_switch is 1.5, but must be a number from 0 to 1"),

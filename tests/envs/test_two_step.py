@@ -328,7 +328,7 @@ def test_the_filter_refuses_other_shapes():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"rounds": 0}, "rounds is 0, but must be a whole number, 1 or more"),
+        ({"rounds": 0}, "rounds is 0, but must be a whole number from 1"),
         ({"common": 0.4}, "common is 0.4, but must be a number from 0.5 to 1"),
         ({"rich": 1.1}, "rich is 1.1"),
         ({"rich": 0.3, "poor": 0.3}, "rich is 0.3 and poor is 0.3.*greater"),
