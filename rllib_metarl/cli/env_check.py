@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def check_envs(variants: Iterable[dict[str, Any]], configs: list[Any], fail: Fai
         seen[key] = config
         where = ("config", "env_config") if config.env_config else ("config", "env")
         try:
-            found = _within(lambda config=config: _look(config, play=len(seen) <= LOOKS))
+            found = _within(partial(_look, config, play=len(seen) <= LOOKS))
             notes += found
         except UserError as error:
             raise fail(where, str(error)) from None
@@ -55,7 +56,7 @@ def check_envs(variants: Iterable[dict[str, Any]], configs: list[Any], fail: Fai
             continue
         seen[key] = None
         try:
-            _within(lambda env=env, made=env_config: _made(env, made, configs[0]).close())
+            _within(partial(_make, env, env_config, configs[0]))
         except UserError as error:
             raise fail(("config", "env_config"), str(error)) from None
     return notes
@@ -79,6 +80,10 @@ def _within(look: Callable[[], Any]) -> Any:
     if isinstance(result[0], UserError):
         raise result[0]
     return result[0]
+
+
+def _make(env: Any, env_config: Any, config: Any) -> None:
+    _made(env, env_config, config).close()
 
 
 def _made(env: Any, env_config: Any, config: Any) -> Any:
