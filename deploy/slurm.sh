@@ -5,10 +5,16 @@
 #SBATCH --cpus-per-task=32
 #SBATCH --exclusive
 #SBATCH --time=04:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:TERM@60
 #
 # One Ray node on every machine of a Slurm allocation, and one experiment on all of them.
 #
 #   sbatch deploy/slurm.sh tuned_examples/dynamite/gridworld.yaml --storage-path /shared/results
+#
+# A minute before the time is up, and when it is preempted, the run writes a checkpoint, and the job is queued again to go
+# on from it.
 #
 # Submitted from the repository, whose .venv (made by `make setup`) all machines must see.
 set -euo pipefail
@@ -41,4 +47,16 @@ for machine in "${machines[@]:1}"; do
     on "$machine" --address="$address:$port"
 done
 
-rllib train file "$@" --ray-address "$address:$port"
+# A job that starts again goes on where it was.
+rllib train file "$@" --ray-address "$address:$port" --resume-if-any &
+training=$!
+trap 'kill -TERM $training' TERM
+code=0
+while kill -0 $training 2>/dev/null; do
+    code=0
+    wait $training || code=$? # a trapped signal ends `wait`, too
+done
+if [[ $code -eq 143 ]]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"

@@ -1,18 +1,27 @@
-"""Ctrl-C: finish the iteration, write a checkpoint, stop. A second Ctrl-C stops at once."""
+"""Signals: finish the iteration, write a checkpoint, stop.
+
+Ctrl-C (SIGINT) waits for the iteration, and a second one stops at once. SIGTERM and SIGHUP come
+from what will soon kill: they wait `GRACE_S`, and then the newest checkpoint has to do.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
-import sys
 import time
 from typing import Any
 
 from ray.tune import Callback, Stopper
 from ray.tune.result import SHOULD_CHECKPOINT
 
+from rllib_metarl.cli.signals import URGENT, heeded, say
 from rllib_metarl.report.metrics import flatten
 
+GRACE_S = 4.0
+"""How long SIGTERM and SIGHUP let an iteration go on; with its checkpoint it is 5 s."""
+SAVING_S = 6.0
+"""How much longer a checkpoint may take that has been begun by then."""
 _active: list[Criteria] = []
 
 
@@ -54,20 +63,33 @@ class Criteria(Stopper):
 
 
 class Interrupt(Callback):
-    """Turns SIGINT and SIGTERM into a checkpoint of every running trial and a clean end.
+    """Turns SIGINT, SIGTERM and SIGHUP into a checkpoint of every running trial and a clean end.
 
     Attributes:
-        requested: a signal has arrived.
+        signal: the last one that has arrived; None where none has.
+        unsaved: ids of the trials whose iteration was given up, for time was short.
     """
 
     def __init__(self, criteria: Criteria) -> None:
-        self.requested = False
+        self.signal: int | None = None
+        self.unsaved: set[str] = set()
+        self._deadline = math.inf
         self._criteria = criteria
         self._saved: set[str] = set()
         self._previous: dict[int, Any] = {}
 
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return self.signal is not None
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it was one after which this process will soon be killed."""
+        return self.signal in URGENT
+
     def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, *heeded()):
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -88,24 +110,37 @@ class Interrupt(Callback):
             self._saved.add(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Leave Tune's loop once every running trial has its checkpoint."""
-        running = {trial.trial_id for trial in trials if trial.status == trial.RUNNING}
+        """Leave Tune's loop once every running trial has its checkpoint, or time is up."""
+        running = {trial.trial_id: trial for trial in trials if trial.status == trial.RUNNING}
         self._criteria.idle = not running
-        if self.requested and running <= self._saved:
-            # Tune's own way to end a run whose trials stay resumable.
-            signal.raise_signal(signal.SIGUSR1)
+        if not self.requested:
+            return
+        left = running.keys() - self._saved
+        if left and not self._time_is_up([running[one] for one in left]):
+            return
+        self.unsaved = set(left)
+        # Tune's own way to end a run whose trials stay resumable.
+        signal.raise_signal(signal.SIGUSR1)
+
+    def _time_is_up(self, trials: list[Any]) -> bool:
+        saving = any(trial.is_saving for trial in trials)
+        return time.monotonic() >= self._deadline + (SAVING_S if saving else 0.0)
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self.requested:
-            sys.stderr.write("\nstopped at once, without a checkpoint of this iteration\n")
-            sys.stderr.flush()
+        if self.requested and number == signal.SIGINT:
+            say("stopped at once, without a checkpoint of this iteration")
             _abort()
-        self.requested = True
-        sys.stderr.write(
-            "\nstopping: finishing this iteration to write a checkpoint; "
-            "Ctrl-C again stops at once\n"
+        if number in URGENT:
+            self._deadline = min(self._deadline, time.monotonic() + GRACE_S)
+        if self.signal in URGENT:
+            return  # some senders repeat themselves
+        self.signal = number
+        name = "" if number == signal.SIGINT else f"{signal.Signals(number).name}: "
+        most = f" ({GRACE_S:.0f} s at most)" if number in URGENT else ""
+        say(
+            f"{name}stopping: finishing this iteration to write a checkpoint{most}; "
+            "Ctrl-C again stops at once"
         )
-        sys.stderr.flush()
 
 
 def _abort() -> None:

@@ -12,7 +12,8 @@ from ray.tune import Callback
 from ray.tune.utils.util import SafeFallbackEncoder
 
 from rllib_metarl import checkpoints
-from rllib_metarl.cli.recovery import HIDDEN, RECORD, RESULT, ends_well, records, tunes_records
+from rllib_metarl.algorithms.belief.spare import HIDDEN, RESULT
+from rllib_metarl.cli.recovery import RECORD, ends_well, records, tunes_records
 from rllib_metarl.errors import UserError
 
 EVERY_S = 2.0
@@ -39,6 +40,7 @@ class Keeper(Callback):
         self.problem: str | None = None
         self._kept: dict[str, tuple[int, int]] = {}
         self._next = 0.0
+        self._there: dict[Path, tuple[int, int]] = {}
 
     def on_checkpoint(
         self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any
@@ -58,12 +60,31 @@ class Keeper(Callback):
         self.problem = None
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Keeps Tune's records every so often."""
+        """Keeps Tune's records every so often, and looks whether the run's folders are there."""
         began = time.monotonic()
         if began >= self._next:
+            self.check_folders(trials)
             self.keep()
             ended = time.monotonic()
             self._next = ended + max(EVERY_S, (ended - began) / SHARE)
+
+    def check_folders(self, trials: list[Any]) -> None:
+        """Makes sure that the run's folders are those that it began with.
+
+        Raises:
+            UserError: one was deleted; the run would train on, and leave next to nothing.
+        """
+        for place in {self.folder, *(Path(trial.storage.trial_fs_path) for trial in trials)}:
+            if place.is_dir():
+                found = place.stat()
+                known = self._there.setdefault(place, (found.st_dev, found.st_ino))
+                if known == (found.st_dev, found.st_ino):
+                    continue
+            if place in self._there:
+                raise UserError(
+                    f"{place} was deleted while the run wrote to it: training has stopped, and "
+                    "there is nothing to go on from; start it anew"
+                )
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Keeps the last records."""

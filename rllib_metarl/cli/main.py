@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 a trial failed; 2 something in the command, the file, the storage or a plugin
 is wrong, told in one line; 70 a defect of this project, told in one line that names a file with the
-traceback; 130 stopped by Ctrl-C; 141 nobody reads what is printed any more.
+traceback; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, each after a checkpoint, so that a
+scheduler may start it again; 141 nobody reads what is printed any more.
 """
 
 from __future__ import annotations
@@ -70,6 +71,12 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Continue the last run with the same name and storage path."),
 ]
+ResumeIfAny = Annotated[
+    bool,
+    typer.Option(
+        "--resume-if-any", help="The same, or start one; for schedulers that start jobs again."
+    ),
+]
 Trust = Annotated[
     bool,
     typer.Option(
@@ -110,6 +117,7 @@ def train(
     seed: Seed = None,
     plugin: Plugins = None,
     resume: Resume = False,
+    resume_if_any: ResumeIfAny = False,
     trust_checkpoint: Trust = False,
     ray_address: Address = None,
     ray_num_cpus: Cpus = None,
@@ -141,6 +149,7 @@ def train_file(
     seed: Seed = None,
     plugin: Plugins = None,
     resume: Resume = False,
+    resume_if_any: ResumeIfAny = False,
     trust_checkpoint: Trust = False,
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether the file is right; nothing is run.")

@@ -18,14 +18,12 @@ from ray.train._internal.session import _TrainingResult
 from ray.tune import Callback, Checkpoint
 
 from rllib_metarl import checkpoints
+from rllib_metarl.algorithms.belief.spare import HIDDEN, RESULT
 from rllib_metarl.errors import UserError
 
-HIDDEN = ".rllib"
 RECORD = "record_{:06}"
 ASIDE = "aside"
 """Where files go that Tune would take for its records."""
-RESULT = "iteration.json"
-"""In a checkpoint: what the trial had reported when it was taken."""
 
 # What Tune writes into an experiment's folder, one file a session.
 _TUNES_OWN = re.compile(r"[a-z_-]+-\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.(json|pkl)")
@@ -172,6 +170,7 @@ class Recovery(Callback):
 
     def _choose(self, trial: Any) -> None:
         folder = Path(trial.storage.trial_fs_path)
+        newest_state(folder)
         whole = [one for one in checkpoints.numbered(folder) if checkpoints.is_usable(one)]
         if not whole and trial.restore_path:  # it begins again from what it was once given
             checkpoints.require_trust(Path(trial.restore_path))
@@ -191,6 +190,22 @@ class Recovery(Callback):
         trial.invalidate_json_state()
         trial.run_metadata.invalidate_cache()
         cut_logs(folder, int(reached.get("training_iteration", 0)))
+
+
+def newest_state(trial: Path) -> tuple[Path | None, int]:
+    """The newest usable checkpoint of a trial and its iteration; a newer spare one becomes one."""
+    usable = [one for one in checkpoints.numbered(trial) if checkpoints.is_usable(one)]
+    reached = _reached(usable[-1]) if usable else 0
+    for spare in checkpoints.numbered(trial / HIDDEN)[::-1]:
+        if checkpoints.is_usable(spare) and _reached(spare) > reached:
+            last = [checkpoints.number_of(one) or 0 for one in checkpoints.numbered(trial)]
+            place = trial / f"checkpoint_{max(last, default=-1) + 1:06}"
+            return spare.rename(place), _reached(place)
+    return (usable[-1], reached) if usable else (None, 0)
+
+
+def _reached(checkpoint: Path) -> int:
+    return int(_result_of(checkpoint).metrics.get("training_iteration", 0))
 
 
 def _result_of(checkpoint: Path) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayActorError
 from ray.tune import ExperimentAnalysis, ResumeConfig
 from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback
 
@@ -20,10 +21,17 @@ from rllib_metarl.cli.display import Display
 from rllib_metarl.cli.experiment import Prepared, storage_path
 from rllib_metarl.cli.interrupt import Criteria, Interrupt
 from rllib_metarl.cli.keeper import Keeper, storage_problem
-from rllib_metarl.cli.recovery import Recovery, check_own, last_record, restore_records
+from rllib_metarl.cli.recovery import (
+    Recovery,
+    check_own,
+    last_record,
+    newest_state,
+    restore_records,
+)
 from rllib_metarl.cli.resources import Waiting
 from rllib_metarl.cli.summary import Recorder, combined
 from rllib_metarl.cli.sweep_command import best_line
+from rllib_metarl.cli.sweep_memory import JOURNAL, Journal
 from rllib_metarl.cli.sweep_record import write_best, write_record
 from rllib_metarl.cli.sweep_scheduler import trial_scheduler
 from rllib_metarl.cli.sweep_search import search_algorithm, searched_keys
@@ -41,14 +49,14 @@ class Outcome:
 
     Attributes:
         summary: numbers for ``--json``.
-        interrupted: a signal stopped it; it can be resumed.
+        signal: the signal that stopped it, or None; it can be resumed.
         failures: one sentence for each trial that failed.
         best: lines about the best configuration of a sweep.
         storage_failed: something could not be written, or read.
     """
 
     summary: dict[str, Any]
-    interrupted: bool
+    signal: int | None
     failures: list[str]
     best: tuple[str, ...] = ()
     storage_failed: bool = False
@@ -79,7 +87,7 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
         analysis = tune.run(
             _tune_experiment(experiment, criteria, config, samples),
             search_alg=search,
-            scheduler=trial_scheduler(experiment.sweep) if experiment.sweep else None,
+            scheduler=_scheduler(experiment, criteria, resume),
             callbacks=[
                 JsonLoggerCallback(),
                 CSVLoggerCallback(),
@@ -98,6 +106,8 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
         for keeper in keepers:
             keeper.keep()  # after Tune's last word
     trials = analysis.trials or []
+    for keeper in keepers:
+        keeper.check_folders(trials)
     records = [recorder.trial(trial) for trial in trials]
     for trial, record in zip(trials, records, strict=True):
         # Tune calls every trial it lets go TERMINATED, finished or not.
@@ -105,12 +115,43 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
         if interrupt.requested and not criteria.met(last) and not last.get("done"):
             record["status"] = "INTERRUPTED"
     failed = [trial for trial in trials if trial.status == trial.ERROR]
+    if interrupt.urgent:  # the signal may have gone to every process
+        failed = [trial for trial in failed if not isinstance(cause_of(trial), RayActorError)]
+    _take_over(trials, records, interrupt, keepers, tell)
     problems = [keeper.problem for keeper in keepers if keeper.problem]
     failures = [*map(_failure, failed), *problems]
     storage = bool(problems) or any(_is_storage(cause_of(trial), trial) for trial in failed)
     best = _best(experiment)
     summary = combined(experiment.name, records, time.time() - began, best)
-    return Outcome(summary, interrupt.requested, failures, _told(best), storage)
+    return Outcome(summary, interrupt.signal, failures, _told(best), storage)
+
+
+def _take_over(
+    trials: list[Any],
+    records: list[dict[str, Any]],
+    interrupt: Interrupt,
+    keepers: list[Keeper],
+    tell: Callable[[str], None],
+) -> None:
+    """For trials whose iteration was given up: what there is to go on from, and what is lost."""
+    for trial, record in zip(trials, records, strict=True):
+        if trial.trial_id not in interrupt.unsaved or not keepers:
+            continue
+        place, reached = newest_state(Path(trial.path))
+        record["checkpoint"] = None if place is None else str(place)
+        lost = record["iterations"] - reached
+        also = f", and {lost} before it" if lost else ""
+        start = "the start" if place is None else f"iteration {reached}"
+        tell(f"{trial}: gave up the iteration under way{also}; --resume goes on from {start}")
+
+
+def _scheduler(experiment: Prepared, criteria: Criteria, resume: bool) -> Any:
+    if experiment.sweep is None:
+        return None
+    if "://" in storage_path(experiment.spec):
+        return trial_scheduler(experiment.sweep)
+    journal = Journal(directory(experiment) / JOURNAL, resume)
+    return trial_scheduler(experiment.sweep, journal, criteria.met)
 
 
 def _guards(

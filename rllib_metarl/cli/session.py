@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
+import signal
 import sys
 import tempfile
 import warnings
@@ -79,8 +81,9 @@ def ray_session(
     if address is not None:
         check_answers(address)
     local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": num_cpus}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        with _shipped(plugins, address) as runtime_env, _start_errors(address):
+        with _shipped(plugins, address) as runtime_env, _start_errors(address), _apart():
             ray.init(
                 address=address or "local",
                 log_to_driver=verbose > 0,
@@ -88,9 +91,27 @@ def ray_session(
                 runtime_env=runtime_env,
                 **({} if address else local),
             )
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in its place
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Ray's processes get sessions of their own: signals to the command's group are for it alone.
+
+    A terminal that closes, `timeout` and many a supervisor signal the whole group; without Ray
+    nothing could write a checkpoint any more. Its processes still end when the command does.
+    """
+    from ray._private import services
+
+    popen = services.ConsolePopen
+    services.ConsolePopen = functools.partial(popen, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 @contextlib.contextmanager
@@ -116,7 +137,10 @@ def available_cpus() -> int:
 @contextlib.contextmanager
 def _shipped(plugins: list[str], address: str | None) -> Iterator[dict[str, Any]]:
     """The workers' environment: paths of this machine, or on a cluster copies of what is needed."""
-    variables = {"RLLIB_METARL_PLUGINS": ",".join(plugins)}
+    variables = {
+        "RLLIB_METARL_PLUGINS": ",".join(plugins),
+        "RLLIB_METARL_SPARE_CHECKPOINTS": "1",
+    }
     environment: dict[str, Any] = {
         "env_vars": variables,
         "worker_process_setup_hook": "rllib_metarl.cli.session.prepare_worker",

@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
     FIFOScheduler,
     HyperBandScheduler,
-    MedianStoppingRule,
-    PopulationBasedTraining,
     TrialScheduler,
 )
 
 from rllib_metarl.cli.sweep import Sweep, mutable
+from rllib_metarl.cli.sweep_memory import Asha, Journal, Median, Population, Remembering
 from rllib_metarl.cli.sweep_space import CHOICE, Parameter
 
 
-def trial_scheduler(sweep: Sweep) -> TrialScheduler:
-    """The scheduler of a checked sweep."""
+def trial_scheduler(
+    sweep: Sweep,
+    journal: Journal | None = None,
+    met: Callable[[dict[str, Any]], bool] = lambda result: False,
+) -> TrialScheduler:
+    """The scheduler of a checked sweep.
+
+    Args:
+        sweep: the sweep.
+        journal: where it remembers what it has seen, if it can.
+        met: whether a result ends a trial, whatever the scheduler says.
+    """
+    scheduler = _scheduler(sweep)
+    if isinstance(scheduler, Remembering):
+        scheduler.journal, scheduler.met = journal, met
+    return scheduler
+
+
+def _scheduler(sweep: Sweep) -> TrialScheduler:
     compared = {"metric": sweep.metric, "mode": sweep.mode}
     settings = dict(sweep.settings)
     if sweep.scheduler == "asha":
-        return AsyncHyperBandScheduler(**compared, **settings)
+        return Asha(**compared, **settings)
     if sweep.scheduler == "hyperband":
         settings["max_t"] = math.ceil(settings["max_t"])
         return HyperBandScheduler(**compared, **settings)
     if sweep.scheduler == "median":
-        return MedianStoppingRule(**compared, **settings)
+        return Median(**compared, **settings)
     if sweep.in_population:
         return _population(sweep, compared | settings)
     return FIFOScheduler()
@@ -45,9 +61,7 @@ def _population(sweep: Sweep, settings: dict[str, Any]) -> TrialScheduler:
         return PB2(hyperparam_bounds={p.name: [p.low, p.high] for p in parameters}, **settings)
     factors = tuple(settings.pop("perturbation_factors", (1.2, 0.8)))
     mutations = {one.name: _mutation(one) for one in parameters}
-    return PopulationBasedTraining(
-        hyperparam_mutations=mutations, perturbation_factors=factors, **settings
-    )
+    return Population(hyperparam_mutations=mutations, perturbation_factors=factors, **settings)
 
 
 def _mutation(one: Parameter) -> Any:

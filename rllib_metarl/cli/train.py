@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rllib_metarl import checkpoints
 from rllib_metarl.cli.output import check_writable, write_json
+from rllib_metarl.cli.signals import Stopped, ending_on_signals, exit_code, ignore_repeated
 from rllib_metarl.cli.source import KeyPath, read_json
 from rllib_metarl.errors import UserError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rllib_metarl.cli.experiment import Prepared
     from rllib_metarl.cli.runner import Outcome
 
-INTERRUPTED, MENDABLE, FAILED = 130, 2, 1
+MENDABLE, FAILED = 2, 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Options:
     seed: int | None = None
     plugins: tuple[str, ...] = ()
     resume: bool = False
+    resume_if_any: bool = False
     trust_checkpoint: bool = False
     check: bool = False
     ray_address: str | None = None
@@ -123,6 +125,16 @@ def train_named(name: str, run: str | None, options: Options, argv: list[str]) -
 
 
 def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]) -> int:
+    try:
+        with ending_on_signals():
+            outcomes = _outcomes(load, options)
+            return 0 if outcomes is None else _report(outcomes, options, argv)
+    except Stopped as stopped:
+        return exit_code(stopped.number)
+
+
+def _outcomes(load: Callable[[], list[Prepared]], options: Options) -> list[Outcome] | None:
+    """What each experiment came to; None where they were only to be checked."""
     from rllib_metarl.cli.session import available_cpus, quiet, ray_session
 
     began = time.time()
@@ -135,7 +147,8 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
         experiments = load()
         _print_notes(experiments)
         if options.check:
-            return _checked(experiments)
+            _checked(experiments)
+            return None
         if options.ray_address is None:
             _check_concurrency(experiments, options.ray_num_cpus or available_cpus())
         todo = _with_resume(experiments, options)
@@ -155,9 +168,10 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
             _check_concurrency(experiments, ray.cluster_resources().get("CPU", 0.0))
             for experiment, resume in todo:
                 outcomes.append(run(experiment, resume, began, _note))
-                if outcomes[-1].interrupted:
+                if outcomes[-1].signal:
+                    ignore_repeated()
                     break
-    return _report(outcomes, options, argv)
+    return outcomes
 
 
 def _locked(experiment: Prepared) -> contextlib.AbstractContextManager[None]:
@@ -173,12 +187,12 @@ def _locked(experiment: Prepared) -> contextlib.AbstractContextManager[None]:
 
 def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Prepared, bool]]:
     """Each experiment, and whether it continues an earlier run."""
-    if not options.resume:
+    if not options.resume and not options.resume_if_any:
         return [(experiment, False) for experiment in experiments]
     from rllib_metarl.cli.runner import can_resume, directory
 
     chosen = [(experiment, can_resume(experiment)) for experiment in experiments]
-    if not any(resume for _, resume in chosen):
+    if not options.resume_if_any and not any(resume for _, resume in chosen):
         raise UserError(
             f"--resume: no earlier run in {directory(experiments[0])}; leave --resume out to "
             "start one, or give the --storage-path of the run"
@@ -199,11 +213,10 @@ def _make_ready(experiment: Prepared) -> None:
         )
 
 
-def _checked(experiments: list[Prepared]) -> int:
+def _checked(experiments: list[Prepared]) -> None:
     for experiment in experiments:
         trials = f"{experiment.variants:,} trial{'s' if experiment.variants > 1 else ''}"
         print(f"{experiment.name}: right, {experiment.spec.run}, {trials}")
-    return 0
 
 
 def _check_concurrency(experiments: list[Prepared], cpus: float) -> None:
@@ -232,20 +245,20 @@ def _report(outcomes: list[Outcome], options: Options, argv: list[str]) -> int:
         several = {"experiments": summaries}
         write_json(options.json, summaries[0] if len(summaries) == 1 else several)
     failures = [failure for outcome in outcomes for failure in outcome.failures]
-    interrupted = any(outcome.interrupted for outcome in outcomes)
+    ended_by = next((outcome.signal for outcome in outcomes if outcome.signal), None)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr, flush=True)
     for summary in summaries:
         print(_closing(summary))
     for line in (line for outcome in outcomes for line in outcome.best):
         print(line)
-    if failures or interrupted:
+    if (failures or ended_by) and any(summary["env_steps"] for summary in summaries):
         print(f"resume with: {resume_command(argv)}")
     checkpoints = [s["checkpoint"] for s in summaries if s.get("checkpoint")]
     print(f"checkpoint: {checkpoints[-1]}" if checkpoints else "checkpoint: none was written")
     if any(outcome.storage_failed for outcome in outcomes):
         return MENDABLE
-    return INTERRUPTED if interrupted else FAILED if failures else 0
+    return exit_code(ended_by) if ended_by else FAILED if failures else 0
 
 
 def _closing(summary: dict[str, Any]) -> str:
@@ -262,4 +275,5 @@ def _closing(summary: dict[str, Any]) -> str:
 
 def resume_command(argv: list[str]) -> str:
     """The command that continues the one with these arguments."""
-    return shlex.join(["rllib", *argv, *([] if "--resume" in argv else ["--resume"])])
+    resumes = {"--resume", "--resume-if-any"} & set(argv)
+    return shlex.join(["rllib", *argv, *([] if resumes else ["--resume"])])

@@ -183,6 +183,18 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             self.env.unwrapped.set_stream(self.stream)
             self._collector = None
 
+    def own_state(self) -> dict[str, Any]:
+        """What of this runner's state is no other's: streams and meta-episodes under way."""
+        return self.get_state(components=[STREAMS])
+
+    def set_own_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `own_state()` of the runner that had this one's index."""
+        self.stream = stream_of(self.config, self.worker_index)
+        self.env.unwrapped.set_stream(self.stream)
+        self._collector = None
+        self.collector.set_state(state[STREAMS])
+        self._needs_initial_reset = not self.collector.has_begun
+
 
 def created(runner: Any) -> None:
     """Calls what the user wants called once an EnvRunner has its envs."""

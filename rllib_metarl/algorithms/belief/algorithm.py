@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from rllib_metarl.algorithms.belief.config import BeliefConfig
 from rllib_metarl.algorithms.belief.generators import generator_states, set_generator_states
 from rllib_metarl.algorithms.belief.snapshot import SNAPSHOT, take_snapshot
+from rllib_metarl.algorithms.belief.spare import Spare
 from rllib_metarl.algorithms.belief.stored import write_policy
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.faults import noted_faults, reported_fault
 from rllib_metarl.sampling.held_out import HeldOut
-from rllib_metarl.sampling.runner import tolerance_of
+from rllib_metarl.sampling.runner import MetaEpisodeRunner, tolerance_of
 from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
 MAX_IDLE_ITERATIONS = 5
@@ -32,12 +34,19 @@ IDLE_PAUSE_S = 1.0
 PING_TIMEOUT_S = 5.0
 FAULTS = "faults.log"
 GENERATORS = "process_generators"
+RUNNERS = "runners_own"
 
 logger = logging.getLogger("rllib_metarl")
 
 
 class BeliefPPO(PPO):
-    """Samples meta-episodes, learns, and evaluates on held-out tasks every so many env steps."""
+    """Samples meta-episodes, learns, and evaluates on held-out tasks every so many env steps.
+
+    Attributes:
+        keeps_runners: whether a checkpoint holds what remote EnvRunners were doing.
+    """
+
+    keeps_runners = True
 
     @classmethod
     @override(PPO)
@@ -51,6 +60,7 @@ class BeliefPPO(PPO):
         self._snapshot: dict[str, Any] | None = None
         self._idle = self._dropped = 0
         self._sampled_at = time.monotonic()
+        self._spare = Spare()
         self._own_id = uuid.uuid4().hex[:8]
         try:
             super().setup(config)
@@ -78,6 +88,7 @@ class BeliefPPO(PPO):
 
     @override(PPO)
     def step(self) -> Any:
+        self._spare.look(self, self.run_folder())
         result = super().step()
         if self._snapshot is not None:  # lists, not a metric that could be reduced: reported once
             result.setdefault("evaluation", {})[SNAPSHOT] = self._snapshot
@@ -211,7 +222,22 @@ class BeliefPPO(PPO):
             state["newest_evaluation"] = dict(self._newest_evaluation)
         if self._check_component(GENERATORS, components, not_components):
             state[GENERATORS] = generator_states()
+        if self._check_component(RUNNERS, components, not_components):
+            state[RUNNERS] = self._runners_own()
         return state
+
+    def _runners_own(self) -> dict[int, Any]:
+        """The state of each remote EnvRunner that is no other's, by its index."""
+        config = self.config
+        if not (self.keeps_runners and issubclass(config.env_runner_cls, MetaEpisodeRunner)):
+            return {}
+        return dict(
+            self.env_runner_group.foreach_env_runner(
+                lambda runner: (runner.worker_index, runner.own_state()),
+                local_env_runner=False,
+                timeout_seconds=config.sample_timeout_s,
+            )
+        )
 
     @override(PPO)
     def set_state(self, state: Any) -> None:
@@ -219,6 +245,16 @@ class BeliefPPO(PPO):
         self._newest_evaluation = dict(state.get("newest_evaluation", self._newest_evaluation))
         if GENERATORS in state:
             set_generator_states(state[GENERATORS])
+        self._set_runners_own(state.get(RUNNERS) or {})
+
+    def _set_runners_own(self, states: dict[int, Any]) -> None:
+        """Runners that there were not before begin streams of their own."""
+        indices = [i for i in self.env_runner_group.healthy_worker_ids() if i in states]
+        if indices:
+            calls = [partial(MetaEpisodeRunner.set_own_state, state=states[i]) for i in indices]
+            self.env_runner_group.foreach_env_runner(
+                calls, local_env_runner=False, remote_worker_ids=indices
+            )
 
     @override(PPO)
     def cleanup(self) -> None:

@@ -185,6 +185,8 @@ class BeliefConfig(PPOConfig):
         self.env_runner_cls = MetaEpisodeRunner
         # RLlib's minute is long to wait for the message of an env that fails.
         self.delay_between_env_runner_restarts_s = 2.0
+        # While no EnvRunner is up, RLlib would count empty iterations.
+        self.min_sample_timesteps_per_iteration = 1
 
     @override(PPOConfig)
     def training(self, **given: Any) -> BeliefConfig:

@@ -73,6 +73,8 @@ class LSTMA3C(LSTMA2C):
     division of labour without its V-trace.
     """
 
+    keeps_runners = False  # they are always in the middle of something
+
     @classmethod
     @override(LSTMA2C)
     def get_default_config(cls) -> LSTMA3CConfig:
