@@ -199,7 +199,7 @@ class Population(Remembering, PopulationBasedTraining):
             state.last_perturbation_time = time
             state.last_checkpoint = trial.checkpoint
             if self._synch:
-                self._next_perturbation_sync = max(
-                    self._next_perturbation_sync, time + self._perturbation_interval
-                )
+                due = time + self._perturbation_interval
+                known: float = self._next_perturbation_sync  # type: ignore[has-type]
+                self._next_perturbation_sync = max(known, due)
         return False
