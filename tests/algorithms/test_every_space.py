@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -9,9 +10,15 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.examples.envs.classes.random_env import RandomEnv
+from ray.rllib.utils.test_utils import check_train_results_new_api_stack
 
 from rllib_metarl.algorithms import ALGORITHMS
+from rllib_metarl.algorithms.belief.stored import load_module, read_policy
+from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.sampling.held_out import HeldOut
+from rllib_metarl.sampling.stepwise import StepwiseRunner
 from tests.algorithms.small import small_config, small_learner, small_runner
 
 F = np.float32
@@ -108,3 +115,62 @@ def test_trains_with_every_space(name: str, pair: str) -> None:
     changed = zip(before, learner.agent.policy.parameters(), strict=True)
     assert any(not torch.equal(one, other) for one, other in changed)
     HeldOut(Strict, {"pair": pair}, 2).play(runner.module)
+
+
+class Watching(RLlibCallback):
+    """Looks at every step, so that RLlib's own EnvRunner takes the fast one's place."""
+
+    def on_episode_step(self, **kwargs: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_rllibs_own_runner_converts_alike(pair: str) -> None:
+    config = _config("DynaMITE", pair, train_batch_size_per_learner=24, num_epochs=1)
+    config.callbacks(Watching).env_runners(num_envs_per_env_runner=4)
+    config.validate()
+    torch.manual_seed(0)
+    runner = StepwiseRunner(config=config, worker_index=1, num_workers=2)
+    learner = small_learner(_config("DynaMITE", pair))
+    episodes = runner.sample(num_timesteps=24)
+    assert np.shape(episodes[0].get_observations()) == (7, runner.module.observations.size)
+    report = learner.update(episodes=episodes)["default_policy"]
+    assert np.isfinite(report["vf_loss"].peek())
+    # What the fast runner's module would say of the same steps is what was said.
+    played = rollout_from_episodes(episodes, runner.module)
+    data = played.trajectories
+    with torch.no_grad():
+        belief = runner.module.encode(data.observation, data.previous_action, data.previous_reward)
+        seen = runner.module.policy_belief(belief)[:, :-1]
+        logits = runner.module.act(data.observation[:, :-1], seen)
+    log_prob = runner.module.actions.log_prob(logits, played.action)
+    torch.testing.assert_close(log_prob, played.log_prob, atol=2e-3, rtol=1e-3)
+    runner.stop()
+
+
+@pytest.mark.parametrize("pair", ["image within a Dict, nested", "RLlib's sixth"])
+def test_a_stored_policy_acts_as_the_trained_one(pair: str, tmp_path: Path) -> None:
+    config = _config("VariBAD", pair)
+    algorithm = config.build_algo()
+    algorithm.train()
+    algorithm.save_to_path(tmp_path)
+    held_out = algorithm.make_held_out(3, 0)
+    expected = held_out.play(algorithm.env_runner.module)
+    algorithm.stop()
+    assert read_policy(tmp_path) is not None
+    stored = load_module(tmp_path)
+    assert (stored.observation_space, stored.action_space) == PAIRS[pair]
+    for one, other in zip(expected, held_out.play(stored), strict=True):
+        np.testing.assert_array_equal(one.logits, other.logits)
+        np.testing.assert_array_equal(one.actions, other.actions)
+
+
+def test_rllibs_random_env_and_results() -> None:
+    observation, action = PAIRS["RLlib's sixth"]
+    one = spaces.Box(1.0, 1.0, (), F)
+    arguments = {"observation_space": observation, "action_space": action, "reward_space": one}
+    checked = arguments | {"p_terminated": 1.0, "check_action_bounds": True}
+    config = small_config("RL2", env=RandomEnv, env_config=checked, max_env_faults=0)
+    algorithm = config.build_algo()
+    check_train_results_new_api_stack(algorithm.train())
+    algorithm.stop()
