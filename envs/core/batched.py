@@ -17,7 +17,7 @@ from .calling import call_env, interruptible
 from .dlcmdp import Sessions
 from .faults import BrokenEnv, EnvFault, name_of, told
 from .guard import Guard
-from .nested import nested, rows_of, same, values_of
+from .nested import joined_mask, nested, rows_of, same, values_of
 from .returned import Labels, not_finite, plain_reset, plain_step
 from .streams import Stream, check_count, seeds_of
 
@@ -391,10 +391,17 @@ def _stack_infos(infos: list[Infos]) -> Infos:
     stacked: Infos = {}
     for key in sorted(common, key=str):
         try:
-            values = [np.asarray(info[key]) for info in infos]
+            values = [_array(info[key]) for info in infos]
         except Exception:  # ragged, or whatever a foreign type raises
             continue
         alike = all(v.shape == values[0].shape and v.dtype.kind in "biuf" for v in values)
         if alike:
             stacked[key] = np.stack(values)
     return stacked
+
+
+def _array(value: Any) -> Any:
+    try:
+        return np.asarray(value)
+    except ValueError:  # of parts that differ in length: an action mask of several categories
+        return joined_mask(value)

@@ -51,6 +51,16 @@ def rows_of(space: gym.Space, batch: Any) -> list[Any]:
     return [nested(space, iter(row)) for row in zip(*columns, strict=True)]
 
 
+def joined_mask(mask: Any) -> np.ndarray:
+    """One env's action mask as one vector: gymnasium's tuples, a part for each category, joined.
+
+    None in such a tuple stands for a part that is not masked because it has no categories.
+    """
+    if isinstance(mask, (tuple, list)) and any(part is None or np.ndim(part) for part in mask):
+        return np.concatenate([joined_mask(part) for part in mask if part is not None])
+    return np.ravel(mask)
+
+
 def same(space: gym.Space, one: Any, other: Any) -> bool:
     """Whether two values of a space are equal."""
     pairs = zip(values_of(space, one), values_of(space, other), strict=True)

@@ -12,6 +12,7 @@ from rllib_metarl.algorithms.settings import (
     CLASS,
     FUNCTION,
     SWITCH,
+    TEXT,
     Choice,
     Condition,
     Either,
@@ -87,7 +88,12 @@ ENVIRONMENT: dict[str, Entry] = {
     "clip_rewards": Refused("rewards are learnt from as they are; scale them in the env"),
     "disable_env_checking": Refused("envs are checked in any case, as they are stepped"),
     "render_env": Refused("`rllib evaluate CHECKPOINT --video FILE` films an agent"),
-    "action_mask_key": Refused("actions are not masked"),
+    "action_mask_key": Setting(
+        TEXT,
+        "where an env says which actions there are, 1 or 0 for each: a key of its info, or of a "
+        "Dict observation whose only other key is observations",
+        network=True,
+    ),
     **_all(Refused("spaces are the env's own"), "observation_space action_space"),
     "_is_atari": Internal("found out by RLlib"),
 }

@@ -50,6 +50,7 @@ class ObservationCodec:
         choices: how many values the env's action has in all its categories together. Where there
             are some, a Dict of ``action_mask`` and ``observations`` alone is RLlib's convention for
             masks: the mask is apart, and only the rest is an observation.
+        mask_key: RLlib's `action_mask_key`, in the place of ``action_mask``.
 
     Attributes:
         size: O. images: the parts of type uint8 and shape [H, W, C] (or [C, H, W]).
@@ -60,8 +61,10 @@ class ObservationCodec:
         UserError: a part has no fixed size, or the mask has another one than the action.
     """
 
-    def __init__(self, space: gym.Space, choices: int = 0) -> None:
-        self.carries_mask = bool(choices) and _has_mask(space)
+    def __init__(self, space: gym.Space, choices: int = 0, mask_key: str = ACTION_MASK) -> None:
+        self.mask_key = mask_key
+        keys = set(space.spaces) if isinstance(space, spaces.Dict) else set()
+        self.carries_mask = bool(choices) and keys == {mask_key, MASKED}
         self.space: gym.Space = space[MASKED] if self.carries_mask else space  # type: ignore[index]
         self._parts = supported_parts(self.space, "observation")
         self._sizes = [spaces.flatdim(part) for part in self._parts]
@@ -111,11 +114,7 @@ class ObservationCodec:
 
     def mask(self, batch: Any) -> Any:
         """The action mask within a batch of observations, or None."""
-        return batch[ACTION_MASK] if self.carries_mask else None
-
-
-def _has_mask(space: gym.Space) -> bool:
-    return isinstance(space, spaces.Dict) and set(space.spaces) == {ACTION_MASK, MASKED}
+        return batch[self.mask_key] if self.carries_mask else None
 
 
 def _is_image(part: gym.Space) -> bool:

@@ -18,7 +18,6 @@ import torch
 from rllib_metarl.columns import ACTION_MASK, RECORDED
 from rllib_metarl.envs import BrokenEnv, EnvFault, name_of
 from rllib_metarl.errors import UserError
-from rllib_metarl.models.observations import ObservationCodec
 from rllib_metarl.sampling.patience import MAX_STEPS, Patience, bytes_of, time_limit
 
 LABELLED = (*RECORDED, ACTION_MASK)
@@ -67,7 +66,8 @@ class Collector:
 
     Args:
         env: a vector env whose metadata says ``AutoresetMode.SAME_STEP``.
-        module: has `initial_state`, `step`, `encode_action`, `needs_privileged`, `actions`.
+        module: has `initial_state`, `step`, `encode_action`, `needs_privileged`,
+            `actions`, `observations`.
         seed: seeds the stream that actions are drawn from.
         max_steps: how many steps a meta-episode may have.
 
@@ -94,8 +94,7 @@ class Collector:
         self.env = env
         self.module = module
         self.device = torch.device(device)
-        choices = sum(module.actions.categories)
-        self._codec = ObservationCodec(env.single_observation_space, choices)
+        self._codec = module.observations
         self._mask: np.ndarray | None = None
         self.generator = torch.Generator(device=self.device)
         self.generator.manual_seed(seed)
@@ -128,13 +127,14 @@ class Collector:
         if "final_obs" in infos:  # the env has begun the next: the last one is apart
             infos["final_obs"] = self._codec.flatten(infos["final_obs"])
         given = self._codec.mask(observation)
-        given = infos.get(ACTION_MASK) if given is None else given
+        given = infos.get(self._codec.mask_key) if given is None else given
         if given is not None:
             self._mask = self.module.actions.mask_of(given, self.env.num_envs)
         elif self._mask is not None:
             raise UserError(
-                f"env {env_name(self.env)} gives info['{ACTION_MASK}'] at some steps and not at "
-                "others: give it in every reset and step, all ones where nothing is forbidden."
+                f"env {env_name(self.env)} gives info['{self._codec.mask_key}'] at some steps and "
+                "not at others: give it in every reset and step, all ones where nothing is "
+                "forbidden."
             )
         self._observation = self._codec.flatten(observation)
 

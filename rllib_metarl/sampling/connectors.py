@@ -14,7 +14,7 @@ from ray.rllib.utils.spaces.space_utils import batch as stacked
 
 from rllib_metarl.columns import ACTION_MASK, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
 from rllib_metarl.envs import EnvFault, plain_label
-from rllib_metarl.envs.core.nested import rows_of
+from rllib_metarl.envs.core.nested import joined_mask, rows_of
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.collector import no_label
 
@@ -66,26 +66,20 @@ class AddPreviousTransition(ConnectorV2):
                 self.add_batch_item(batch, PRIVILEGED, privileged_label(episode, label), episode)
             given.append(self._mask(rl_module, episode))
             if given[-1] is not None:
-                mask = rl_module.actions.mask_of(_one(given[-1]), 1)[0]
+                mask = rl_module.actions.mask_of(joined_mask(given[-1])[None], 1)[0]
                 self.add_batch_item(batch, ACTION_MASK, mask, episode)
         if any(mask is None for mask in given) and any(mask is not None for mask in given):
             raise UserError(
-                f"the env gives info['{ACTION_MASK}'] at some steps and not at others: give it in "
-                "every reset and step, all ones where nothing is forbidden."
+                f"the env gives info['{rl_module.observations.mask_key}'] at some steps and not "
+                "at others: give it in every reset and step, all ones where nothing is forbidden."
             )
         return batch
 
     @staticmethod
     def _mask(rl_module: Any, episode: Any) -> Any:
-        within = rl_module.observations.mask(episode.get_observations(-1))
-        return episode.get_infos(-1).get(ACTION_MASK) if within is None else within
-
-
-def _one(mask: Any) -> Any:
-    """A mask of one env as a batch of one."""
-    if isinstance(mask, (tuple, list)) and np.ndim(mask[0]):
-        return tuple(np.asarray(part)[None] for part in mask)
-    return np.asarray(mask)[None]
+        codec = rl_module.observations
+        within = codec.mask(episode.get_observations(-1))
+        return episode.get_infos(-1).get(codec.mask_key) if within is None else within
 
 
 class FlatObservations(ConnectorV2):

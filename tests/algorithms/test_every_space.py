@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gymnasium import spaces
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.examples.envs.classes.random_env import RandomEnv
 from ray.rllib.utils.test_utils import check_train_results_new_api_stack
+from ray.tune.registry import register_env
 
 from rllib_metarl.algorithms import ALGORITHMS
 from rllib_metarl.algorithms.belief.stored import load_module, read_policy
@@ -70,11 +72,12 @@ class Strict(gym.Env):
     """Observes at random for six steps, and takes no action that is not in its space."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.observation_space, self.action_space = PAIRS[config["pair"]]
-        self.observation_space.seed(0)
+        self.observation_space, self.action_space = copy.deepcopy(PAIRS[config["pair"]])
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
         self.t = 0
         return self.observation_space.sample(), self._info()
 
@@ -150,7 +153,8 @@ def test_rllibs_own_runner_converts_alike(pair: str) -> None:
 
 @pytest.mark.parametrize("pair", ["image within a Dict, nested", "RLlib's sixth"])
 def test_a_stored_policy_acts_as_the_trained_one(pair: str, tmp_path: Path) -> None:
-    config = _config("VariBAD", pair)
+    register_env("Strict", Strict)
+    config = _config("VariBAD", pair).environment("Strict")  # by name: a class is not plain
     algorithm = config.build_algo()
     algorithm.train()
     algorithm.save_to_path(tmp_path)

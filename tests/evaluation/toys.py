@@ -18,6 +18,7 @@ from rllib_metarl.evaluation.protocol import SET_ASIDE
 from rllib_metarl.evaluation.recording import record
 from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.encoder import Belief
+from rllib_metarl.models.observations import ObservationCodec
 from rllib_metarl.sampling.held_out import HeldOut
 
 GRID = "DLCMDP/GridWorld-v0"
@@ -41,6 +42,7 @@ class FilterAgent:
 
     def __init__(self, world: dict[str, Any]) -> None:
         self.world = GridWorldParameters.make(**world)
+        self.observations = ObservationCodec(gym.make(GRID, **world).observation_space)
         self.hazard = float(world["p_switch"])
         self.next = torch.as_tensor(next_cells(self.world.size))
 

@@ -75,8 +75,8 @@ class RandomActions:
     def __init__(
         self, observation_space: gym.Space, action_space: gym.Space, hold: float, seed: int
     ) -> None:
-        ObservationCodec(observation_space)  # says what is wrong with one that no agent takes
         self.actions = ActionCodec(action_space)
+        self.observations = ObservationCodec(observation_space, sum(self.actions.categories))
         self.action_width = self.actions.width
         self._renewed = 1.0 / hold
         self._generator = torch.Generator().manual_seed(seed)

@@ -48,7 +48,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         self.actions = ActionCodec(self.action_space, normalise=normalise)
         self.action_width = self.actions.width
         choices = sum(self.actions.categories)
-        self.observations = ObservationCodec(self.observation_space, choices)
+        mask_key = settings.get("action_mask_key", ACTION_MASK)
+        self.observations = ObservationCodec(self.observation_space, choices, mask_key)
         self.observation_width = self.feature_width = self.observations.size
         if self.observations.images:
             self.feature_width = ImageReader(self.observation_width, self.observations.images).width
