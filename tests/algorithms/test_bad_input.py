@@ -260,3 +260,17 @@ def test_a_context_that_is_a_number_has_width_1(stepwise: bool) -> None:
         sampled(Labelled, 8)
     with pytest.raises(UserError, match=r"an oracle needs info\['context'\], and.*red.*not numb"):
         sampled(Text, 1)
+
+
+def test_a_batch_larger_than_what_was_asked_for_is_told_with_numbers(
+    shared_ray: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = small_config("VariBAD", train_batch_size_per_learner=24)
+    config.env_runners(rollout_fragment_length="auto")
+    algorithm = config.build_algo()
+    with caplog.at_level("WARNING", logger="rllib_metarl"):
+        for _ in range(2):
+            algorithm.train()
+    algorithm.stop()
+    told = [m for m in caplog.messages if "the first batch holds 48 env steps, not 24" in m]
+    assert len(told) == 1

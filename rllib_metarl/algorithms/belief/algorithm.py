@@ -113,7 +113,16 @@ class BeliefPPO(PPO):
 
     def sample_and_learn(self) -> None:
         """Hook: PPO's own step, that is one batch from all EnvRunners and one update on it."""
+        before, wanted = self.env_steps(), self.config.total_train_batch_size
         super().training_step()
+        sampled = self.env_steps() - before
+        if before == 0 and sampled > 1.5 * wanted:
+            logger.warning(
+                "the first batch holds %s env steps, not %s: meta-episodes come whole, one of each "
+                "of the %s sub-envs at least; lower num_envs_per_env_runner, or raise "
+                "train_batch_size_per_learner",
+                *(f"{sampled:,}", f"{wanted:,}", self.config.num_envs_per_env_runner),
+            )
 
     def _check_faults(self, sampled: bool) -> None:
         """Raises what RLlib's fault tolerance would hide: an env that fails again and again."""
