@@ -8,7 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rllib_metarl.envs import BatchedEnvs, Guard, Stream, Tolerance
+from rllib_metarl.envs import BatchedEnvs, BrokenEnv, Guard, Stream, Tolerance
+from rllib_metarl.envs.core.guard import MOST_NEWS
 
 
 class Paying(gym.Env):
@@ -48,3 +49,20 @@ def test_anything_else_is_told_for_what_it_is(reward: Any) -> None:
     (_, paid, _, truncated, _), guard = stepped(reward)
     assert paid.tolist() == [0.0] and truncated.all() and guard.faults == 1
     assert "gave a reward that is not a finite number" in guard.news[0]
+
+
+def test_a_meta_episode_that_ended_well_wipes_the_slate_clean() -> None:
+    guard = Guard(lambda i: Paying(0.0), Tolerance(most=2))
+    for _ in range(3):
+        guard.count(0, ValueError("now and then"))
+        guard.ended_well()
+    guard.count(0, ValueError("one"))
+    with pytest.raises(BrokenEnv, match="2 faults in a row"):
+        guard.count(0, ValueError("two"))
+
+
+def test_news_are_kept_up_to_a_limit() -> None:
+    guard = Guard(lambda i: Paying(0.0), Tolerance(most=1000))
+    for _ in range(MOST_NEWS + 5):
+        guard.count(0, ValueError("again"))
+    assert len(guard.news) == MOST_NEWS == 20 and guard.faults == 25

@@ -18,7 +18,7 @@ def main(*algorithms: str) -> None:
         told = play_all(name)
         moved = unlike(told, kept(name), exactly=True) if file_of(name).is_file() else ["new"]
         file_of(name).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
-        print(f"{name}: {len(moved)} values moved", *moved[:5], sep="\n  ")
+        print(f"{name}: {len(moved)} values moved", *(line[:150] for line in moved[:5]), sep="\n  ")
 
 
 if __name__ == "__main__":

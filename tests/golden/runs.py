@@ -17,7 +17,9 @@ import torch
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from rllib_metarl.sampling.collector import MetaEpisode
 from rllib_metarl.sampling.held_out import HeldOut
+from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 from tests.algorithms.small import GRID, SMALL_GRID, small_config, small_learner
 from tests.reliability.resuming import WanderingSessions
 
@@ -46,6 +48,7 @@ RUNS: dict[str, dict[str, dict[str, Any]]] = {
             "reward_decoder_inputs": ["observation", "action", "next_observation"],
             "vae_max_pairs": 30,
         },
+        "connectors": {"connector": _filtered},
     },
     "VariBAD": {"grid": {"reward_likelihood": "bernoulli"}, "reacher": REACHER},
     "HLTDynaMITE": {"grid": {}, "reacher": REACHER, "version-1": {"hlt_version": 1}},
@@ -70,6 +73,7 @@ RUNS: dict[str, dict[str, dict[str, Any]]] = {
             "env_config": SMALL_GRID | {"show_posterior": True},
             "oracle_sees": "posterior",
         },
+        "connectors": {"connector": _filtered},
     },
 }
 
@@ -116,13 +120,32 @@ def play(algorithm: str, settings: dict[str, Any]) -> dict[str, Any]:
     learner = small_learner(config)
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
     iterations = [_iteration(runner, learner, STEPS * (i + 1)) for i in range(ITERATIONS)]
-    told = {"iterations": iterations}
-    if not config.acts_through_connectors():
-        held_out = HeldOut(config.env, config.env_config, episodes=4, seed=0)
-        told["held_out_return"] = held_out.evaluate(runner.module)["return_mean"]
-        held_out.close()
+    told = {"iterations": iterations, "held_out": _held_out(runner)}
     runner.stop()
     return told
+
+
+def _held_out(runner: Any) -> dict[str, Any]:
+    """Greedy meta-episodes: their mean return, and a digest of all that is kept of them."""
+    config = runner.config
+    if config.acts_through_connectors():
+        held_out: HeldOut = StepwiseHeldOut(config, 4, seed=0)
+    else:
+        held_out = HeldOut(config.env, config.env_config, 4, seed=0)
+    held_out.follow(runner)
+    played = held_out.play(runner.module)
+    held_out.close()
+    arrays = [column for episode in played for column in _columns(episode)]
+    return {
+        "return_mean": float(np.mean([episode.rewards.sum() for episode in played])),
+        "digest": _digest(np.ascontiguousarray(column).tobytes() for column in arrays),
+    }
+
+
+def _columns(episode: MetaEpisode) -> list[np.ndarray]:
+    labels = [episode.labels[key] for key in sorted(episode.labels)]
+    acting = [episode.belief, episode.logits, episode.log_prob, episode.final_belief]
+    return [episode.observations, episode.actions, episode.rewards, *acting, *labels]
 
 
 def _iteration(runner: Any, learner: Any, steps: int) -> dict[str, Any]:
