@@ -16,6 +16,7 @@ from .core.hooks import hook_of
 from .core.returned import Plain, is_usable, plain_label, read_label
 from .core.sessions import Bernoulli, FixedLength, Never, NormalLength, SessionProcess
 from .core.streams import Stream
+from .core.tasks import draw_tasks
 from .core.trials import MetaEpisode
 from .core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator, make_vector
 
@@ -43,6 +44,7 @@ __all__ = [
     "Simulator",
     "Stream",
     "Tolerance",
+    "draw_tasks",
     "hook_of",
     "is_usable",
     "make_vector",

@@ -47,6 +47,11 @@ class BernoulliBanditSimulator(Simulator):
         self._session = np.zeros((num_envs, p.pulls + 1), np.int64)
         self._pulled, self._paid = np.zeros((2, num_envs, p.arms), np.int64)
 
+    @property
+    def task_columns(self) -> NDArray[np.int64]:
+        p = self.parameters
+        return p.pulls + np.arange(p.uniforms_of_a_draw)  # the first session's arms
+
     def begin(self, rows: NDArray[np.int64], uniforms: NDArray[np.float64]) -> None:
         p = self.parameters
         luck, arms, switches = np.split(uniforms, self._parts, axis=1)

@@ -67,6 +67,10 @@ class GridWorldSimulator(Simulator):
         self._paying = np.zeros(n * (horizon + 1), np.int64)
         self._other = np.zeros(n * (horizon + 1), np.int64)
 
+    @property
+    def task_columns(self) -> NDArray[np.int64]:
+        return np.array([3])  # the first context
+
     def begin(self, rows: NDArray[np.int64], uniforms: NDArray[np.float64]) -> None:
         p = self.parameters
         goals = self._place_goals(uniforms)

@@ -45,6 +45,10 @@ class GridWorldFamilySimulator(GridWorldSimulator):
         if parameters.grid.show_posterior:
             self._posterior = np.zeros((num_envs, len(self._laws), 2))
 
+    @property
+    def task_columns(self) -> NDArray[np.int64]:
+        return np.array([3, self.uniforms_per_episode - 1])  # the first context and the member
+
     def begin(self, rows: NDArray[np.int64], uniforms: NDArray[np.float64]) -> None:
         super().begin(rows, uniforms)
         if self._posterior is not None:

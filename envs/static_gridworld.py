@@ -35,6 +35,10 @@ class StaticGridWorldSimulator(Simulator):
         self._t, self._cell, self._goal = np.zeros((3, num_envs), np.int64)
         self._inner_done = np.zeros(num_envs, np.int8)
 
+    @property
+    def task_columns(self) -> NDArray[np.int64]:
+        return np.zeros(1, np.int64)  # the goal
+
     def begin(self, rows: NDArray[np.int64], uniforms: NDArray[np.float64]) -> None:
         drawn = (uniforms[:, 0] * len(self._goal_cells)).astype(np.int64)
         self._goal[rows] = self._goal_cells[drawn]

@@ -48,6 +48,10 @@ class TabularMDPSimulator(Simulator):
         self._cumulative = np.zeros((n * p.mdps, p.pairs, p.states - 1))
         self._chance, self._noise = np.zeros((2, n, p.horizon))
 
+    @property
+    def task_columns(self) -> NDArray[np.int64]:
+        return np.arange(uniforms_of_a_model(self.parameters))  # the first session's MDP
+
     def begin(self, rows: NDArray[np.int64], uniforms: NDArray[np.float64]) -> None:
         p = self.parameters
         of_models, switches, chance, noise, _ = np.split(uniforms, self._parts, axis=1)

@@ -48,6 +48,10 @@ class TwoStepSimulator(Simulator):
         self._context = np.zeros((num_envs, p.rounds + 1), np.int64)
         self._session = np.zeros((num_envs, p.rounds + 1), np.int64)
 
+    @property
+    def task_columns(self) -> NDArray[np.int64]:
+        return np.zeros(1, np.int64)  # the first context
+
     def begin(self, rows: NDArray[np.int64], uniforms: NDArray[np.float64]) -> None:
         p = self.parameters
         arrival, reward, switch = np.split(uniforms[:, 1:], 3, axis=1)

@@ -11,15 +11,17 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .calling import call_env, interruptible
 from .dlcmdp import Sessions
 from .faults import BrokenEnv, EnvFault, name_of, told
 from .guard import Guard
+from .hooks import hook_of
 from .nested import joined_mask, nested, rows_of, same, values_of
 from .returned import Labels, not_finite, plain_reset, plain_step
 from .streams import Stream, check_count, seeds_of
+from .tasks import TASK, TASK_ID, Held, held_tasks
 
 Infos = dict[str, Any]
 
@@ -79,6 +81,8 @@ class BatchedEnvs(VectorEnv):
         self._broken = [False] * self.num_envs
         self._spare = [np.random.default_rng() for _ in self.envs]
         self._history = History(self.num_envs)
+        self._held: Held | None = None
+        self._playing = np.full(self.num_envs, -1)  # the held tasks of what is under way
 
     def set_stream(self, stream: Stream) -> None:
         """Let sub-env i draw from ``stream.generator(i)`` from its next meta-episode on.
@@ -91,6 +95,15 @@ class BatchedEnvs(VectorEnv):
         self._seeds = [int(rng.integers(2**32)) for rng in streams]
         self._spare = [np.random.default_rng([seed, 1]) for seed in self._seeds if seed is not None]
         self._held_out = streams if stream.evaluation else None
+
+    @property
+    def task_width(self) -> int:
+        """How many uniforms make a task; 0 where the environments do not say."""
+        return int(hook_of(self.envs[0], "task_width") or 0)
+
+    def hold_tasks(self, tasks: ArrayLike | None, ids: ArrayLike = ()) -> None:
+        """As `DLCMDPVectorEnv.hold_tasks`: resets get ``options={"task": uniforms}``."""
+        self._held = held_tasks(self, tasks, ids)
 
     @property
     def faults(self) -> int:
@@ -195,7 +208,7 @@ class BatchedEnvs(VectorEnv):
             self._learn_labels(self._infos)
             self._infos = [self._labels.read(info) for info in self._infos]
         self._stacked = self._stack(self._observations)
-        return self._stacked, _stack_infos(self._infos)
+        return self._stacked, self._labelled(self._infos)
 
     def step(
         self, actions: Any
@@ -234,12 +247,18 @@ class BatchedEnvs(VectorEnv):
         done = np.flatnonzero(terminated | truncated)
         final = {}
         if len(done):
-            final = {"final_obs": stacked, "final_info": _stack_infos(infos)}
+            final = {"final_obs": stacked, "final_info": self._labelled(infos)}
             for row in done.tolist():
                 observations[row], infos[row] = self._begin_one(row, None)
             stacked = self._stack(observations)
         self._observations, self._infos, self._stacked = observations, infos, stacked
-        return stacked, rewards, terminated, truncated, {**_stack_infos(infos), **final}
+        return stacked, rewards, terminated, truncated, {**self._labelled(infos), **final}
+
+    def _labelled(self, infos: list[Infos]) -> Infos:
+        stacked = _stack_infos(infos)
+        if self._held is not None:
+            stacked[TASK_ID] = self._playing.copy()
+        return stacked
 
     def render(self) -> tuple[Any, ...]:
         """Return one picture of each sub-env."""
@@ -254,6 +273,9 @@ class BatchedEnvs(VectorEnv):
         seed, self._seeds[i] = self._seeds[i], None
         if self._held_out is not None:
             self._seeds[i] = int(self._held_out[i].integers(2**32))
+        self._playing[i] = -1 if self._held is None else self._held.ids[i]
+        if self._held is not None:
+            options = {**(options or {}), TASK: self._held.uniforms(i)}
         generators = [rng.bit_generator.state for rng in _generators(self.envs[i])]
         self._history.begin(i, {"seed": seed, "options": options, "generators": generators})
         result = self._call(self.envs[i].reset, seed=seed, options=options)

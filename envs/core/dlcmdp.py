@@ -28,6 +28,7 @@ from .bayes import FiniteFilter, NoExactFilterError, Posterior, hidden_markov, n
 from .contexts import ContextDynamics, Markov
 from .hooks import hook_of
 from .sessions import SessionProcess
+from .tasks import TASK, Held
 
 LABELS = ("context", "session", "switched", "inner_done")
 """The keys of privileged labels in `info`."""
@@ -95,6 +96,8 @@ class Sessions(gym.Wrapper):
     """
 
     _BLOCK = 256  # transitions for which uniforms are drawn at once
+    task_width = 1
+    """A task, ``options={"task": [u]}``, is the uniform that the first context is drawn from."""
 
     def __init__(self, env: gym.Env, process: SessionProcess, dynamics: ContextDynamics):
         super().__init__(env)
@@ -120,7 +123,7 @@ class Sessions(gym.Wrapper):
             self.session_random = np.random.default_rng(own)
         keep = bool((options or {}).get("keep_task")) and self._context is not None
         if not keep:
-            self._begin()
+            self._begin((options or {}).get(TASK))
         observation, info = self.env.reset(seed=seed, options=options)
         return observation, {**info, **self._labels()}
 
@@ -173,11 +176,14 @@ class Sessions(gym.Wrapper):
         names = tuple(", ".join(f"{x:g}" for x in value) for value in dynamics.values)
         return FiniteFilter(names, nearest_class(dynamics.values), run)
 
-    def _begin(self) -> None:
+    def _begin(self, task: Any = None) -> None:
         self._session, self._switched, self._age = 0, 0, 1
         self._uniforms = self.session_random.random((self._BLOCK, 2))
         self._used = 0
-        self._set_context(self.dynamics.initial(self.session_random.random(1))[0])
+        first = self.session_random.random(1)
+        if task is not None:
+            first = Held([task], [0], 1, self.task_width).tasks[0]
+        self._set_context(self.dynamics.initial(first)[0])
 
     def _next_uniforms(self) -> NDArray[np.float64]:
         if self._used == self._BLOCK:

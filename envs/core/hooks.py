@@ -26,7 +26,6 @@ wraps hides what no longer holds with ``name = None``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -34,7 +33,7 @@ import gymnasium as gym
 HOOKS = ("exact_filter", "reference_returns", "variants", "measures", "frame")
 
 
-def hook_of(env: gym.Env | gym.vector.VectorEnv, name: str) -> Callable[..., Any] | None:
+def hook_of(env: gym.Env | gym.vector.VectorEnv, name: str) -> Any:
     """Return the method `name` of an environment or of a wrapper around it, None without one."""
     inside: Any = env
     while name not in vars(inside) and not hasattr(type(inside), name):
@@ -47,8 +46,7 @@ def hook_of(env: gym.Env | gym.vector.VectorEnv, name: str) -> Callable[..., Any
         if not singles:
             return None
         inside = singles[0]  # of single environments the first speaks for all
-    found: Callable[..., Any] | None = getattr(inside, name)
-    return found
+    return getattr(inside, name)
 
 
 class Hooked:

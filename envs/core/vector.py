@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .batched import BatchedEnvs
 from .bayes import ExactFilter
@@ -26,6 +26,7 @@ from .checks import check_single, nearest
 from .guard import Guard, Tolerance
 from .hooks import Hooked
 from .streams import Stream, check_count, seeds_of
+from .tasks import TASK, TASK_ID, Held, held_tasks
 
 Infos = dict[str, Any]
 Step = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]
@@ -67,6 +68,11 @@ class Simulator(ABC):
     @abstractmethod
     def labels(self) -> dict[str, NDArray[Any]]:
         """Return the privileged labels that go with the observations, each [N, ...]."""
+
+    @property
+    def task_columns(self) -> NDArray[np.int64]:
+        """Which of a meta-episode's uniforms make its task, [K] (see `tasks`); none by default."""
+        return np.zeros(0, np.int64)
 
     def under_way(self) -> dict[str, Any]:
         """Return what the meta-episodes under way have come to, as plain data: all arrays that this
@@ -137,15 +143,24 @@ class DLCMDPEnv(Hooked, gym.Env):
     ) -> tuple[NDArray[np.float32], Infos]:
         """Begin a meta-episode, drawing all its randomness at once."""
         super().reset(seed=seed)
-        if (options or {}).get("keep_task"):
+        options = options or {}
+        if options.get("keep_task"):
             raise ValueError(
                 f"{type(self).__name__}: reset was asked to keep the task, but draws a new one "
                 "each time; use the environment without MetaEpisode: one episode is a meta-episode."
             )
         uniforms = self.np_random.random((1, self.simulator.uniforms_per_episode))
+        if options.get(TASK) is not None:
+            held = Held([options[TASK]], [0], 1, self.task_width)
+            uniforms[:, self.simulator.task_columns] = held.tasks
         self.simulator.begin(np.zeros(1, np.int64), uniforms)
         self._running = True
         return self.simulator.observe()[0], _row(self.simulator.labels(), 0)
+
+    @property
+    def task_width(self) -> int:
+        """How many uniforms make a task, as ``reset(options={"task": uniforms})`` takes them."""
+        return len(self.simulator.task_columns)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Infos]:
         """Act once."""
@@ -191,10 +206,32 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
         self.render_mode = render_mode
         self._generators: list[np.random.Generator] | None = None
         self._started = False
+        self._held: Held | None = None
+        self._playing = np.full(self.num_envs, -1)  # the held tasks of what is under way
 
     def set_stream(self, stream: Stream) -> None:
         """Let sub-env i draw from ``stream.generator(i)`` from its next meta-episode on."""
         self._generators = [stream.generator(i) for i in range(self.num_envs)]
+
+    @property
+    def task_width(self) -> int:
+        """How many uniforms make a task; 0 where tasks cannot be held."""
+        return len(self.simulator.task_columns)
+
+    def hold_tasks(self, tasks: ArrayLike | None, ids: ArrayLike = ()) -> None:
+        """Let each row play a task of its own from its next meta-episode on, until told otherwise.
+
+        Their ids are the label ``task_id`` [N] then (-1 for a meta-episode that began before). All
+        other randomness is what it would have been.
+
+        Args:
+            tasks: uniforms [count, task_width], see `tasks.draw_tasks`; None: a new one each time.
+            ids: which of them each row plays, [N].
+
+        Raises:
+            ValueError: if they do not fit, or the environment has no tasks that can be held.
+        """
+        self._held = held_tasks(self, tasks, ids)
 
     def rng_state(self) -> list[Any]:
         """Return the generators' states, one picklable dict for each sub-env."""
@@ -208,7 +245,10 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
 
     def under_way(self) -> Any:
         """Return what the meta-episodes that have begun have come to, as plain data, or None."""
-        return self.simulator.under_way() if self._started else None
+        if not self._started:
+            return None
+        held = {} if self._held is None else {TASK_ID: self._playing.copy()}
+        return self.simulator.under_way() | held
 
     def set_under_way(self, state: Any) -> None:
         """Go on with the meta-episodes of `under_way()`, in an env made with the same arguments.
@@ -216,7 +256,9 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
         Raises:
             ValueError: if they cannot be gone on with here.
         """
-        self.simulator.set_under_way(state)
+        own = dict(state)
+        self._playing = np.array(own.pop(TASK_ID, self._playing))
+        self.simulator.set_under_way(own)
         self._started = True
 
     def reset(
@@ -237,7 +279,7 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
             self._generators = [seeding.np_random(s)[0] for s in seeds]
         self._begin(np.arange(self.num_envs))
         self._started = True
-        return self.simulator.observe(), _infos(self.simulator)
+        return self.simulator.observe(), self._infos()
 
     def step(self, actions: Any) -> Step:
         """Act in every sub-env; begin a new meta-episode wherever one ended."""
@@ -246,12 +288,12 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
         simulator = self.simulator
         actions = _check_actions(actions, self.num_envs, simulator.action_space)
         rewards, terminated, truncated = simulator.advance(actions)
-        observations, infos = simulator.observe(), _infos(simulator)
+        observations, infos = simulator.observe(), self._infos()
         done = terminated | truncated
         if done.any():
             final = {"final_obs": observations, "final_info": infos}
             self._begin(np.flatnonzero(done))
-            observations, infos = simulator.observe(), {**_infos(simulator), **final}
+            observations, infos = simulator.observe(), {**self._infos(), **final}
         return observations, rewards, terminated, truncated, infos
 
     def render(self) -> tuple[Any, ...] | None:
@@ -270,7 +312,18 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
         uniforms = np.empty((len(rows), count))
         for i, row in enumerate(rows):
             streams[row].random(out=uniforms[i])
+        if self._held is not None:
+            uniforms[:, self.simulator.task_columns] = self._held.uniforms(rows)
+            self._playing[rows] = self._held.ids[rows]
+        else:
+            self._playing[rows] = -1
         self.simulator.begin(rows, uniforms)
+
+    def _infos(self) -> Infos:
+        infos: Infos = dict(self.simulator.labels())
+        if self._held is not None:
+            infos[TASK_ID] = self._playing.copy()
+        return infos
 
 
 def make_vector(
@@ -404,10 +457,6 @@ def _check_render_mode(env: gym.Env | VectorEnv, render_mode: str | None) -> Non
 
 def _arrays_of(simulator: Simulator) -> dict[str, NDArray[Any]]:
     return {key: v for key, v in vars(simulator).items() if isinstance(v, np.ndarray)}
-
-
-def _infos(simulator: Simulator) -> Infos:
-    return dict(simulator.labels())
 
 
 def _row(arrays: dict[str, NDArray[Any]], row: int) -> Infos:

@@ -108,6 +108,10 @@ class TrialSimulator(Simulator):
         self._session = np.zeros((n, length), np.int64)
         self._switched = np.zeros((n, length), np.int8)
 
+    @property
+    def task_columns(self) -> NDArray[np.int64]:
+        return np.array([self._parts])  # the first context
+
     def begin(self, rows: NDArray[np.int64], uniforms: Array) -> None:
         self._starts[rows] = uniforms[:, : self._parts].reshape(len(rows), *self._starts.shape[1:])
         path = draw_latent(self.trial.process, self.contexts, uniforms[:, self._parts :])

@@ -217,7 +217,7 @@ def entries_of(config_class: type) -> dict[str, Entry]:
     }
 
 
-def check_env_config(env: Any, env_config: Any, fail: Fail) -> None:
+def check_env_config(env: Any, env_config: Any, fail: Fail, name: str = "env_config") -> None:
     """Make sure that the environment takes the keyword arguments in ``env_config``.
 
     Raises:
@@ -229,7 +229,7 @@ def check_env_config(env: Any, env_config: Any, fail: Fail) -> None:
     for key in env_config if known is not None else ():
         if known is not None and key not in known:
             raise fail(
-                ("config", "env_config", key),
+                ("config", name, key),
                 f"environment '{env}' takes no '{key}'{suggestion(key, known)}"
                 f" (it takes: {', '.join(known) or 'nothing'})",
             )
@@ -302,7 +302,7 @@ def _has_references(config: Any) -> bool:
     from rllib_metarl.sampling.held_out import HeldOut, normalised_score
 
     try:
-        held_out = HeldOut(config.env, config.env_config, 1)
+        held_out = HeldOut(config.env, config.held_out_arguments(), 1)
     except UserError:
         raise
     except Exception as error:

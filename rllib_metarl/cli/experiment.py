@@ -292,7 +292,8 @@ def _check_environments(variants: list[dict[str, Any]], fail: Any) -> None:
             catalogue.check_environment(env)
         except UserError as error:
             raise fail(("config", "env"), str(error)) from None
-        checks.check_env_config(env, variant.get("env_config"), fail)
+        for key in ("env_config", "held_out_env_config"):
+            checks.check_env_config(env, variant.get(key), fail, key)
 
 
 def _check_score(spec: Experiment, origin: str, fail: Any) -> None:

@@ -69,7 +69,9 @@ def evaluate_checkpoint(
         checkpoint = Checkpoint.open(checkpoint)
     config, module = checkpoint.config, checkpoint.module()
     seed = (config.get("held_out_seed") or 0) if seed is None else seed
-    config["env_config"] = dict(config.get("env_config") or {}) | (env_config or {})
+    trained, unseen = (config.get(key) or {} for key in ("env_config", "held_out_env_config"))
+    config["env_config"] = {**trained, **unseen, **(env_config or {})}
+    config["held_out_env_config"] = {}
     work = _Work(progress, checkpoint, config, module, seed)
     held_out = _held_out(checkpoint, config, episodes, seed)
     try:

@@ -74,6 +74,20 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             )
         return self._collector
 
+    def hold_tasks(self, tasks: Any, ids: Any = ()) -> None:
+        """Row i plays task ``ids[i]`` from the next sample on; what is under way is dropped.
+
+        Each meta-episode then has the column ``task_id``. Through all runners:
+        ``env_runner_group.foreach_env_runner(lambda runner: runner.hold_tasks(tasks, ids))``.
+
+        Args:
+            tasks: uniforms `[count, task_width]`, see `rllib_metarl.envs.draw_tasks`; None lets
+                each meta-episode have a new task again.
+            ids: `[num_envs]`.
+        """
+        self.env.unwrapped.hold_tasks(tasks, ids)
+        self._needs_initial_reset = True
+
     @override(SingleAgentEnvRunner)
     def _sample(
         self,

@@ -245,10 +245,12 @@ class StepwiseHeldOut(HeldOut):
     """
 
     def __init__(self, config: Any, episodes: int, seed: int) -> None:
-        super().__init__(config.env, config.env_config, 1, seed)  # for the references alone
+        arguments = config.held_out_arguments()
+        super().__init__(config.env, arguments, 1, seed)  # for the references alone
         self.episodes = episodes
         envs, self.per_env = spread(episodes)
         config = config.copy(copy_frozen=False)
+        config.environment(env_config=arguments)
         config.env_runners(num_env_runners=0, num_envs_per_env_runner=envs)
         config.debugging(seed=None)  # RLlib would seed the generators of the whole process
         config.callbacks_class = RLlibCallback

@@ -212,8 +212,9 @@ class BeliefPPO(PPO):
         config = self.config
         if config.acts_through_connectors():
             return StepwiseHeldOut(config, episodes, seed)
+        arguments = config.held_out_arguments()
         bounds = (tolerance_of(config), config.max_meta_episode_steps)
-        return HeldOut(config.env, config.env_config, episodes, seed, *bounds)
+        return HeldOut(config.env, arguments, episodes, seed, *bounds)
 
     @override(PPO)
     def save_to_path(self, path: Any = None, **kwargs: Any) -> Any:

@@ -120,6 +120,11 @@ class BeliefConfig(PPOConfig):
         "held_out_episodes": Setting(
             Whole(1, 100_000), "held-out meta-episodes per evaluation during training"
         ),
+        "held_out_env_config": Setting(
+            settings.BLOCK,
+            "env arguments that overrule env_config on the held-out tasks, so that these are of "
+            "other classes or ranges than those of training, not only of other seeds",
+        ),
         "evaluate_every_steps": Setting(
             Whole(0, 10**15), "env steps between evaluations; 0 for none"
         ),
@@ -178,6 +183,7 @@ class BeliefConfig(PPOConfig):
         self.policy_gradient_to_encoder = False
         self.held_out_seed = 0
         self.held_out_episodes = 128
+        self.held_out_env_config: dict[str, Any] = {}
         self.evaluate_every_steps = 500_000
         self.max_skipped_updates = 20
         self.max_env_faults = 20
@@ -284,6 +290,10 @@ class BeliefConfig(PPOConfig):
     def needed_labels(self) -> dict[str, str]:
         """Labels that the losses need in the env's info, each with what to do without it."""
         return {}
+
+    def held_out_arguments(self) -> dict[str, Any]:
+        """The env's arguments on the held-out tasks."""
+        return dict(self.env_config or {}) | dict(self.held_out_env_config)
 
     def unreported_metrics(self) -> dict[str, str]:
         """Patterns of the metrics that these settings do not report, and why."""
