@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from rllib_metarl import checkpoints, plugins
 from rllib_metarl.errors import UserError
+from rllib_metarl.reading import parse_json
 
 POLICY, WEIGHTS = "policy.json", "policy.npz"
 DESCRIPTION, VERSION = "class_and_ctor_args.pkl", "rllib_checkpoint.json"
@@ -172,12 +172,12 @@ class Checkpoint:
         import ray
 
         try:
-            told = json.loads(self.read(VERSION))
+            told = parse_json(self.read(VERSION))
             written = told.get("ray_version", ray.__version__)
             major = written.split(".")[:2]
         except FileNotFoundError:
             return
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, AttributeError) as error:
             raise self._damaged(VERSION, error) from None
         if major != ray.__version__.split(".")[:2]:
             raise UserError(

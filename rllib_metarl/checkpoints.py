@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rllib_metarl.errors import UserError
+from rllib_metarl.reading import parse_json
 from rllib_metarl.seal import is_sealed, seal_of
 
 WHY = "docs/reliability.md says why"
@@ -70,11 +71,11 @@ def has_list(folder: Path) -> bool:
 def examine(folder: Path) -> Examined:
     """Compares every file of a folder's list with what is there."""
     try:
-        told = json.loads(read_plain(folder / LIST, MOST_LISTED))
+        told = parse_json(read_plain(folder / LIST, MOST_LISTED))
         files = told["files"]
     except FileNotFoundError:
         return Examined(f"{LIST}, the list of its files, is missing")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return Examined(f"{LIST} is damaged")
     if not isinstance(files, dict) or not files:
         return Examined(f"{LIST} is damaged")

@@ -134,11 +134,11 @@ def _why(error: Exception) -> str:
 # --- JSON -----------------------------------------------------------------------------------------
 
 
-def parse_json(text: str, *, written_by_hand: bool = False) -> Any:
+def parse_json(text: str | bytes, *, written_by_hand: bool = False) -> Any:
     """The value that a JSON text stands for.
 
     Args:
-        text: the JSON.
+        text: the JSON, bytes in UTF-8.
         written_by_hand: refuse keys that are written twice, and integers beyond floats; elsewhere
             the last counts, and such integers are infinite.
 
@@ -149,7 +149,10 @@ def parse_json(text: str, *, written_by_hand: bool = False) -> Any:
     if written_by_hand:
         hooks["object_pairs_hook"] = _once_each
     try:
+        text = text.decode() if isinstance(text, bytes) else text
         value = json.loads(text, **hooks)
+    except UnicodeDecodeError:
+        raise Unreadable("not a text in UTF-8") from None
     except json.JSONDecodeError as error:
         place = f" at column {error.colno}" if error.lineno == 1 else ""
         raise Unreadable(f"{error.msg}{place}", error.lineno) from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import csv
 import io
-import json
 import pickletools
 import re
 import shutil
@@ -20,6 +19,7 @@ from ray.tune import Callback, Checkpoint
 from rllib_metarl import checkpoints
 from rllib_metarl.algorithms.belief.spare import HIDDEN, RESULT
 from rllib_metarl.errors import UserError
+from rllib_metarl.reading import parse_json
 
 RECORD = "record_{:06}"
 ASIDE = "aside"
@@ -139,7 +139,7 @@ def ends_well(path: Path) -> bool:
         if content.startswith(_PICKLE):
             collections.deque(pickletools.genops(content), maxlen=0)  # reads, runs nothing
         else:
-            json.loads(content)
+            parse_json(content)
     except (OSError, ValueError):
         return False
     return True
@@ -210,7 +210,7 @@ def _reached(checkpoint: Path) -> int:
 
 def _result_of(checkpoint: Path) -> Any:
     try:
-        metrics = json.loads((checkpoint / RESULT).read_bytes())
+        metrics = parse_json((checkpoint / RESULT).read_bytes())
     except (OSError, ValueError):
         metrics = {}
     return _TrainingResult(Checkpoint.from_directory(str(checkpoint)), metrics)
@@ -231,7 +231,7 @@ def cut_logs(trial: Path, iteration: int) -> None:
 
 def _iteration_of(line: bytes) -> float:
     try:
-        return float(json.loads(line)["training_iteration"])
+        return float(parse_json(line)["training_iteration"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
 

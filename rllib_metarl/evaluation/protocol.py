@@ -254,8 +254,15 @@ def _held_out(checkpoint: Checkpoint, config: dict[str, Any], episodes: int, see
             held_out.runner.restore_from_path(str((checkpoint.path / "env_runner").resolve()))
             return held_out
         return HeldOut(config["env"], config.get("env_config"), episodes, seed)
-    except (gym.error.Error, ModuleNotFoundError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # an env is anybody's code
+        absent = isinstance(error, (gym.error.Error, ModuleNotFoundError))
+        mend = (
+            "import the module that registers it, e.g. with --plugin"
+            if absent
+            else ("give it other arguments, or mend it")
+        )
         raise UserError(
-            f"env {config['env']} cannot be made ({error}): import the module that registers it, "
-            "e.g. with --plugin."
-        ) from None
+            f"env {config['env']} cannot be made ({type(error).__name__}: {error}): {mend}."
+        ) from error

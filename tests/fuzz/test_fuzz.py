@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz.run import made, run_case
 from tests.fuzz.targets import TARGETS
 
-CASES = {"experiment": 120, "options": 100, "checkpoint": 40, "run": 10, "sweep": 20, "iida": 40}
+CASES = {"experiment": 120, "options": 100, "checkpoint": 60, "run": 10, "sweep": 20, "iida": 40}
 """How many: seconds of one core for each target, all of them together a minute at most."""
 
 

@@ -26,6 +26,7 @@ from rllib_metarl.algorithms.belief.stored_spaces import plain_space, space_of
 from rllib_metarl.algorithms.settings import own_settings
 from rllib_metarl.checkpoint import POLICY, WEIGHTS
 from rllib_metarl.errors import UserError
+from rllib_metarl.reading import parse_json
 
 MODULE_PATH = Path("learner_group", "learner", "rl_module", "default_policy")
 _OURS = "rllib_metarl.algorithms."
@@ -87,7 +88,7 @@ def parsed(content: bytes, checkpoint: str, trusted: bool) -> Policy:
         UserError: it is of a plugin that is not imported.
         ValueError, KeyError, TypeError: it is damaged.
     """
-    told = json.loads(content)
+    told = parse_json(content)
     algorithm: Any = _imported(told["algorithm"])
     if not issubclass(algorithm, _algorithm_class()):
         raise ValueError(f"{told['algorithm']} is no algorithm")
