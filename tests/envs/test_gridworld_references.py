@@ -204,3 +204,25 @@ def test_envs_give_the_references_of_their_own_parameters():
     expected = reference_returns(**settings)
     assert GridWorldEnv(**settings).reference_returns() == expected
     assert GridWorldVectorEnv(4, **settings).reference_returns() == expected
+
+
+class Timetable(Enumeration):
+    """The same where sessions last two steps each, so that the law is another at each step."""
+
+    def _after(self, cell, weights, t):
+        law = self.law if t % 2 else np.eye(2)
+        rewards = [self.reward(cell, m) for m in range(2)]
+        total = 0.0
+        for r in set(rewards):
+            kept = weights * np.equal(rewards, r)
+            total += kept.sum() * r + self.bayes(cell, kept @ law, t + 1)
+        return total
+
+
+def test_sessions_of_a_known_length_are_counted_from_the_first_step():
+    goals, start, prior = ((0, 0), (1, 1)), (0, 1), (0.9, 0.1)
+    transition = [[0.1, 0.9], [0.7, 0.3]]
+    fixed = {"size": 2, "goals": goals, "start": start, "prior": prior, "transition": transition}
+    found = reference_returns(**fixed, horizon=5, session=FixedLength(2))
+    expected = Timetable(2, goals, 5, 1.0, transition, True, (1.0, 0.0, -0.1))
+    assert found["bayes"] == pytest.approx(expected.bayes(start, np.array(prior)), abs=1e-9)
