@@ -18,20 +18,6 @@ from rllib_metarl.cli.interrupt import Criteria, Interrupt
 from tests.cli.conftest import TINY, Ended, finish, start
 
 
-@pytest.fixture(scope="module")
-def interrupted(folder: Path) -> Ended:
-    (folder / "tiny.yaml").write_text(TINY)
-    process = start(
-        *("train", "file", folder / "tiny.yaml", "--storage-path", folder / "results"),
-        *("--stop", '{"training_iteration": 100000}'),
-    )
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    # The whole group, as a terminal does it: Ray's processes must survive until the checkpoint.
-    os.killpg(process.pid, signal.SIGINT)
-    return finish(process, first)
-
-
 def until_an_iteration(process: Any) -> str:
     """What was printed until a line told of the next iteration."""
     said = ""
@@ -40,6 +26,19 @@ def until_an_iteration(process: Any) -> str:
         if " iter " in line:
             return said
     raise AssertionError(said)
+
+
+@pytest.fixture(scope="module")
+def interrupted(folder: Path) -> Ended:
+    (folder / "tiny.yaml").write_text(TINY)
+    process = start(
+        *("train", "file", folder / "tiny.yaml", "--storage-path", folder / "results"),
+        *("--stop", '{"training_iteration": 100000}'),
+    )
+    first = until_an_iteration(process)
+    # The whole group, as a terminal does it: Ray's processes must survive until the checkpoint.
+    os.killpg(process.pid, signal.SIGINT)
+    return finish(process, first)
 
 
 def results(folder: Path) -> list[dict]:
@@ -79,8 +78,7 @@ def test_a_second_interrupt_ends_at_once_and_leaves_no_process(folder):
         *("train", "file", folder / "tiny.yaml", "--storage-path", folder / "twice"),
         *("--stop", '{"training_iteration": 100000}'),
     )
-    assert process.stdout is not None
-    process.stdout.readline()
+    until_an_iteration(process)
     os.killpg(process.pid, signal.SIGINT)
     os.killpg(process.pid, signal.SIGINT)
     assert finish(process).code == 130
