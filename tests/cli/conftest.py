@@ -94,6 +94,17 @@ def start(*arguments: object, cwd: Path = ROOT) -> subprocess.Popen[str]:
     )
 
 
+def until_an_iteration(process: subprocess.Popen[str]) -> str:
+    """What was printed until a line told of the next iteration."""
+    said = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        said += line
+        if " iter " in line:
+            return said
+    raise AssertionError(f"it ended:\n{said}\n{process.stderr and process.stderr.read()}")
+
+
 def finish(process: subprocess.Popen[str], before: str = "") -> Ended:
     """Waits for the command; kills its group if it does not end."""
     try:

@@ -15,17 +15,7 @@ import pytest
 
 from rllib_metarl.cli import interrupt as implementation
 from rllib_metarl.cli.interrupt import Criteria, Interrupt
-from tests.cli.conftest import TINY, Ended, finish, start
-
-
-def until_an_iteration(process: Any) -> str:
-    """What was printed until a line told of the next iteration."""
-    said = ""
-    for line in process.stdout:
-        said += line
-        if " iter " in line:
-            return said
-    raise AssertionError(said)
+from tests.cli.conftest import TINY, Ended, finish, start, until_an_iteration
 
 
 @pytest.fixture(scope="module")

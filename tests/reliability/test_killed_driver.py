@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import TINY, finish, start
+from tests.cli.conftest import TINY, finish, start, until_an_iteration
 from tests.reliability.resuming import told
 
 KILLS = 30
@@ -32,8 +32,7 @@ def _reported(folder: Path) -> list[dict[str, Any]]:
 
 def _kill_later(process: Any, delay_s: float) -> None:
     """SIGKILL, so long after the first iteration that it tells of."""
-    assert process.stdout is not None
-    assert process.stdout.readline(), process.stderr.read()
+    until_an_iteration(process)
     try:
         process.wait(delay_s)
     except Exception:

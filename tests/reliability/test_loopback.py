@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import ROOT, TINY, finish, start
+from tests.cli.conftest import ROOT, TINY, finish, start, until_an_iteration
 
 LISTENS = "0A"
 
@@ -55,8 +55,7 @@ def test_a_training_listens_on_the_loopback_address_alone(tmp_path: Path) -> Non
         *("train", "file", tmp_path / "tiny.yaml", "--storage-path", tmp_path / "results"),
         *("--stop", '{"training_iteration": 100000}'),
     )
-    assert process.stdout is not None
-    process.stdout.readline()
+    until_an_iteration(process)
     found = listening(descendants(process.pid))
     process.send_signal(signal.SIGINT)
     assert finish(process).code == 130
