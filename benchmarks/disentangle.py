@@ -20,7 +20,7 @@ from learning import RESULTS
 from pages import PAGES, Page
 
 from rllib_metarl import Checkpoint
-from rllib_metarl.evaluation.disentanglement import disentanglement_of
+from rllib_metarl.evaluation.belief.disentanglement import disentanglement_of
 from rllib_metarl.sampling.held_out import HeldOut
 
 EPISODES = 4096

@@ -107,14 +107,14 @@ DEPENDENT_BANDIT = {
 
 def bandit_policies(**bandit: Any) -> Callable[[], dict[str, dict[str, float]]]:
     """Classical bandit algorithms on 20,000 trials."""
-    from rllib_metarl.envs.bandit_policies import classical_returns
+    from rllib_metarl.envs.bandit.policies import classical_returns
 
     return lambda: classical_returns(trials=20_000, seed=0, **bandit)
 
 
 def mdp_policies() -> dict[str, dict[str, float]]:
     """Posterior sampling, and acting greedily on the posterior's mean, on 4,000 random MDPs."""
-    from rllib_metarl.envs.tabular_mdp_policies import greedy_returns, psrl_returns
+    from rllib_metarl.envs.tabular_mdp.policies import greedy_returns, psrl_returns
 
     return {
         "PSRL, the true prior": asdict(psrl_returns(4000, 0)),

@@ -55,9 +55,9 @@ __all__ = [
 ]
 
 _NATIVE = {
-    "Bandit/Bernoulli-v0": ("bandit", "BernoulliBandit"),
-    "DLCMDP/GridWorld-v0": ("gridworld", "GridWorld"),
-    "DLCMDP/GridWorldFamily-v0": ("gridworld_family", "GridWorldFamily"),
+    "Bandit/Bernoulli-v0": ("bandit.env", "BernoulliBandit"),
+    "DLCMDP/GridWorld-v0": ("gridworld.env", "GridWorld"),
+    "DLCMDP/GridWorldFamily-v0": ("gridworld.family", "GridWorldFamily"),
     "DLCMDP/AntDir-v0": ("mujoco.ant", "AntDir"),
     "DLCMDP/AntGoal-v0": ("mujoco.ant", "AntGoal"),
     "DLCMDP/HalfCheetahDir-v0": ("mujoco.half_cheetah", "HalfCheetahDir"),
@@ -69,9 +69,9 @@ _NATIVE = {
     "DLCMDP/ScratchItch-v0": ("mujoco.scratch_itch", "ScratchItch"),
     "DLCMDP/Striker-v0": ("mujoco.striker", "Striker"),
     "DLCMDP/Walker2dParams-v0": ("mujoco.random_params", "Walker2dParams"),
-    "VariBAD/GridWorld-v0": ("static_gridworld", "StaticGridWorld"),
-    "TabularMDP/Random-v0": ("tabular_mdp", "TabularMDP"),
-    "TwoStep-v0": ("two_step", "TwoStep"),
+    "VariBAD/GridWorld-v0": ("gridworld.static", "StaticGridWorld"),
+    "TabularMDP/Random-v0": ("tabular_mdp.env", "TabularMDP"),
+    "TwoStep-v0": ("two_step.env", "TwoStep"),
 }
 """id -> module of this package and the stem of its classes' names."""
 

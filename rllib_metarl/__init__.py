@@ -19,8 +19,10 @@ _ROOT = _pathlib.Path(__file__).resolve().parent.parent
 if (_ROOT / "envs" / "__init__.py").is_file() and (_ROOT / "setup.py").is_file():
     __path__.append(str(_ROOT))
 
+from rllib_metarl._moved import find_moved  # noqa: E402
 from rllib_metarl._registration import register, register_when_ray_is_there  # noqa: E402
 
+find_moved()
 register_when_ray_is_there()
 
 __all__ = ["Checkpoint", "__version__", "load_agent", "register"]

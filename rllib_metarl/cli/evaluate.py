@@ -10,11 +10,11 @@ from rich.console import Console
 
 from rllib_metarl import checkpoints
 from rllib_metarl.checkpoint import Checkpoint, find
-from rllib_metarl.cli.evaluate_table import show
-from rllib_metarl.cli.film import check_video
+from rllib_metarl.cli.experiment.source import read_json
 from rllib_metarl.cli.output import check_writable, progress, write_json
-from rllib_metarl.cli.session import quiet, ray_session
-from rllib_metarl.cli.source import read_json
+from rllib_metarl.cli.running.ray_session import quiet, ray_session
+from rllib_metarl.cli.showing.evaluation import show
+from rllib_metarl.cli.showing.film import check_video
 from rllib_metarl.errors import UserError
 
 DEFAULT_FILE = "evaluation.json"
@@ -43,7 +43,7 @@ def evaluate(request: Request) -> int:
     check_writable(request.json)
     check_video(request.video)
     with quiet(), checkpoints.trusting(request.trust_checkpoint):
-        from rllib_metarl.cli.catalogue import register_with_plugins
+        from rllib_metarl.cli.experiment.catalogue import register_with_plugins
 
         register_with_plugins(request.plugins)
         checkpoint = Checkpoint.open(path)
@@ -61,7 +61,7 @@ def evaluate(request: Request) -> int:
 
 
 def _evaluate(checkpoint: Checkpoint, request: Request, console: Console) -> dict[str, Any]:
-    from rllib_metarl.cli.plain import evaluate_rllib
+    from rllib_metarl.cli.showing.rllib_checkpoint import evaluate_rllib
     from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 
     env_config = read_json("--env-config", request.env_config).data
@@ -87,7 +87,7 @@ def _evaluate(checkpoint: Checkpoint, request: Request, console: Console) -> dic
 
 
 def _film(checkpoint: Checkpoint, video: Path, result: dict[str, Any], console: Console) -> None:
-    from rllib_metarl.cli.film import film
+    from rllib_metarl.cli.showing.film import film
 
     if checkpoint.is_rllibs:
         raise UserError("--video is for this project's algorithms, not for RLlib's own")

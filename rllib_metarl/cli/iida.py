@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import TimeRemainingColumn
 from rich.table import Table
 
-from rllib_metarl.cli.names import suggestion
+from rllib_metarl.cli.experiment.source import read_json
+from rllib_metarl.cli.experiment.suggest import suggestion
 from rllib_metarl.cli.output import check_writable, progress, write_json
-from rllib_metarl.cli.session import quiet
-from rllib_metarl.cli.source import read_json
+from rllib_metarl.cli.running.ray_session import quiet
 from rllib_metarl.errors import UserError
 
 MOST_WIDTH, MOST_LAYERS = 16_384, 16
@@ -121,8 +121,8 @@ def check_out(path: Path) -> None:
 
 def _check_env(request: CollectRequest) -> dict[str, Any]:
     """Imports the plugins and returns the env's arguments, known to be arguments of it."""
-    from rllib_metarl.cli.catalogue import check_environment, register_with_plugins
-    from rllib_metarl.cli.checks import check_env_config
+    from rllib_metarl.cli.experiment.catalogue import check_environment, register_with_plugins
+    from rllib_metarl.cli.experiment.checks import check_env_config
 
     register_with_plugins(request.plugins)
     check_environment(request.env)

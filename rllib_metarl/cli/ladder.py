@@ -12,10 +12,10 @@ from typing import Any
 
 from rich.console import Console
 
-from rllib_metarl.cli.names import suggestion
+from rllib_metarl.cli.experiment.source import read_json
+from rllib_metarl.cli.experiment.suggest import suggestion
 from rllib_metarl.cli.output import check_writable, write_json
-from rllib_metarl.cli.session import quiet, ray_session
-from rllib_metarl.cli.source import read_json
+from rllib_metarl.cli.running.ray_session import quiet, ray_session
 from rllib_metarl.errors import UserError
 
 FAILED, INTERRUPTED = 1, 130
@@ -53,7 +53,7 @@ def _climb_and_tell(
     request: Request, plan: Any, offer: Any, references: Any, console: Console
 ) -> int:
     """What was climbed is told however the climb ends."""
-    from rllib_metarl.cli.ladder_table import show, summary
+    from rllib_metarl.cli.showing.ladder import show, summary
 
     outcomes: dict[str, Any] = {}
     code = 0
@@ -76,9 +76,9 @@ def _climb(
     request: Request, plan: Any, offer: Any, console: Console, outcomes: dict[str, Any]
 ) -> int:
     """Rung by rung into `outcomes`, as far as it makes sense; returns the exit code."""
-    from rllib_metarl.cli.ladder_table import progress, say
-    from rllib_metarl.evaluation.ladder import LABELS, left_out, must_stop
-    from rllib_metarl.evaluation.rungs import climb
+    from rllib_metarl.cli.showing.ladder import progress, say
+    from rllib_metarl.evaluation.ladder.rungs import climb
+    from rllib_metarl.evaluation.ladder.verdicts import LABELS, left_out, must_stop
 
     code = 0
     for rung, label in LABELS.items():
@@ -100,15 +100,15 @@ def _climb(
 
 def _completed(outcomes: dict[str, Any]) -> dict[str, Any]:
     """With the rungs that were not reached."""
-    from rllib_metarl.evaluation.ladder import LABELS, left_out
+    from rllib_metarl.evaluation.ladder.verdicts import LABELS, left_out
 
     return {rung: outcomes.get(rung) or left_out("stopped before it was done") for rung in LABELS}
 
 
 def _plan(request: Request) -> Any:
-    from rllib_metarl.cli.catalogue import check_environment, register_with_plugins
-    from rllib_metarl.cli.checks import check_env_config
-    from rllib_metarl.evaluation.rungs import Plan
+    from rllib_metarl.cli.experiment.catalogue import check_environment, register_with_plugins
+    from rllib_metarl.cli.experiment.checks import check_env_config
+    from rllib_metarl.evaluation.ladder.rungs import Plan
 
     register_with_plugins(request.plugins)
     check_environment(request.env)
@@ -125,9 +125,9 @@ def _settings(written: dict[str, Any]) -> dict[str, Any]:
         UserError: no rung has one of them, or it is of the wrong type.
     """
     from rllib_metarl.algorithms import ALGORITHMS
-    from rllib_metarl.cli.checks import ConfigChecker
-    from rllib_metarl.cli.sweep_space import contains_search
-    from rllib_metarl.evaluation.rungs import ALGORITHM_OF
+    from rllib_metarl.cli.experiment.checks import ConfigChecker
+    from rllib_metarl.cli.experiment.space import contains_search
+    from rllib_metarl.evaluation.ladder.rungs import ALGORITHM_OF
 
     checkers = {name: ConfigChecker(ALGORITHMS[name].algorithm()) for name in ALGORITHM_OF.values()}
     checked: dict[str, Any] = {}
@@ -148,7 +148,7 @@ def _config_error(path: Any, message: str) -> UserError:
 
 def _look(plan: Any) -> tuple[Any, dict[str, float] | None]:
     """What the env offers, and its exact references; the settings are held against it."""
-    from rllib_metarl.evaluation.rungs import check, probe, references
+    from rllib_metarl.evaluation.ladder.rungs import check, probe, references
 
     with _told(f"env {plan.env} cannot be made or acted in"):
         offer = probe(plan)

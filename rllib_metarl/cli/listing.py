@@ -8,7 +8,7 @@ from rich.table import Table
 
 def show_list(console: Console | None = None) -> int:
     """Print the three lists, as tables on a terminal and as plain lines elsewhere."""
-    from rllib_metarl.cli import catalogue
+    from rllib_metarl.cli.experiment import catalogue
 
     console = console or Console(highlight=False)
     own = {name: entry.summary for name, entry in catalogue.own_algorithms().items()}

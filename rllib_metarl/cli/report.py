@@ -21,7 +21,7 @@ def report(
 
     A sweep's directory has a page of its own.
     """
-    from rllib_metarl.cli.values import import_plugin
+    from rllib_metarl.cli.experiment.values import import_plugin
     from rllib_metarl.report.groups import tasks_of
     from rllib_metarl.report.page import make_page
     from rllib_metarl.report.runs import read_runs
@@ -48,7 +48,7 @@ def report(
 def _report_sweep(
     directory: Path, out: Path, figures: Path | None, evaluations: Sequence[Path], title: str | None
 ) -> int:
-    from rllib_metarl.cli.session import quiet
+    from rllib_metarl.cli.running.ray_session import quiet
     from rllib_metarl.report.sweep_data import read_sweep
     from rllib_metarl.report.sweep_page import make_sweep_page
 
@@ -60,7 +60,7 @@ def _report_sweep(
             )
     _check_places(out, None)
     with quiet():
-        from rllib_metarl.cli.sweep_record import best_experiment
+        from rllib_metarl.cli.running.record import best_experiment
     sweep = read_sweep(directory)
     best = best_experiment(sweep) if sweep.best else None
     _write(out, make_sweep_page(sweep, title or f"Sweep {sweep.name}", best))

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from rllib_metarl.cli.names import suggestion
+from rllib_metarl.cli.experiment.suggest import suggestion
 from rllib_metarl.errors import UserError
 
 WIDTH = 80
@@ -23,8 +23,8 @@ def show_config(name: str, key: str | None = None) -> int:
     Raises:
         UserError: there is no such algorithm or key.
     """
-    from rllib_metarl.cli import catalogue
-    from rllib_metarl.cli.session import quiet
+    from rllib_metarl.cli.experiment import catalogue
+    from rllib_metarl.cli.running.ray_session import quiet
 
     quiet()
     catalogue.register_everything()
@@ -68,8 +68,8 @@ def _row(config: Any, name: str, setting: Any) -> tuple[str, Any, str, str]:
 
 def _undeclared(config: Any) -> Iterator[tuple[str, Any, str, str]]:
     """Rows of keys of which RLlib says the type alone; ours say more where they are the same."""
-    from rllib_metarl.cli.checks import ConfigChecker, entries_of
-    from rllib_metarl.cli.values import describe, setter_annotations
+    from rllib_metarl.cli.experiment.checks import ConfigChecker, entries_of
+    from rllib_metarl.cli.experiment.values import describe, setter_annotations
 
     types, declared = setter_annotations(type(config)), entries_of(type(config))
     attributes = {"lambda": "lambda_", "callbacks": "callbacks_class"}

@@ -16,13 +16,13 @@ def status(directory: Path, metric: str | None, limit: int, json: Path | None) -
     """``rllib sweep status``: the trials as a table; returns the exit code."""
     from rich.console import Console
 
-    from rllib_metarl.cli.session import quiet
+    from rllib_metarl.cli.running.ray_session import quiet
     from rllib_metarl.report.sweep_data import read_sweep
 
     check_writable(json)
     sweep = read_sweep(directory, metric)
     with quiet():
-        from rllib_metarl.cli.sweep_table import Row, table
+        from rllib_metarl.cli.running.sweep_table import Row, table
     rows = [
         Row(one.number, one.status, one.values, one.value, one.env_steps, one.wall_s)
         for one in sweep.trials
@@ -79,7 +79,7 @@ def _as_json(sweep: Any) -> dict[str, Any]:
 
 def best(directory: Path, metric: str | None, out: Path | None) -> int:
     """``rllib sweep best``: write the best configuration as an experiment file."""
-    from rllib_metarl.cli.session import quiet
+    from rllib_metarl.cli.running.ray_session import quiet
     from rllib_metarl.report.sweep_data import read_sweep
 
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
@@ -87,7 +87,7 @@ def best(directory: Path, metric: str | None, out: Path | None) -> int:
         raise UserError(f"--out {out}: {what}; name a file")
     sweep = read_sweep(directory, metric)
     with quiet():
-        from rllib_metarl.cli.sweep_record import write_best
+        from rllib_metarl.cli.running.record import write_best
     file = write_best(sweep, out)
     print(best_line(sweep))
     for trial in sweep.best.trials if sweep.best else ():
@@ -98,7 +98,7 @@ def best(directory: Path, metric: str | None, out: Path | None) -> int:
 
 def best_line(sweep: Any) -> str:
     """The best configuration in one line."""
-    from rllib_metarl.cli.sweep_table import shown
+    from rllib_metarl.cli.running.sweep_table import shown
 
     found = sweep.best
     numbers = ", ".join(str(trial.number) for trial in found.trials)

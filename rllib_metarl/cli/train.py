@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_metarl import checkpoints
+from rllib_metarl.cli.experiment.source import KeyPath, read_json
 from rllib_metarl.cli.output import check_writable, write_json
-from rllib_metarl.cli.signals import Stopped, ending_on_signals, exit_code, ignore_repeated
-from rllib_metarl.cli.source import KeyPath, read_json
+from rllib_metarl.cli.running.signals import Stopped, ending_on_signals, exit_code, ignore_repeated
 from rllib_metarl.errors import UserError
 
 if TYPE_CHECKING:
-    from rllib_metarl.cli.experiment import Prepared
-    from rllib_metarl.cli.runner import Outcome
+    from rllib_metarl.cli.experiment.prepare import Prepared
+    from rllib_metarl.cli.running.runner import Outcome
 
 MENDABLE, FAILED = 2, 1
 
@@ -93,12 +93,12 @@ def train_file(path: Path, options: Options, argv: list[str]) -> int:
     """``rllib train file``: run the experiments of a file; returns the exit code."""
 
     def load() -> list[Prepared]:
-        from rllib_metarl.cli.experiment import from_file
+        from rllib_metarl.cli.experiment.prepare import from_file
 
         return from_file(path, options.apply, writing=not options.check)
 
-    from rllib_metarl.cli.source import read_yaml
-    from rllib_metarl.cli.sweep_trust import check_code
+    from rllib_metarl.cli.experiment.source import read_yaml
+    from rllib_metarl.cli.running.sweep_trust import check_code
 
     source = read_yaml(path)  # A file that cannot be read is told at once, before heavy imports.
     with checkpoints.trusting(options.trust_checkpoint):
@@ -116,8 +116,8 @@ def train_named(name: str, run: str | None, options: Options, argv: list[str]) -
     read_json("--stop", options.stop)
 
     def load() -> list[Prepared]:
-        from rllib_metarl.cli.experiment import prepare
-        from rllib_metarl.cli.source import Source
+        from rllib_metarl.cli.experiment.prepare import prepare
+        from rllib_metarl.cli.experiment.source import Source
 
         return prepare(Source("command line", {name: {"run": run}}), options.apply)
 
@@ -135,7 +135,7 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
 
 def _outcomes(load: Callable[[], list[Prepared]], options: Options) -> list[Outcome] | None:
     """What each experiment came to; None where they were only to be checked."""
-    from rllib_metarl.cli.session import available_cpus, quiet, ray_session
+    from rllib_metarl.cli.running.ray_session import available_cpus, quiet, ray_session
 
     began = time.time()
     check_writable(options.json)
@@ -160,8 +160,8 @@ def _outcomes(load: Callable[[], list[Prepared]], options: Options) -> list[Outc
         with ray_session(plugins, options.verbose, options.ray_address, options.ray_num_cpus):
             import ray
 
-            from rllib_metarl.cli.resources import alive_nodes, check_resources
-            from rllib_metarl.cli.runner import run
+            from rllib_metarl.cli.running.resources import alive_nodes, check_resources
+            from rllib_metarl.cli.running.runner import run
 
             for experiment in experiments:
                 check_resources(experiment.configs, alive_nodes(), experiment.name)
@@ -176,9 +176,9 @@ def _outcomes(load: Callable[[], list[Prepared]], options: Options) -> list[Outc
 
 def _locked(experiment: Prepared) -> contextlib.AbstractContextManager[None]:
     """Keeps other drivers out of an experiment's folder."""
-    from rllib_metarl.cli.experiment import storage_path
-    from rllib_metarl.cli.lock import locked
-    from rllib_metarl.cli.runner import directory
+    from rllib_metarl.cli.experiment.prepare import storage_path
+    from rllib_metarl.cli.running.lock import locked
+    from rllib_metarl.cli.running.runner import directory
 
     if "://" in storage_path(experiment.spec):
         return contextlib.nullcontext()
@@ -189,7 +189,7 @@ def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Pr
     """Each experiment, and whether it continues an earlier run."""
     if not options.resume and not options.resume_if_any:
         return [(experiment, False) for experiment in experiments]
-    from rllib_metarl.cli.runner import can_resume, directory
+    from rllib_metarl.cli.running.runner import can_resume, directory
 
     chosen = [(experiment, can_resume(experiment)) for experiment in experiments]
     if not options.resume_if_any and not any(resume for _, resume in chosen):
@@ -202,7 +202,7 @@ def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Pr
 
 def _make_ready(experiment: Prepared) -> None:
     """Puts an earlier run's records in order; says which new settings do not count."""
-    from rllib_metarl.cli.runner import changed_keys, make_ready
+    from rllib_metarl.cli.running.runner import changed_keys, make_ready
 
     make_ready(experiment, _note)
     changed = changed_keys(experiment)
@@ -220,7 +220,7 @@ def _checked(experiments: list[Prepared]) -> None:
 
 
 def _check_concurrency(experiments: list[Prepared], cpus: float) -> None:
-    from rllib_metarl.cli.checks import check_concurrency
+    from rllib_metarl.cli.experiment.checks import check_concurrency
 
     for experiment in experiments:
         wanted = experiment.spec.max_concurrent_trials

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from rllib_metarl.evaluation.assessment import Plays, assess
+from rllib_metarl.evaluation.belief.assessment import Plays, assess
 from rllib_metarl.evaluation.protocol import SET_ASIDE, agent_of, plain
 from rllib_metarl.evaluation.recording import Recording, record
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rllib_metarl.evaluation.claims import Claims
-from rllib_metarl.evaluation.decoding import Decoded, DecodedClasses
+from rllib_metarl.evaluation.belief.claims import Claims
+from rllib_metarl.evaluation.belief.decoding import Decoded, DecodedClasses
 from rllib_metarl.evaluation.knowledge import frame_of
 from rllib_metarl.evaluation.recording import Array, Recording
 

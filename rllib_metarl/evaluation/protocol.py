@@ -154,7 +154,7 @@ def _assess(
     result: dict[str, Any],
     variants: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    from rllib_metarl.evaluation.assessment import Plays, assess
+    from rllib_metarl.evaluation.belief.assessment import Plays, assess
     from rllib_metarl.evaluation.recording import record
 
     module, config = work.module, work.config
@@ -192,8 +192,8 @@ def agent_of(module: Any, settings: Any) -> Any:
         module: its RLModule; what only the learner has may be missing.
         settings: its algorithm's config.
     """
-    from rllib_metarl.evaluation.assessment import Agent
-    from rllib_metarl.evaluation.claims import claims_of, without_termination
+    from rllib_metarl.evaluation.belief.assessment import Agent
+    from rllib_metarl.evaluation.belief.claims import claims_of, without_termination
 
     why = None
     if module.belief_size == 0:

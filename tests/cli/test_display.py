@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from rllib_metarl.algorithms.belief.preparing import Preparing
-from rllib_metarl.cli import display as module
-from rllib_metarl.cli.display import Display, describe
+from rllib_metarl.cli.running import display as module
+from rllib_metarl.cli.running.display import Display, describe
 
 
 class Trial:

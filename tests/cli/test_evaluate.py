@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rllib_metarl.cli.evaluate_table import rows, show
+from rllib_metarl.cli.showing.evaluation import rows, show
 from tests.algorithms.small import small_config
 from tests.cli.conftest import Ended
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rllib_metarl.cli.experiment import from_file, prepare
-from rllib_metarl.cli.session import quiet
-from rllib_metarl.cli.source import Source, read_yaml
+from rllib_metarl.cli.experiment.prepare import from_file, prepare
+from rllib_metarl.cli.experiment.source import Source, read_yaml
+from rllib_metarl.cli.running.ray_session import quiet
 from rllib_metarl.cli.train import Options, resume_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +131,7 @@ def test_the_resume_command_is_the_same_one_with_resume():
 def test_written_down_names_of_rllib_algorithms_are_complete():
     from ray.rllib.algorithms.registry import ALGORITHMS
 
-    from rllib_metarl.cli.catalogue import RLLIB_ALGORITHMS
+    from rllib_metarl.cli.experiment.catalogue import RLLIB_ALGORITHMS
 
     assert set(RLLIB_ALGORITHMS) == set(ALGORITHMS)
 

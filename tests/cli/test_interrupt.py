@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rllib_metarl.cli import interrupt as implementation
-from rllib_metarl.cli.interrupt import Criteria, Interrupt
+from rllib_metarl.cli.running import interrupt as implementation
+from rllib_metarl.cli.running.interrupt import Criteria, Interrupt
 from tests.cli.conftest import TINY, Ended, finish, start, until_an_iteration
 
 

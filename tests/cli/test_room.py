@@ -10,8 +10,8 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune import PlacementGroupFactory
 from ray.util import placement_group, remove_placement_group
 
-from rllib_metarl.cli import cluster
-from rllib_metarl.cli.resources import Waiting, alive_nodes, check_resources
+from rllib_metarl.cli.running import cluster
+from rllib_metarl.cli.running.resources import Waiting, alive_nodes, check_resources
 from rllib_metarl.errors import UserError
 
 WRONG_ADDRESSES = {

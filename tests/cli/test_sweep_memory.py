@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ray.tune.schedulers.pbt import _PBTTrialState
 
-from rllib_metarl.cli.sweep_memory import Asha, Journal, Median, Population, Remembering
+from rllib_metarl.cli.running.sweep_memory import Asha, Journal, Median, Population, Remembering
 
 STEPS = 9
 TRIALS = 8

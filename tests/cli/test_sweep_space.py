@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from rllib_metarl.cli.session import quiet
-from rllib_metarl.cli.source import Source
-from rllib_metarl.cli.sweep_search import (
+from rllib_metarl.cli.experiment.source import Source
+from rllib_metarl.cli.running.ray_session import quiet
+from rllib_metarl.cli.running.search import (
     Column,
     SpaceSearch,
     drawn_points,
@@ -34,7 +34,7 @@ def quietly():
 
 
 def prepared(config, **changed):
-    from rllib_metarl.cli.experiment import prepare
+    from rllib_metarl.cli.experiment.prepare import prepare
 
     config = {"evaluate_every_steps": 50_000, **config}
     (experiment,) = prepare(Source("test", {"mine": {**BASE, "config": config, **changed}}))

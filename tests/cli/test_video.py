@@ -11,7 +11,7 @@ import pytest
 from ray.tune.registry import register_env
 
 from rllib_metarl import Checkpoint
-from rllib_metarl.cli import film
+from rllib_metarl.cli.showing import film
 from tests.algorithms.small import small_config
 from tests.sampling.tiny import Corridor
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rllib_metarl.envs.bandit import BernoulliBanditEnv
-from rllib_metarl.envs.bandit_parameters import GOOD
-from rllib_metarl.envs.gridworld import GridWorldEnv
-from rllib_metarl.envs.gridworld_family import GridWorldFamilyEnv
-from rllib_metarl.envs.two_step import TwoStepEnv
+from rllib_metarl.envs.bandit.env import BernoulliBanditEnv
+from rllib_metarl.envs.bandit.parameters import GOOD
+from rllib_metarl.envs.gridworld.env import GridWorldEnv
+from rllib_metarl.envs.gridworld.family import GridWorldFamilyEnv
+from rllib_metarl.envs.two_step.env import TwoStepEnv
 
 
 def grid(observations: ArrayLike, rewards: ArrayLike, **arguments: Any) -> NDArray[np.float64]:

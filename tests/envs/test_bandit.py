@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import Stream, make_vector
-from rllib_metarl.envs.bandit import BernoulliBanditEnv
+from rllib_metarl.envs.bandit.env import BernoulliBanditEnv
 
 ID = "Bandit/Bernoulli-v0"
 ONE_GOOD = {"dependent_easy": 0.9, "dependent_medium": 0.75, "dependent_hard": 0.6}

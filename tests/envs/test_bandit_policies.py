@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import Stream, make_vector
-from rllib_metarl.envs.bandit import BernoulliBanditEnv
-from rllib_metarl.envs.bandit_indices import gittins_indices
-from rllib_metarl.envs.bandit_parameters import BanditParameters
-from rllib_metarl.envs.bandit_policies import (
+from rllib_metarl.envs.bandit.env import BernoulliBanditEnv
+from rllib_metarl.envs.bandit.indices import gittins_indices
+from rllib_metarl.envs.bandit.parameters import BanditParameters
+from rllib_metarl.envs.bandit.policies import (
     Record,
     _regrets,
     classical_returns,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import Stream, make_vector
-from rllib_metarl.envs.bandit import BernoulliBanditEnv
+from rllib_metarl.envs.bandit.env import BernoulliBanditEnv
 from tests.envs.filters import bandit as exact_filter
 
 ID = "Bandit/Bernoulli-v0"

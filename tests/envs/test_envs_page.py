@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
-from rllib_metarl.envs.gridworld import reference_returns
+from rllib_metarl.envs.gridworld.env import reference_returns
 
 OURS = ("Bandit/", "DLCMDP/", "TabularMDP/", "TwoStep", "VariBAD/")
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "envs.md"

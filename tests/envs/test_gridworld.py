@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import FixedLength, Stream, make_vector
-from rllib_metarl.envs.gridworld import GridWorldEnv, GridWorldVectorEnv
+from rllib_metarl.envs.gridworld.env import GridWorldEnv, GridWorldVectorEnv
 
 RIGHT, DOWN, LEFT, UP, STAY = range(5)
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import Stream, make_vector
-from rllib_metarl.envs.gridworld import GridWorldEnv
-from rllib_metarl.envs.gridworld import reference_returns as references_of_one
-from rllib_metarl.envs.gridworld_family import (
+from rllib_metarl.envs.gridworld.env import GridWorldEnv
+from rllib_metarl.envs.gridworld.env import reference_returns as references_of_one
+from rllib_metarl.envs.gridworld.family import (
     MEMBERS,
     FamilyParameters,
     GridWorldFamilyEnv,
     bayes_bounds,
     reference_returns,
 )
-from rllib_metarl.envs.gridworld_family_references import _references
+from rllib_metarl.envs.gridworld.family_references import _references
 from tests.envs.filters import family as exact_filter
 
 ID = "DLCMDP/GridWorldFamily-v0"

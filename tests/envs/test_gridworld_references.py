@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import Bernoulli, FixedLength, NormalLength, Stream, make_vector
-from rllib_metarl.envs.gridworld import GridWorldEnv, GridWorldVectorEnv, reference_returns
-from rllib_metarl.envs.gridworld_references import _references
+from rllib_metarl.envs.gridworld.env import GridWorldEnv, GridWorldVectorEnv, reference_returns
+from rllib_metarl.envs.gridworld.references import _references
 
 MOVES = [(1, 0), (0, 1), (-1, 0), (0, -1), (0, 0)]
 

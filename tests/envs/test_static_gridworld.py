@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import Stream, make_vector
-from rllib_metarl.envs.static_gridworld import StaticGridWorldEnv
+from rllib_metarl.envs.gridworld.static import StaticGridWorldEnv
 
 ID = "VariBAD/GridWorld-v0"
 RIGHT, DOWN, LEFT, UP, STAY = range(5)

@@ -11,16 +11,16 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
-from rllib_metarl.envs.tabular_mdp import TabularMDPEnv
-from rllib_metarl.envs.tabular_mdp_models import (
+from rllib_metarl.envs.tabular_mdp.env import TabularMDPEnv
+from rllib_metarl.envs.tabular_mdp.models import (
     Models,
     best_policies,
     draw_models,
     normals,
     uniforms_of_a_model,
 )
-from rllib_metarl.envs.tabular_mdp_parameters import TabularParameters
-from rllib_metarl.envs.tabular_mdp_references import oracle_return
+from rllib_metarl.envs.tabular_mdp.parameters import TabularParameters
+from rllib_metarl.envs.tabular_mdp.references import oracle_return
 
 ID = "TabularMDP/Random-v0"
 SWITCHING = {"states": 4, "actions": 3, "inner_horizon": 3, "inner_episodes": 8, "p_switch": 0.5}

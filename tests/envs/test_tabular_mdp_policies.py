@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rllib_metarl.envs.tabular_mdp_parameters import TabularParameters
-from rllib_metarl.envs.tabular_mdp_policies import Posterior, greedy_returns, psrl_returns
+from rllib_metarl.envs.tabular_mdp.parameters import TabularParameters
+from rllib_metarl.envs.tabular_mdp.policies import Posterior, greedy_returns, psrl_returns
 
 TINY = TabularParameters.make(states=2, actions=2, reward_mean=1.0, reward_std=2.0, noise_std=0.5)
 ZERO, ONE = np.zeros(1, int), np.ones(1, int)

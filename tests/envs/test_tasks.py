@@ -20,7 +20,7 @@ from rllib_metarl.envs import (
     make_vector,
 )
 from rllib_metarl.envs.core.contexts import IID
-from rllib_metarl.envs.gridworld import GridWorldEnv
+from rllib_metarl.envs.gridworld.env import GridWorldEnv
 
 SHORT: dict[str, dict[str, Any]] = {
     "Bandit/Bernoulli-v0": {"pulls": 3},

@@ -13,9 +13,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
-from rllib_metarl.envs.two_step import TwoStepEnv
-from rllib_metarl.envs.two_step_parameters import TwoStepParameters
-from rllib_metarl.envs.two_step_references import bayes_return
+from rllib_metarl.envs.two_step.env import TwoStepEnv
+from rllib_metarl.envs.two_step.parameters import TwoStepParameters
+from rllib_metarl.envs.two_step.references import bayes_return
 from tests.envs.filters import two_step as exact_filter
 
 ID = "TwoStep-v0"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import make_vector
-from rllib_metarl.envs.two_step_agents import BayesFilter, ModelBased, ModelFree, play
-from rllib_metarl.envs.two_step_parameters import TwoStepParameters
+from rllib_metarl.envs.two_step.agents import BayesFilter, ModelBased, ModelFree, play
+from rllib_metarl.envs.two_step.parameters import TwoStepParameters
 from tests.envs.filters import two_step as exact_filter
 
 DEFAULT = TwoStepParameters.make()

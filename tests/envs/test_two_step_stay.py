@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rllib_metarl.envs import two_step_stay as stay
-from rllib_metarl.envs.two_step_agents import BayesFilter, ModelBased, ModelFree, Played, play
-from rllib_metarl.envs.two_step_stay import (
+from rllib_metarl.envs.two_step import stay
+from rllib_metarl.envs.two_step.agents import BayesFilter, ModelBased, ModelFree, Played, play
+from rllib_metarl.envs.two_step.stay import (
     Rounds,
     plain_interaction,
     regress_stays,

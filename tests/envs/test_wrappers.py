@@ -22,7 +22,7 @@ from rllib_metarl.envs import (
     hook_of,
     make_vector,
 )
-from rllib_metarl.envs.gridworld import GridWorldEnv
+from rllib_metarl.envs.gridworld.env import GridWorldEnv
 
 
 class Line(gym.Env):

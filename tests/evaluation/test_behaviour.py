@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_metarl.evaluation import behaviour
+from rllib_metarl.evaluation.belief import behaviour
 from rllib_metarl.evaluation.recording import Recording, record
 from rllib_metarl.sampling.collector import MetaEpisode
 

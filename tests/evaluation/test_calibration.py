@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from rllib_metarl.envs.bandit_filter import beta_crps
-from rllib_metarl.evaluation import calibration
-from rllib_metarl.evaluation.termination import termination_scores
+from rllib_metarl.envs.bandit.filter import beta_crps
+from rllib_metarl.evaluation.belief import calibration
+from rllib_metarl.evaluation.belief.termination import termination_scores
 
 P = np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.9, 0.1]])
 Y = np.array([0, 1, 1, 1])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.evaluation.claims import claims_of, without_termination
+from rllib_metarl.evaluation.belief.claims import claims_of, without_termination
 from rllib_metarl.evaluation.recording import Recording, record
 from rllib_metarl.sampling.held_out import HeldOut
 from tests.algorithms.small import GRID, SMALL_GRID, small_config, small_learner

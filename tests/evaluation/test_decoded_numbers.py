@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rllib_metarl.evaluation.decoding import DecodedClasses, DecodedNumbers, decode
+from rllib_metarl.evaluation.belief.decoding import DecodedClasses, DecodedNumbers, decode
 from rllib_metarl.evaluation.recording import Recording
 
 SPREAD = 0.3

@@ -9,7 +9,7 @@ import pytest
 
 from rllib_metarl.algorithms.hlt.hlt import HLTDynaMITEConfig
 from rllib_metarl.errors import UserError
-from rllib_metarl.evaluation.disentanglement import (
+from rllib_metarl.evaluation.belief.disentanglement import (
     dci,
     disentanglement_of,
     linear_readout,

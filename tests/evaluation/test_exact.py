@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rllib_metarl.envs import _NATIVE, Stream, make_vector
-from rllib_metarl.envs.bandit_filter import Runs
-from rllib_metarl.envs.bandit_parameters import BanditParameters
+from rllib_metarl.envs.bandit.filter import Runs
+from rllib_metarl.envs.bandit.parameters import BanditParameters
 from rllib_metarl.envs.core.bayes import (
     Density,
     FiniteFilter,

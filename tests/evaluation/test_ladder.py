@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rllib_metarl.errors import UserError
-from rllib_metarl.evaluation.ladder import (
+from rllib_metarl.evaluation.ladder.rungs import Offer, Plan, absence, check, probe, settings
+from rllib_metarl.evaluation.ladder.verdicts import (
     LABELS,
     Outcome,
     above,
@@ -19,7 +20,6 @@ from rllib_metarl.evaluation.ladder import (
     must_stop,
     verdicts,
 )
-from rllib_metarl.evaluation.rungs import Offer, Plan, absence, check, probe, settings
 
 TASKS = np.random.default_rng(0).normal(0.0, 10.0, 200)  # some tasks pay far more than others
 REFERENCES = {"blind": 10.0, "bayes": 30.0, "oracle": 40.0}

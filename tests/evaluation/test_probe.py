@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rllib_metarl.evaluation import calibration
-from rllib_metarl.evaluation.probe import (
+from rllib_metarl.evaluation.belief import calibration
+from rllib_metarl.evaluation.belief.probe import (
     CannotDecodeError,
     fit_classes,
     fit_numbers,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_metarl.evaluation import probe
+from rllib_metarl.evaluation.belief import probe
 from tests.evaluation.toys import FilterAgent, Frozen, Overconfident, Shuffled, assessed
 
 Result = dict[str, Any]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rllib_metarl.evaluation import uncertainty
-from rllib_metarl.evaluation.uncertainty import Familiar
+from rllib_metarl.evaluation.belief import uncertainty
+from rllib_metarl.evaluation.belief.uncertainty import Familiar
 
 
 def test_who_never_surprises_is_as_unusual_as_who_always_does() -> None:

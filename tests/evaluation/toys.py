@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rllib_metarl.algorithms.belief.module import Step
-from rllib_metarl.envs.gridworld_parameters import GridWorldParameters, next_cells
-from rllib_metarl.evaluation.assessment import Agent, Plays, assess
-from rllib_metarl.evaluation.claims import claims_of
+from rllib_metarl.envs.gridworld.parameters import GridWorldParameters, next_cells
+from rllib_metarl.evaluation.belief.assessment import Agent, Plays, assess
+from rllib_metarl.evaluation.belief.claims import claims_of
 from rllib_metarl.evaluation.knowledge import variants_of
 from rllib_metarl.evaluation.protocol import SET_ASIDE
 from rllib_metarl.evaluation.recording import record

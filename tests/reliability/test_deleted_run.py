@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rllib_metarl.cli.keeper import Keeper
+from rllib_metarl.cli.running.keeper import Keeper
 from rllib_metarl.errors import UserError
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from rllib_metarl import checkpoints
 from rllib_metarl.checkpoint import find
-from rllib_metarl.cli.keeper import Keeper
-from rllib_metarl.cli.recovery import Recovery, last_record, restore_records
+from rllib_metarl.cli.running.keeper import Keeper
+from rllib_metarl.cli.running.recovery import Recovery, last_record, restore_records
 from tests.reliability.killing import killed_at
 
 STATE = "experiment_state-2026-01-02_03-04-05.json"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from rllib_metarl.cli.lock import locked
+from rllib_metarl.cli.running.lock import locked
 from rllib_metarl.errors import UserError
 from tests.cli.conftest import ROOT
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from rllib_metarl.cli.lock import locked
+from rllib_metarl.cli.running.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

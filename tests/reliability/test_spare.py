@@ -10,7 +10,7 @@ import pytest
 
 from rllib_metarl import checkpoints
 from rllib_metarl.algorithms.belief.spare import HIDDEN, RESULT, WANTED, Spare
-from rllib_metarl.cli.recovery import newest_state
+from rllib_metarl.cli.running.recovery import newest_state
 
 
 class Algorithm:

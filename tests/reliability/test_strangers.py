@@ -235,7 +235,7 @@ def test_a_sweeps_own_file_names_code_only_if_it_is_sealed(
 
 
 def test_a_sealed_sweep_may_name_code_until_it_is_changed(sweep: Path) -> None:
-    from rllib_metarl.cli.sweep_trust import check_code, seal_experiment
+    from rllib_metarl.cli.running.sweep_trust import check_code, seal_experiment
 
     file, written = sweep / "sweep.yaml", {"tune": {"plugins": ["strangers", "other.part"]}}
     with pytest.raises(UserError, match="names the module strangers"):
@@ -538,7 +538,7 @@ def experiment(place: Path) -> Iterator[Path]:
 
 
 def test_records_are_those_of_the_seal_whatever_lies_beside_them(experiment: Path) -> None:
-    from rllib_metarl.cli.recovery import check_own, restore_records
+    from rllib_metarl.cli.running.recovery import check_own, restore_records
 
     names = ("experiment_state-zzzz.json", "experiment_state-backup.json", "callback-states-x.pkl")
     later = "experiment_state-2099-01-01_00-00-00.json"
@@ -577,7 +577,7 @@ def make_link_to_folder(path: Path) -> None:
 def test_tune_is_given_plain_files_alone(
     experiment: Path, name: str, make: Callable[[Path], None]
 ) -> None:
-    from rllib_metarl.cli.recovery import check_own
+    from rllib_metarl.cli.running.recovery import check_own
 
     (experiment / "trial").mkdir()
     (experiment / name).unlink(missing_ok=True)

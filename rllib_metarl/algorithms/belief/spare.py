@@ -31,7 +31,7 @@ class Spare:
 
     One is written where the last iteration took `LONG_S` or more, and takes the place of the one
     before. A run that is ended in the middle of an iteration goes on from it
-    (`rllib_metarl.cli.recovery.newest_state`); nothing else knows of it.
+    (`rllib_metarl.cli.running.recovery.newest_state`); nothing else knows of it.
     """
 
     def __init__(self) -> None:

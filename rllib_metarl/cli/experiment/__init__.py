@@ -1,0 +1,1 @@
+"""From what a user wrote to experiments that are known to be runnable."""

@@ -1,0 +1,214 @@
+"""A look into the environments of an experiment: arguments, spaces, an end, labels, one batch."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from rllib_metarl.cli.experiment.source import KeyPath
+from rllib_metarl.errors import UserError
+
+Fail = Callable[[KeyPath, str], UserError]
+LOOK_STEPS = 5_000
+"""How many steps an env is played at random to see whether it ends."""
+LOOKS = 4
+"""How many different environments of one experiment are played; all others are only made."""
+PATIENCE_S = 20.0
+MOST_BYTES = 2**40
+
+
+def check_envs(variants: Iterable[dict[str, Any]], configs: list[Any], fail: Fail) -> list[str]:
+    """Make every environment that an experiment may use, and play some of them.
+
+    Args:
+        variants: configs as written, one for each value that is searched.
+        configs: the AlgorithmConfigs of the first points.
+        fail: builds the error.
+
+    Returns:
+        What a person should know, in sentences.
+
+    Raises:
+        UserError: an environment cannot be made, or these algorithms cannot learn in it.
+    """
+    seen: dict[str, Any] = {}
+    notes: list[str] = []
+    for config in configs:
+        key = repr((config.env, config.env_config))
+        if config.env is None or key in seen:
+            continue
+        seen[key] = config
+        where = ("config", "env_config") if config.env_config else ("config", "env")
+        try:
+            found = _within(partial(_look, config, play=len(seen) <= LOOKS))
+            notes += found
+        except UserError as error:
+            raise fail(where, str(error)) from None
+    for variant in variants:
+        env, env_config = variant.get("env"), variant.get("env_config")
+        key = repr((env, env_config or {}))
+        if env is None or key in seen:
+            continue
+        seen[key] = None
+        try:
+            _within(partial(_make, env, env_config, configs[0]))
+        except UserError as error:
+            raise fail(("config", "env_config"), str(error)) from None
+    return notes
+
+
+def _within(look: Callable[[], Any]) -> Any:
+    """What `look` returns, or nothing where an env does not answer; its UserErrors are raised."""
+    result: list[Any] = []
+
+    def run() -> None:
+        try:
+            result.append(look())
+        except UserError as error:
+            result.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    if not result:
+        return [f"the environment did not answer in {PATIENCE_S:g} s, so that it was not looked at"]
+    if isinstance(result[0], UserError):
+        raise result[0]
+    return result[0]
+
+
+def _make(env: Any, env_config: Any, config: Any) -> None:
+    _made(env, env_config, config).close()
+
+
+def _made(env: Any, env_config: Any, config: Any) -> Any:
+    """An env as a runner makes it: for this project's algorithms, a vector env of one."""
+    try:
+        if _is_own(config):
+            from rllib_metarl.envs import Stream
+            from rllib_metarl.sampling.envs import build_vector
+
+            return build_vector(env, 1, env_config, Stream(0))
+        return _single(env, env_config)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        # Making it runs an environment's code, which can raise anything.
+        text = " ".join(str(error).split()) or type(error).__name__
+        short = text if len(text) <= 400 else text[:397] + "..."
+        raise UserError(f"env {env} cannot be made: {short}") from None
+
+
+def _single(env: Any, env_config: Any) -> Any:
+    import gymnasium as gym
+    from ray.rllib.env.env_context import EnvContext
+    from ray.tune.registry import ENV_CREATOR, _global_registry
+
+    if isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env):
+        env = _global_registry.get(ENV_CREATOR, env)
+    if isinstance(env, str) and env in gym.registry or ":" in str(env):
+        return gym.make(env, **(env_config or {}))
+    if isinstance(env, str):
+        from rllib_metarl.cli.experiment.values import load_object
+
+        env = load_object(env)
+    return env(EnvContext(dict(env_config or {}), worker_index=0))
+
+
+def _is_own(config: Any) -> bool:
+    return hasattr(config, "needed_labels")
+
+
+def _look(config: Any, play: bool) -> list[str]:
+    env = _made(config.env, config.env_config, config)
+    try:
+        if not _is_own(config) or not play or config.acts_through_connectors():
+            return []
+        module = _module(config, env)
+        try:
+            observation, info = env.reset()
+        except (Exception, SystemExit) as error:
+            return [f"env {config.env} failed at its first reset: {error}"]
+        _check_labels(config, module, info)
+        length, news = _length(env)
+        return news + (_batch_notes(config, length, np.asarray(observation).size) if length else [])
+    finally:
+        env.close()
+
+
+def _module(config: Any, env: Any) -> Any:
+    """The RLModule for these spaces; it says what it cannot take."""
+    import torch
+
+    with torch.random.fork_rng():
+        spec = config.get_default_rl_module_spec()
+        spec.observation_space = env.single_observation_space
+        spec.action_space = env.single_action_space
+        spec.model_config = config._model_config_auto_includes
+        spec.inference_only = True
+        return spec.build()
+
+
+def _check_labels(config: Any, module: Any, info: dict[str, Any]) -> None:
+    for label, mend in config.needed_labels().items():
+        if label not in info:
+            raise UserError(
+                f"env {config.env} gives no info[{label!r}], which these losses need: {mend}."
+            )
+    label = module.needs_privileged
+    if label and label not in info:
+        from rllib_metarl.sampling.collector import HOW_TO_LABEL
+
+        raise UserError(f"env {config.env} gives no info[{label!r}]. {HOW_TO_LABEL[label]}")
+
+
+def _length(env: Any) -> tuple[int | None, list[str]]:
+    """Steps of a meta-episode that is played at random, and what is strange about it."""
+    space = env.action_space
+    space.seed(0)
+    for step in range(1, LOOK_STEPS + 1):
+        try:
+            _, _, terminated, truncated, _ = env.step(space.sample())
+        except (Exception, SystemExit) as error:
+            return None, [f"the environment failed at step {step} of a random play: {error}"]
+        if np.any(terminated) or np.any(truncated):
+            return step, []
+    return None, [
+        f"no meta-episode ended in {LOOK_STEPS:,} steps of a random play; learning begins at its "
+        "end, so wrap the env in gymnasium.wrappers.TimeLimit where it may never end"
+    ]
+
+
+def _batch_notes(config: Any, length: int, width: int) -> list[str]:
+    """Whether one batch will be larger than what is written: meta-episodes come whole.
+
+    Raises:
+        UserError: it does not fit into any machine.
+    """
+    runners = max(1, config.num_env_runners)
+    envs, wanted = config.num_envs_per_env_runner, int(config.total_train_batch_size)
+    one_round = runners * envs * length
+    real = math.ceil(wanted / one_round) * one_round
+    if real * (width + 16) * 4 > MOST_BYTES:
+        raise UserError(
+            f"one batch would hold {real:,} env steps, more than a TiB: meta-episodes have "
+            f"{length:,} steps and come whole from {runners * envs:,} sub-envs. Lower "
+            "num_envs_per_env_runner, train_batch_size_per_learner or the env's horizon."
+        )
+    if real <= 1.1 * wanted:
+        return []
+    fewer = wanted // (runners * length)
+    lower = f"lower num_envs_per_env_runner to {fewer:,}" if fewer else "shorten the meta-episodes"
+    learners = max(1, config.num_learners)
+    if hasattr(config, "fetch_timeout_s"):
+        learners = runners
+    return [
+        f"a batch will hold about {real:,} env steps, not {wanted:,}: meta-episodes come whole, "
+        f"and {runners} x {envs:,} sub-envs with {length:,} steps each give {one_round:,} at once. "
+        f"For less, {lower}; or write train_batch_size_per_learner: {real // learners:,}"
+    ]

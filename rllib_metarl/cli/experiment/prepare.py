@@ -1,0 +1,308 @@
+"""From a file or from options to experiments that are known to be runnable.
+
+Everything that can be wrong with an experiment is found here, before Ray starts, and told as one
+UserError with file, line and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rllib_metarl import checkpoints, plugins
+from rllib_metarl.cli.experiment.legacy import Translation
+from rllib_metarl.cli.experiment.schema import Experiment, first_problem
+from rllib_metarl.cli.experiment.source import KeyPath, Source, read_yaml
+from rllib_metarl.cli.experiment.space import Space, parse
+from rllib_metarl.cli.experiment.suggest import suggestion
+from rllib_metarl.cli.experiment.sweep import Sweep, checked_sweep, is_sweep, seeds_of
+from rllib_metarl.errors import UserError
+from rllib_metarl.report.sweep_data import is_sweep_directory
+
+Override = Callable[[dict[str, Any]], dict[KeyPath, str]]
+"""Changes one experiment as written, before it is checked: how options overrule the file.
+Returns which option each changed key path comes from, for error messages."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked experiment.
+
+    Attributes:
+        name: its directory below the storage path.
+        spec: the experiment's own keys.
+        algorithm: the Algorithm class.
+        config: config values, environment included; what is searched stands as written.
+        configs: the AlgorithmConfig of each grid point, and of the ends of each searched range.
+        notes: what a person should know: translated keys, stop keys that cannot be checked.
+        sweep: how trials are made and compared, or None for a single training.
+        written: the experiment as it was written, options and new names in it.
+    """
+
+    name: str
+    spec: Experiment
+    algorithm: type
+    config: dict[str, Any]
+    configs: list[Any]
+    notes: list[str] = field(default_factory=list)
+    sweep: Sweep | None = None
+    written: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def variants(self) -> int:
+        """Number of trials."""
+        return self.sweep.trials if self.sweep else 1
+
+
+def prepare(
+    source: Source, override: Override = lambda spec: {}, writing: bool = True
+) -> list[Prepared]:
+    """Check every experiment in ``source``.
+
+    Args:
+        source: what was written.
+        override: how options overrule it.
+        writing: make the storage paths too, to see whether that can be done.
+
+    Raises:
+        UserError: anything a person can get wrong.
+    """
+    shared, experiments = _split(source)
+    _make_importable(source)
+    prepared = [
+        _prepare_one(name, written, shared, source, override)
+        for name, written in experiments.items()
+    ]
+    for _, check_storage in prepared if writing else ():  # once all is right: it makes the folder
+        check_storage()
+    return [experiment for experiment, _ in prepared]
+
+
+def from_file(path: Path, override: Override, writing: bool = True) -> list[Prepared]:
+    """The experiments of a YAML file; see `prepare`."""
+    return prepare(read_yaml(path), override, writing)
+
+
+def _split(source: Source) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Modules to import for all experiments, and the experiments as written."""
+    data = source.data
+    if not isinstance(data, dict):
+        raise source.error((), "expected experiments, `<name>: {run: ..., env: ...}`")
+    if isinstance(data.get("run"), str):
+        raise source.error(
+            ("run",), "'run' stands at the top level; put a name above it and indent the rest"
+        )
+    shared = data.get("plugins") if isinstance(data.get("plugins"), list) else []
+    experiments = {key: value for key, value in data.items() if key != "plugins" or not shared}
+    if not experiments:
+        raise source.error((), "no experiment in this file, only plugins")
+    for name, spec in experiments.items():
+        if not _is_folder_name(name):
+            raise source.error(
+                (name,),
+                f"'{str(name)[:100]}' cannot be an experiment's name, which is a folder's: no '/' "
+                "in it, and at most 200 letters that can be printed",
+            )
+        if not isinstance(spec, dict):
+            raise source.error((name,), f"experiment '{name}' has no keys; it needs at least `run`")
+    return list(shared or []), experiments
+
+
+def _is_folder_name(name: Any) -> bool:
+    if not isinstance(name, str) or "/" in name or name in {"", ".", ".."}:
+        return False
+    return name.isprintable() and len(name.encode("utf-8", "replace")) <= 200
+
+
+def _make_importable(source: Source) -> None:
+    """Plugins may lie in the current folder or beside the experiment file, unless that has results.
+
+    What lies among results is not this experiment's code, even if it has a plugin's name.
+    """
+    plugins.look_in(Path.cwd())
+    file = Path(source.label)
+    if file.is_file() and not is_sweep_directory(file.parent):
+        plugins.look_in(file.resolve().parent)
+    if any(plugins.modules_named_in(source.data)):
+        plugins.search_folders()  # some names are RLlib's to import
+
+
+def _prepare_one(
+    name: str, written: dict[str, Any], shared: list[str], source: Source, override: Override
+) -> tuple[Prepared, Callable[[], None]]:
+    translation = Translation()
+    data = copy.deepcopy(written)
+    options = override(data)
+    data = translation.experiment(name, data)
+    data["plugins"] = [*shared, *_listed(data.get("plugins", []), name, source)]
+
+    def fail(path: KeyPath, message: str) -> UserError:
+        for length in range(len(path), 0, -1):
+            if path[:length] in options:
+                return UserError(f"{options[path[:length]]}: {message}")
+        full = (name, *path)
+        while full and full not in translation.moved and full not in source.lines:
+            full = full[:-1]
+        return source.error(translation.moved.get(full, full), message)
+
+    from rllib_metarl.cli.experiment import checks
+
+    spec = _validated(data, name, source, fail)
+    prepared = _checked(name, spec, translation.notes, fail)
+    storage = storage_path(spec)
+    return replace(prepared, written=data), lambda: checks.check_storage(storage, fail)
+
+
+def _listed(plugins: Any, name: str, source: Source) -> list[Any]:
+    if not isinstance(plugins, list):
+        raise source.error((name, "plugins"), "'plugins' must be a list of module names")
+    return plugins
+
+
+def _validated(data: dict[str, Any], name: str, source: Source, fail: Any) -> Experiment:
+    if "resources_per_trial" in data:
+        raise fail(
+            ("resources_per_trial",),
+            "RLlib computes a trial's resources from its config; set num_env_runners, "
+            "num_cpus_per_env_runner, num_learners or num_gpus_per_learner there",
+        )
+    try:
+        return Experiment.model_validate(data)
+    except ValidationError as error:
+        path, message = first_problem(error, name)
+        raise fail(path[1:], message) from None
+
+
+def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepared:
+    from rllib_metarl.cli.experiment import checks
+    from rllib_metarl.cli.experiment.env_check import check_envs
+
+    _check_restore(spec, fail)
+    _import_plugins(spec, fail)
+    algorithm = _algorithm(spec, fail)
+    checker = checks.ConfigChecker(algorithm)
+    fail = _env_where_it_is_written(spec, fail)
+    config = checker.check(_with_environment(spec, fail), spec.run, fail)
+    space = checker.searched(parse(config, fail, checker.default_value), config, fail)
+    space = Space(space.parameters, seeds_of(spec, config, space, fail))
+    variants = [space.config(config, p) for p in space.probes(checks.MAX_CHECKED_VARIANTS)]
+    _check_environments(variants, fail)
+    built = checks.build_configs(checker, variants, fail)
+    others = [space.config(config, point) for point in space.each_env()]
+    notes = notes + check_envs(others, built, fail)
+    origin = algorithm.__module__.partition(".")[0]
+    if spec.restore and origin == "rllib_metarl":
+        checks.check_restore(spec.restore, built[0], fail)
+    elif not spec.restore:
+        checks.check_files(built, config, fail)
+    _check_trust(spec, fail)
+    notes = notes + checks.check_stop(spec.stop, origin, built[0], fail)
+    notes += [note for one in built for note in getattr(one, "notes", list)()]
+    notes += checks.check_metric(spec.metric, origin, built[0], fail)
+    _check_score(spec, origin, fail)
+    sweep = checked_sweep(spec, space, built[0], fail)
+    sweep_or_none = sweep if is_sweep(spec, space) else None
+    return Prepared(name, spec, algorithm, config, built, notes, sweep_or_none)
+
+
+def storage_path(spec: Experiment) -> str:
+    """Where results go: the experiment's storage path, or ``~/ray_results``."""
+    path = spec.storage_path or "~/ray_results"
+    return path if "://" in path else str(expanded(path).absolute())
+
+
+def expanded(path: str) -> Path:
+    """A path with ``~`` as the home directory; one of no user that is known here stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def _check_restore(spec: Experiment, fail: Any) -> None:
+    if spec.restore and not checkpoints.is_folder(expanded(spec.restore)):
+        raise fail(("restore",), f"restore: no checkpoint directory at '{spec.restore[:300]}'")
+
+
+def _check_trust(spec: Experiment, fail: Any) -> None:
+    """Tune restores the whole algorithm, of which much is pickled."""
+    if spec.restore:
+        try:
+            checkpoints.require_trust(expanded(spec.restore))
+        except UserError as error:
+            raise fail(("restore",), str(error)) from None
+
+
+def _import_plugins(spec: Experiment, fail: Any) -> None:
+    from rllib_metarl.cli.experiment.catalogue import register_everything
+    from rllib_metarl.cli.experiment.values import import_plugin
+
+    register_everything()
+    for index, plugin in enumerate(spec.plugins):
+        try:
+            import_plugin(plugin)
+        except UserError as error:
+            raise fail(("plugins", index), str(error)) from None
+
+
+def _algorithm(spec: Experiment, fail: Any) -> type:
+    from rllib_metarl.cli.experiment.catalogue import algorithm_class
+
+    try:
+        return algorithm_class(spec.run)
+    except UserError as error:
+        raise fail(("run",), str(error)) from None
+
+
+def _env_where_it_is_written(spec: Experiment, fail: Any) -> Any:
+    """``fail``, for an environment that stands beside the config rather than in it."""
+    if spec.env is None:
+        return fail
+    return lambda path, text: fail(path[1:] if path[:2] == ("config", "env") else path, text)
+
+
+def _with_environment(spec: Experiment, fail: Any) -> dict[str, Any]:
+    """The config with the environment in it and the new API stack switched on."""
+    config = spec.config
+    if spec.env is not None and "env" in config:
+        raise fail(("config", "env"), "the environment is given twice: 'env' and 'config.env'")
+    env: Any = spec.env if spec.env is not None else config.get("env")
+    if env is None and config.get("input_", config.get("input")) is None:
+        raise fail((), "no environment: set `env`, for example `env: DLCMDP/GridWorld-v0`")
+    new_stack = {
+        "enable_rl_module_and_learner": True,
+        "enable_env_runner_and_connector_v2": True,
+    }
+    return {**new_stack, **config, **({"env": env} if env is not None else {})}
+
+
+def _check_environments(variants: list[dict[str, Any]], fail: Any) -> None:
+    from rllib_metarl.cli.experiment import catalogue, checks
+
+    for variant in variants:
+        env = variant.get("env")
+        if env is None:
+            continue
+        try:
+            catalogue.check_environment(env)
+        except UserError as error:
+            raise fail(("config", "env"), str(error)) from None
+        for key in ("env_config", "held_out_env_config"):
+            checks.check_env_config(env, variant.get(key), fail, key)
+
+
+def _check_score(spec: Experiment, origin: str, fail: Any) -> None:
+    from rllib_metarl.report.metrics import reported_keys
+
+    key = spec.checkpoint_config.checkpoint_score_attribute
+    known = [*reported_keys(origin != "ray"), "training_iteration"]
+    if key and key not in known and origin in {"ray", "rllib_metarl"}:
+        raise fail(
+            ("checkpoint_config", "checkpoint_score_attribute"),
+            f"'{key}' is never reported{suggestion(key, known)}",
+        )

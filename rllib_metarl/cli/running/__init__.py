@@ -1,0 +1,1 @@
+"""Running experiments through Ray Tune, safely: started, kept, stopped, continued."""

@@ -1,0 +1,1 @@
+"""What a belief is worth: decoded, held against the exact filter, calibrated."""

@@ -1,0 +1,1 @@
+"""The debug ladder: what agents that know less and less say about an env."""
