@@ -70,7 +70,7 @@ def value(pick: Random, depth: int = 3) -> Any:
     if depth == 0 or pick.random() < 0.6:
         return scalar(pick)
     if pick.random() < 0.03:
-        return _nested(pick.choice((30, 50, 400)))
+        return _nested(pick.choice((30, 50, 90)))
     if pick.random() < 0.5:
         return [value(pick, depth - 1) for _ in range(pick.randrange(4))]
     return {word(pick): value(pick, depth - 1) for _ in range(pick.randrange(4))}
