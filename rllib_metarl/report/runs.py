@@ -233,7 +233,7 @@ def _trials_of(record: Path) -> list[dict[str, Any]]:
         stored = read_object(record)["trial_data"]
         trials = [parse_json(entry[0]) for entry in stored]
         return [trial for trial in trials if isinstance(trial, dict)]
-    except (UserError, ValueError, KeyError, TypeError):
+    except (UserError, ValueError, LookupError, TypeError):
         return []  # Tune's own record, needed for the name alone, which the folder tells too
 
 
