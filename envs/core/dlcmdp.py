@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from .bayes import FiniteFilter, NoExactFilterError, Posterior, hidden_markov, nearest_class
 from .contexts import ContextDynamics, Markov
 from .hooks import hook_of
+from .returned import plain_info
 from .sessions import SessionProcess
 from .tasks import TASK, Held
 
@@ -125,7 +126,7 @@ class Sessions(gym.Wrapper):
         if not keep:
             self._begin((options or {}).get(TASK))
         observation, info = self.env.reset(seed=seed, options=options)
-        return observation, {**info, **self._labels()}
+        return observation, {**plain_info(info), **self._labels()}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Act under the current context, then let the session end or go on."""
@@ -138,7 +139,7 @@ class Sessions(gym.Wrapper):
             assert self._context is not None
             changed = self.dynamics.change(self._context[None], np.array([change_uniform]))
             self._set_context(changed[0])
-        return observation, reward, terminated, truncated, {**info, **self._labels()}
+        return observation, reward, terminated, truncated, {**plain_info(info), **self._labels()}
 
     def reference_returns(self) -> None:
         """Return None: references of the environment inside do not know of its sessions."""

@@ -154,7 +154,7 @@ def test_a_time_limit_is_found_where_it_was_put() -> None:
     assert offer.random.mean == pytest.approx(2.0, abs=0.8)  # one half ends each step
     assert _probe_odd(gym.spaces.Box(0.0, 1.0, (2,)), 1.0).context_size == 1
     with pytest.raises(UserError, match="observation space"):
-        _probe_odd(gym.spaces.Discrete(3), np.zeros(3, np.float32))
+        _probe_odd(gym.spaces.Text(3), np.zeros(3, np.float32))
 
 
 OFFER = Offer(40, 3, frozenset({"context"}), False, 12.0, _outcome(0.0))
