@@ -187,6 +187,21 @@ def test_a_sample_of_the_pairs_stands_for_all_without_bias() -> None:
     assert abs(draws.mean() - full) < 4 * draws.std() / 300**0.5
 
 
+def test_decoding_is_thinned_by_default_where_it_would_fill_the_memory(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rllib_metarl.algorithms.varibad import learner as module
+
+    config = small_config("VariBAD")
+    config.vae_max_pairs = 20  # as if that were the default
+    monkeypatch.setattr(module, "MAX_PAIRS", 20)
+    learner = small_learner(config)
+    for _ in range(2):
+        learner.elbo(small_batch())
+    notes = [r.getMessage() for r in caplog.records if "vae_max_pairs" in r.getMessage()]
+    assert len(notes) == 1 and "89 pairs" in notes[0] and "vae_max_pairs: 20" in notes[0]
+
+
 # --- an update ----------------------------------------------------------------------------------
 
 
