@@ -119,7 +119,7 @@ class Checkpoint:
             UserError: if the module is not one that acts on a belief, or its weights are not all
                 there, do not fit or are not finite.
         """
-        from rllib_metarl.algorithms.belief import stored
+        from rllib_metarl.algorithms.base import stored
 
         place = WEIGHTS if self._policy is not None else str(stored.MODULE_PATH)
         try:
@@ -188,7 +188,7 @@ class Checkpoint:
     @cached_property
     def _policy(self) -> Any:
         """What ``policy.json`` tells; None where there is none."""
-        from rllib_metarl.algorithms.belief import stored
+        from rllib_metarl.algorithms.base import stored
 
         try:
             return stored.parsed(self.read(POLICY), str(self.path), self.trusted)
@@ -219,7 +219,7 @@ class Checkpoint:
     def _unpickled_module(self) -> Any:
         from ray.rllib.core.rl_module.rl_module import RLModule
 
-        from rllib_metarl.algorithms.belief import stored
+        from rllib_metarl.algorithms.base import stored
 
         self.require_trust()
         module: Any = RLModule.from_checkpoint(str((self.path / stored.MODULE_PATH).resolve()))

@@ -43,7 +43,12 @@ def show_config(name: str, key: str | None = None) -> int:
 
 def _groups(config: Any) -> Iterator[tuple[str, list[tuple[str, Any, str, str]]]]:
     """Title and rows (key, default, range, meaning) of each group of keys."""
-    from rllib_metarl.algorithms.settings import Setting, own_groups, own_settings, rllib_settings
+    from rllib_metarl.algorithms.base.settings import (
+        Setting,
+        own_groups,
+        own_settings,
+        rllib_settings,
+    )
 
     own = own_settings(type(config))
     for owner, names in own_groups(type(config)).items():
@@ -58,7 +63,7 @@ def _groups(config: Any) -> Iterator[tuple[str, list[tuple[str, Any, str, str]]]
 
 
 def _row(config: Any, name: str, setting: Any) -> tuple[str, Any, str, str]:
-    from rllib_metarl.algorithms.settings import written
+    from rllib_metarl.algorithms.base.settings import written
 
     meaning = setting.meaning
     if setting.only_with is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.logger import LoggerCallback
 
-from rllib_metarl.algorithms.belief.snapshot import SNAPSHOT
+from rllib_metarl.algorithms.base.snapshot import SNAPSHOT
 from rllib_metarl.report.metric_table import METRICS
 from rllib_metarl.report.metrics import ENV_STEPS, extras, flatten, tagged
 from rllib_metarl.report.picture_tags import ENTROPIES

@@ -17,7 +17,7 @@ from ray.rllib.utils.test_utils import check_train_results_new_api_stack
 from ray.tune.registry import register_env
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.algorithms.belief.stored import load_module, read_policy
+from rllib_metarl.algorithms.base.stored import load_module, read_policy
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.sampling.held_out import HeldOut
 from rllib_metarl.sampling.stepwise import StepwiseRunner

@@ -9,8 +9,8 @@ import pytest
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.algorithms.rllib_settings import COMMON, PPO
-from rllib_metarl.algorithms.settings import (
+from rllib_metarl.algorithms.base.rllib_settings import COMMON, PPO
+from rllib_metarl.algorithms.base.settings import (
     Internal,
     Refused,
     Setting,

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from rllib_metarl.algorithms.belief.preparing import Preparing
+from rllib_metarl.algorithms.base.preparing import Preparing
 from rllib_metarl.cli.running import display as module
 from rllib_metarl.cli.running.display import Display, describe
 

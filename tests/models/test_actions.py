@@ -11,7 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from rllib_metarl.algorithms.belief.stored_spaces import plain_space, space_of
+from rllib_metarl.algorithms.base.stored_spaces import plain_space, space_of
 from rllib_metarl.envs.core.nested import rows_of
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.actions import ActionCodec

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rllib_metarl import checkpoints
-from rllib_metarl.algorithms.belief.spare import HIDDEN, RESULT, WANTED, Spare
+from rllib_metarl.algorithms.base.spare import HIDDEN, RESULT, WANTED, Spare
 from rllib_metarl.cli.running.recovery import newest_state
 
 
@@ -57,7 +57,7 @@ def test_writing_them_takes_a_small_share_of_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(WANTED, "1")
-    monkeypatch.setattr("rllib_metarl.algorithms.belief.spare.SHARE", 1e-9)
+    monkeypatch.setattr("rllib_metarl.algorithms.base.spare.SHARE", 1e-9)
     spare, algorithm = Spare(), Algorithm()
     for iteration in (1, 2):
         algorithm.report(iteration, 9.0)

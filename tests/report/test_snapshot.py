@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_metarl.algorithms.belief.snapshot import SNAPSHOT, take_snapshot
+from rllib_metarl.algorithms.base.snapshot import SNAPSHOT, take_snapshot
 from rllib_metarl.report.live import heat_map, pictures
 from rllib_metarl.report.recorded import Recorded
 from rllib_metarl.report.timeline import switches

@@ -11,11 +11,9 @@ import numpy as np
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.annotations import override
 
-from rllib_metarl.algorithms import settings
-from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
-from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
-from rllib_metarl.algorithms.belief.preparing import Preparing
-from rllib_metarl.algorithms.settings import (
+from rllib_metarl.algorithms.base import settings
+from rllib_metarl.algorithms.base.preparing import Preparing
+from rllib_metarl.algorithms.base.settings import (
     BLOCK,
     SWITCH,
     Choice,
@@ -26,6 +24,8 @@ from rllib_metarl.algorithms.settings import (
     Widths,
     or_null,
 )
+from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
+from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
 from rllib_metarl.envs.core.checks import nearest
 from rllib_metarl.errors import UserError
 

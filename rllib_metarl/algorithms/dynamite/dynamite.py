@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ray.rllib.utils.annotations import override
 
-from rllib_metarl.algorithms.settings import SWITCH, WEIGHT, Number, Setting
+from rllib_metarl.algorithms.base.settings import SWITCH, WEIGHT, Number, Setting
 from rllib_metarl.algorithms.varibad.varibad import VariBAD, VariBADConfig
 from rllib_metarl.errors import UserError
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.annotations import override
 
+from rllib_metarl.algorithms.base.settings import WEIGHT, Choice, Setting, Whole
 from rllib_metarl.algorithms.dynamite.dynamite import DynaMITE, DynaMITEConfig
-from rllib_metarl.algorithms.settings import WEIGHT, Choice, Setting, Whole
 
 
 class HLTDynaMITEConfig(DynaMITEConfig):

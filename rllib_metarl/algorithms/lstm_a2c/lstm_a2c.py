@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from ray.rllib.utils.annotations import override
 
+from rllib_metarl.algorithms.base.settings import Choice, Entry, Refused, Setting
 from rllib_metarl.algorithms.belief.config import BeliefConfig
 from rllib_metarl.algorithms.rl2.rl2 import RL2, RL2Config
-from rllib_metarl.algorithms.settings import Choice, Entry, Refused, Setting
 from rllib_metarl.errors import UserError
 
 

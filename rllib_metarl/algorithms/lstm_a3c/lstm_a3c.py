@@ -15,11 +15,11 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
+from rllib_metarl.algorithms.base.rllib_settings import MOST, SECONDS
+from rllib_metarl.algorithms.base.settings import Setting, Whole
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import SYNCHRONOUS, BeliefConfig
 from rllib_metarl.algorithms.lstm_a2c.lstm_a2c import LSTMA2C, LSTMA2CConfig
-from rllib_metarl.algorithms.rllib_settings import MOST, SECONDS
-from rllib_metarl.algorithms.settings import Setting, Whole
 from rllib_metarl.errors import UserError
 
 _CALL = "sample_get_state_and_metrics"

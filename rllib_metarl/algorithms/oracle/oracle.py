@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from ray.rllib.utils.annotations import override
 
+from rllib_metarl.algorithms.base.settings import Choice, Setting, Whole
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig
-from rllib_metarl.algorithms.settings import Choice, Setting, Whole
 from rllib_metarl.errors import UserError
 
 

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from ray.rllib.utils.annotations import override
 
+from rllib_metarl.algorithms.base.rllib_settings import MOST
+from rllib_metarl.algorithms.base.settings import SWITCH, Choice, Setting, Whole, or_null
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig
-from rllib_metarl.algorithms.rllib_settings import MOST
-from rllib_metarl.algorithms.settings import SWITCH, Choice, Setting, Whole, or_null
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.memory import CELLS
 

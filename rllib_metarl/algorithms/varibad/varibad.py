@@ -6,11 +6,9 @@ from typing import Any, ClassVar
 
 from ray.rllib.utils.annotations import override
 
-from rllib_metarl.algorithms import settings
-from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
-from rllib_metarl.algorithms.belief.config import SYNCHRONOUS, BeliefConfig, Schedule
-from rllib_metarl.algorithms.rllib_settings import MOST
-from rllib_metarl.algorithms.settings import (
+from rllib_metarl.algorithms.base import settings
+from rllib_metarl.algorithms.base.rllib_settings import MOST
+from rllib_metarl.algorithms.base.settings import (
     SWITCH,
     WEIGHT,
     Choice,
@@ -20,6 +18,8 @@ from rllib_metarl.algorithms.settings import (
     Whole,
     Widths,
 )
+from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
+from rllib_metarl.algorithms.belief.config import SYNCHRONOUS, BeliefConfig, Schedule
 
 DECODER_INPUTS = ("observation", "action", "next_observation")
 

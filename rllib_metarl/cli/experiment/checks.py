@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from rllib_metarl.algorithms.settings import (
+from rllib_metarl.algorithms.base.settings import (
     Entry,
     Number,
     Schedule,
@@ -208,7 +208,7 @@ def entries_of(config_class: type) -> dict[str, Entry]:
     own = all_settings(config_class)
     if own:
         return own
-    from rllib_metarl.algorithms.rllib_settings import COMMON, PPO
+    from rllib_metarl.algorithms.base.rllib_settings import COMMON, PPO
 
     return {
         name: Setting(or_null(entry.takes), entry.meaning)
@@ -320,7 +320,7 @@ def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
     Raises:
         UserError: it is not, or it cannot be read.
     """
-    from rllib_metarl.algorithms.settings import network_settings
+    from rllib_metarl.algorithms.base.settings import network_settings
     from rllib_metarl.checkpoint import Checkpoint
 
     try:

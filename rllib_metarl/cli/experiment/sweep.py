@@ -376,7 +376,7 @@ def mutable(space: Space) -> list[Parameter]:
 
 
 def _check_mutable(one: Parameter, scheduler: str, config: Any, fail: Fail) -> None:
-    from rllib_metarl.algorithms.settings import network_settings
+    from rllib_metarl.algorithms.base.settings import network_settings
 
     place = ("config", *one.path)
     if len(one.path) > 1 or one.when:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from rllib_metarl.algorithms.belief.preparing import told_in
+from rllib_metarl.algorithms.base.preparing import told_in
 from rllib_metarl.cli.output import LINE_EVERY_S
 from rllib_metarl.report.metrics import ENV_STEPS, flatten, tagged
 

@@ -12,7 +12,7 @@ from ray.tune import Callback
 from ray.tune.utils.util import SafeFallbackEncoder
 
 from rllib_metarl import checkpoints
-from rllib_metarl.algorithms.belief.spare import HIDDEN, RESULT
+from rllib_metarl.algorithms.base.spare import HIDDEN, RESULT
 from rllib_metarl.cli.running.recovery import RECORD, ends_well, records, tunes_records
 from rllib_metarl.errors import UserError
 

@@ -17,7 +17,7 @@ from ray.train._internal.session import _TrainingResult
 from ray.tune import Callback, Checkpoint
 
 from rllib_metarl import checkpoints
-from rllib_metarl.algorithms.belief.spare import HIDDEN, RESULT
+from rllib_metarl.algorithms.base.spare import HIDDEN, RESULT
 from rllib_metarl.errors import UserError
 from rllib_metarl.reading import parse_json
 

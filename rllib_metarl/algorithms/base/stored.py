@@ -22,8 +22,8 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_metarl import checkpoints, plugins
-from rllib_metarl.algorithms.belief.stored_spaces import plain_space, space_of
-from rllib_metarl.algorithms.settings import own_settings
+from rllib_metarl.algorithms.base.settings import own_settings
+from rllib_metarl.algorithms.base.stored_spaces import plain_space, space_of
 from rllib_metarl.checkpoint import POLICY, WEIGHTS
 from rllib_metarl.errors import UserError
 from rllib_metarl.reading import parse_json
@@ -253,9 +253,9 @@ def _imported(name: str) -> type:
 
 
 def _algorithm_class() -> type:
-    from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
+    from rllib_metarl.algorithms.base.algorithm import MetaAlgorithm
 
-    return BeliefPPO
+    return MetaAlgorithm
 
 
 def own_keys(config: Any) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-from rllib_metarl.algorithms.settings import (
+from rllib_metarl.algorithms.base.settings import (
     BLOCK,
     CLASS,
     FUNCTION,

@@ -1,0 +1,276 @@
+"""What all Algorithm classes share: training steps that are timed, watched and evaluated."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+from rllib_metarl.algorithms.base.generators import generator_states, set_generator_states
+from rllib_metarl.algorithms.base.snapshot import SNAPSHOT, take_snapshot
+from rllib_metarl.algorithms.base.spare import Spare
+from rllib_metarl.algorithms.base.stored import write_policy
+from rllib_metarl.errors import UserError
+from rllib_metarl.sampling.faults import noted_faults, reported_fault
+from rllib_metarl.sampling.held_out import HeldOut
+from rllib_metarl.sampling.runner import MetaEpisodeRunner, tolerance_of
+from rllib_metarl.sampling.stepwise import StepwiseHeldOut
+
+MAX_IDLE_ITERATIONS = 5
+STARTING_S = 300.0
+"""How long training waits for EnvRunners of which none is up; on a busy machine they start late."""
+IDLE_PAUSE_S = 1.0
+PING_TIMEOUT_S = 5.0
+FAULTS = "faults.log"
+GENERATORS = "process_generators"
+RUNNERS = "runners_own"
+
+logger = logging.getLogger("rllib_metarl")
+
+
+class MetaAlgorithm(Algorithm):
+    """Samples meta-episodes, learns, and evaluates on held-out tasks every so many env steps.
+
+    A mixin: it stands before the RLlib algorithm whose training step is taken, as in
+    ``class BeliefPPO(MetaAlgorithm, PPO)``, and its config is a `MetaConfig`.
+
+    Attributes:
+        keeps_runners: whether a checkpoint holds what remote EnvRunners were doing.
+    """
+
+    keeps_runners = True
+
+    @override(Algorithm)
+    def setup(self, config: Any) -> None:
+        self._held_out: HeldOut | None = None
+        self._newest_evaluation: dict[str, float] = {}
+        self._snapshot: dict[str, Any] | None = None
+        self._idle = self._dropped = 0
+        self._sampled_at = time.monotonic()
+        self._spare = Spare()
+        self._own_id = uuid.uuid4().hex[:8]
+        try:
+            super().setup(config)
+        except Exception:  # RLlib's own words, where an EnvRunner could not make its env
+            message = reported_fault(self.trial_id)
+            if message is None:
+                raise
+            raise UserError(message) from None
+        folder = self.run_folder()
+        self.learner_group.foreach_learner(lambda learner: _look_in(learner, folder))
+
+    @property
+    @override(Algorithm)
+    def trial_id(self) -> str:
+        """Tune's, or one of its own where Tune gives none, as after PBT has exploited a trial."""
+        tunes: str = super().trial_id
+        return f"{tunes}-{self._own_id}" if tunes == "default" else tunes
+
+    def run_folder(self) -> Path:
+        """Where this run's files are: the trial's folder, if that is on this machine."""
+        storage = self._storage
+        if storage is not None and Path(storage.trial_fs_path).is_dir():
+            return Path(storage.trial_fs_path)
+        return Path(self.logdir)
+
+    @override(Algorithm)
+    def step(self) -> Any:
+        self._spare.look(self, self.run_folder())
+        result = super().step()
+        if self._snapshot is not None:  # lists, not a metric that could be reduced: reported once
+            result.setdefault("evaluation", {})[SNAPSHOT] = self._snapshot
+            self._snapshot = None
+        return result
+
+    @override(Algorithm)
+    def training_step(self) -> None:
+        before, start = self.env_steps(), time.perf_counter()
+        self.sample_and_learn()
+        self._check_faults(sampled=self.env_steps() > before)
+        elapsed = time.perf_counter() - start
+        rate = (self.env_steps() - before) / elapsed
+        self.metrics.log_value(("timing", "env_steps_per_s"), rate, window=1)
+        every = self.config.evaluate_every_steps
+        evaluated_at = self._newest_evaluation.get("at_env_steps", 0)
+        if every and self.env_steps() - evaluated_at >= every:
+            self.evaluate_held_out()
+        # Reported in every iteration (stop criteria and checkpoint scores need that);
+        # at_env_steps says how old it is.
+        self.metrics.log_dict(self._newest_evaluation, key="evaluation", window=1)
+
+    def sample_and_learn(self) -> None:
+        """Hook: RLlib's own step, such as one batch from all EnvRunners and one update on it."""
+        before, wanted = self.env_steps(), self.config.total_train_batch_size
+        super().training_step()
+        sampled = self.env_steps() - before
+        if before == 0 and sampled > 1.5 * wanted:
+            logger.warning(
+                "the first batch holds %s env steps, not %s: meta-episodes come whole, one of each "
+                "of the %s sub-envs at least; lower num_envs_per_env_runner, or raise "
+                "train_batch_size_per_learner",
+                *(f"{sampled:,}", f"{wanted:,}", self.config.num_envs_per_env_runner),
+            )
+
+    def _check_faults(self, sampled: bool) -> None:
+        """Raises what RLlib's fault tolerance would hide: an env that fails again and again."""
+        self._write_faults()
+        self._restart_hung_runners()
+        if not self.config.num_env_runners:
+            return
+        message = reported_fault(self.trial_id)
+        message = message or self._idles(sampled)
+        if message is not None:
+            raise UserError(message)
+
+    def _idles(self, sampled: bool) -> str | None:
+        """What to tell where EnvRunners do not sample, and are not just starting either."""
+        if sampled:
+            self._idle, self._sampled_at = 0, time.monotonic()
+            return None
+        self._idle += 1
+        starting = self.env_runner_group.num_healthy_remote_workers() == 0
+        idle_s = time.monotonic() - self._sampled_at
+        if self._idle >= MAX_IDLE_ITERATIONS and not (starting and idle_s < STARTING_S):
+            return (
+                f"no EnvRunner sampled a step in {self._idle} iterations ({idle_s:.0f} s). Run "
+                "once with num_env_runners: 0 to see why; where a step is just slow, raise "
+                "sample_timeout_s."
+            )
+        time.sleep(IDLE_PAUSE_S)  # all are starting: an iteration without them takes no time
+        return None
+
+    def _write_faults(self) -> None:
+        """What EnvRunners have borne goes into a file of the run."""
+        news = noted_faults(self.trial_id)
+        if news:
+            with (self.run_folder() / FAULTS).open("a", encoding="utf-8") as file:
+                file.writelines(f"{time.strftime('%F %T')} {line}\n" for line in news)
+
+    def _restart_hung_runners(self) -> None:
+        """Ends EnvRunners that do not answer; RLlib would send them samples for ever.
+
+        Of a sample that came too late RLlib has dropped the answer, so that nothing more is lost.
+        """
+        dropped = self.env_runner_group.num_env_runners_dropped_lifetime()
+        before, self._dropped = self._dropped, dropped
+        hung = self._silent_runners() if dropped > before else []
+        for index, runner in hung:
+            logger.warning(
+                "EnvRunner %d did not answer within sample_timeout_s (%s s): its env hangs or is "
+                "slow; it is started anew",
+                *(index, self.config.sample_timeout_s),
+            )
+            ray.kill(runner, no_restart=False)
+        self.metrics.log_value(("faults", "hung_env_runners"), len(hung), reduce="sum")
+
+    def _silent_runners(self) -> list[tuple[int, Any]]:
+        """The EnvRunners that do not even answer a ping, each with its index."""
+        manager = self.env_runner_group._worker_manager
+        runners = {index: manager.actors()[index] for index in manager.healthy_actor_ids()}
+        pings = {runner.ping.remote(): index for index, runner in runners.items()}
+        if not pings:  # all have died, which RLlib sees to
+            return []
+        _, silent = ray.wait(list(pings), num_returns=len(pings), timeout=PING_TIMEOUT_S)
+        return [(pings[ping], runners[pings[ping]]) for ping in silent]
+
+    def env_steps(self) -> int:
+        """Env steps sampled so far, over restarts."""
+        key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
+        return int(self.metrics.peek(key, default=0))
+
+    def evaluate_held_out(self) -> dict[str, Any]:
+        """Greedy evaluation on the held-out tasks; reported under ``evaluation/``."""
+        if self._held_out is None:
+            config = self.config
+            self._held_out = self.make_held_out(config.held_out_episodes, config.held_out_seed)
+        self._held_out.follow(self.env_runner)
+        module = self.env_runner.module
+        played = self._held_out.play(module)
+        result = self._held_out.summary(played)
+        untrained = [*self.config.unreported_metrics()]
+        tells = not any(fnmatch("vae_termination_loss", pattern) for pattern in untrained)
+        self._snapshot = take_snapshot(played, module, termination=tells)
+        numbers = {key: value for key, value in result.items() if isinstance(value, (int, float))}
+        self._newest_evaluation = numbers | {"at_env_steps": self.env_steps()}
+        return result
+
+    def make_held_out(self, episodes: int, seed: int) -> HeldOut:
+        """Held-out tasks on which the policy acts as it does in training."""
+        config = self.config
+        if config.acts_through_connectors():
+            return StepwiseHeldOut(config, episodes, seed)
+        arguments = config.held_out_arguments()
+        bounds = (tolerance_of(config), config.max_meta_episode_steps)
+        return HeldOut(config.env, arguments, episodes, seed, *bounds)
+
+    @override(Algorithm)
+    def save_to_path(self, path: Any = None, **kwargs: Any) -> Any:
+        saved = super().save_to_path(path, **kwargs)
+        if not kwargs.get("state") and Path(saved).is_dir():  # else stored elsewhere, or not it all
+            write_policy(Path(saved), self)
+        return saved
+
+    @override(Algorithm)
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> Any:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component("newest_evaluation", components, not_components):
+            state["newest_evaluation"] = dict(self._newest_evaluation)
+        if self._check_component(GENERATORS, components, not_components):
+            state[GENERATORS] = generator_states()
+        if self._check_component(RUNNERS, components, not_components):
+            state[RUNNERS] = self._runners_own()
+        return state
+
+    def _runners_own(self) -> dict[int, Any]:
+        """The state of each remote EnvRunner that is no other's, by its index."""
+        config = self.config
+        if not (self.keeps_runners and issubclass(config.env_runner_cls, MetaEpisodeRunner)):
+            return {}
+        return dict(
+            self.env_runner_group.foreach_env_runner(
+                lambda runner: (runner.worker_index, runner.own_state()),
+                local_env_runner=False,
+                timeout_seconds=config.sample_timeout_s,
+            )
+        )
+
+    @override(Algorithm)
+    def set_state(self, state: Any) -> None:
+        super().set_state(state)
+        self._newest_evaluation = dict(state.get("newest_evaluation", self._newest_evaluation))
+        if GENERATORS in state:
+            set_generator_states(state[GENERATORS])
+        self._set_runners_own(state.get(RUNNERS) or {})
+
+    def _set_runners_own(self, states: dict[int, Any]) -> None:
+        """Runners that there were not before begin streams of their own."""
+        indices = [i for i in self.env_runner_group.healthy_worker_ids() if i in states]
+        if indices:
+            calls = [partial(MetaEpisodeRunner.set_own_state, state=states[i]) for i in indices]
+            self.env_runner_group.foreach_env_runner(
+                calls, local_env_runner=False, remote_worker_ids=indices
+            )
+
+    @override(Algorithm)
+    def cleanup(self) -> None:
+        if self._held_out is not None:
+            self._held_out.close()
+        super().cleanup()
+
+
+def _look_in(learner: Any, folder: Path) -> None:
+    """Tells a learner that guards its updates where the run's files are."""
+    guard = getattr(learner, "guard", None)
+    if guard is not None:
+        guard.look_in(folder)
