@@ -12,8 +12,13 @@ from typing import Any
 
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    LEARNER_RESULTS,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+)
 
 from rllib_metarl.algorithms.base.generators import generator_states, set_generator_states
 from rllib_metarl.algorithms.base.snapshot import SNAPSHOT, take_snapshot
@@ -108,17 +113,24 @@ class MetaAlgorithm(Algorithm):
         self.metrics.log_dict(self._newest_evaluation, key="evaluation", window=1)
 
     def sample_and_learn(self) -> None:
-        """Hook: RLlib's own step, such as one batch from all EnvRunners and one update on it."""
-        before, wanted = self.env_steps(), self.config.total_train_batch_size
-        super().training_step()
-        sampled = self.env_steps() - before
-        if before == 0 and sampled > 1.5 * wanted:
-            logger.warning(
-                "the first batch holds %s env steps, not %s: meta-episodes come whole, one of each "
-                "of the %s sub-envs at least; lower num_envs_per_env_runner, or raise "
-                "train_batch_size_per_learner",
-                *(f"{sampled:,}", f"{wanted:,}", self.config.num_envs_per_env_runner),
-            )
+        """Hook: here one batch of whole meta-episodes from all EnvRunners and one update on it."""
+        episodes, sampled = synchronous_parallel_sample(
+            worker_set=self.env_runner_group,
+            max_agent_steps=self.config.total_train_batch_size,
+            sample_timeout_s=self.config.sample_timeout_s,
+            _uses_new_env_runners=True,
+            _return_metrics=True,
+        )
+        if not episodes:
+            return
+        self.metrics.aggregate(sampled, key=ENV_RUNNER_RESULTS)
+        learnt = self.learner_group.update(
+            episodes=episodes, timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps()}
+        )
+        self.metrics.aggregate(learnt, key=LEARNER_RESULTS)
+        self.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group, inference_only=True
+        )
 
     def _check_faults(self, sampled: bool) -> None:
         """Raises what RLlib's fault tolerance would hide: an env that fails again and again."""

@@ -23,6 +23,7 @@ from rllib_metarl.algorithms.base.settings import (
     own_settings,
 )
 from rllib_metarl.errors import UserError
+from rllib_metarl.learning.group import BeliefLearnerGroup
 from rllib_metarl.sampling.connectors import (
     ActionsToEnv,
     AddPreviousTransition,
@@ -123,6 +124,22 @@ class MetaConfig(AlgorithmConfig):
     @override(AlgorithmConfig)
     def _model_config_auto_includes(self) -> dict[str, Any]:
         return super()._model_config_auto_includes | network_settings(self)
+
+    @override(AlgorithmConfig)
+    def build_learner_group(
+        self,
+        *,
+        env: Any = None,
+        spaces: Any = None,
+        rl_module_spec: Any = None,
+        placement_group: Any = None,
+    ) -> BeliefLearnerGroup:
+        """The learners, who all get whole meta-episodes."""
+        return BeliefLearnerGroup(
+            config=self.copy(),
+            module_spec=rl_module_spec or self.get_multi_rl_module_spec(env=env, spaces=spaces),
+            placement_group=placement_group,
+        )
 
     @override(AlgorithmConfig)
     def validate(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
@@ -22,7 +21,6 @@ from rllib_metarl.algorithms.base.settings import (
     Widths,
 )
 from rllib_metarl.errors import UserError
-from rllib_metarl.learning.group import BeliefLearnerGroup
 from rllib_metarl.models.mlp import ACTIVATIONS
 
 # A constant, or a schedule [[env steps, value], ...] that is interpolated linearly.
@@ -141,22 +139,6 @@ class BeliefConfig(MetaConfig, PPOConfig):
         from rllib_metarl.algorithms.belief.learner import BeliefLearner
 
         return BeliefLearner
-
-    @override(AlgorithmConfig)
-    def build_learner_group(
-        self,
-        *,
-        env: Any = None,
-        spaces: Any = None,
-        rl_module_spec: Any = None,
-        placement_group: Any = None,
-    ) -> BeliefLearnerGroup:
-        """The learners, who all get whole meta-episodes."""
-        return BeliefLearnerGroup(
-            config=self.copy(),
-            module_spec=rl_module_spec or self.get_multi_rl_module_spec(env=env, spaces=spaces),
-            placement_group=placement_group,
-        )
 
     @override(PPOConfig)
     def validate(self) -> None:

@@ -12,19 +12,18 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import ALL_MODULES, DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import Learner
-from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
     NUM_MODULE_STEPS_TRAINED,
     NUM_MODULE_STEPS_TRAINED_LIFETIME,
 )
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
+from rllib_metarl.algorithms.base.learner import MetaLearner
 from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
-from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches, rollout_from_episodes
+from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches
 from rllib_metarl.learning.guard import UpdateGuard
 from rllib_metarl.learning.shares import Share
 from rllib_metarl.ops.elbo import masked_mean
@@ -38,7 +37,7 @@ from rllib_metarl.ops.ppo import (
 from rllib_metarl.ops.returns import gae, standardise
 
 
-class BeliefLearner(PPOTorchLearner):
+class BeliefLearner(MetaLearner, PPOTorchLearner):
     """PPO on stored beliefs, or through the encoder where `policy_gradient_to_encoder` is on.
 
     One update: episodes -> `Rollout` -> advantages -> PPO epochs -> `learn_belief` (a hook; the
@@ -65,11 +64,6 @@ class BeliefLearner(PPOTorchLearner):
     @override(PPOTorchLearner)
     def _make_modules_ddp_if_necessary(self) -> None:
         """Not wrapped: `gradient_step` joins the gradients, also those of heads that PPO leaves."""
-
-    @property
-    def agent(self) -> Any:
-        """The one module this learner trains."""
-        return self.module[DEFAULT_MODULE_ID].unwrapped()
 
     # --- optimisers -----------------------------------------------------------------------------
 
@@ -143,37 +137,17 @@ class BeliefLearner(PPOTorchLearner):
 
     # --- one update -----------------------------------------------------------------------------
 
-    @override(Learner)
-    def update(
-        self,
-        training_data: TrainingData | None = None,
-        *,
-        episodes: list[Any] | None = None,
-        timesteps: dict[str, Any] | None = None,
-        num_epochs: int = 1,
-        minibatch_size: int | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    @override(MetaLearner)
+    def learn(self, rollout: Rollout, steps: int, epochs: int, minibatch_size: int | None) -> None:
         """Learns from whole meta-episodes; see the class for what happens in which order."""
-        self._check_is_built()
-        timesteps = timesteps or {}
-        self.before_gradient_based_update(timesteps=timesteps)
-        if training_data is None:
-            training_data = TrainingData(episodes=episodes)
-        training_data.solve_refs()
-        self._weights_seq_no += 1
-        rollout = rollout_from_episodes(training_data.episodes, self.agent, self._device)
-        steps = int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
         if self.policy_may_learn(steps):
-            self.learn_policy(rollout, num_epochs, minibatch_size)
+            self.learn_policy(rollout, epochs, minibatch_size)
         self.learn_belief(rollout, steps)
         valid = rollout.trajectories.valid
         self.agent.follow(rollout.trajectories.observation[:, :-1][valid], rollout.belief[valid])
         self._report(int(rollout.trajectories.length.sum()))
         self._schedule_steps = steps
         self._follow_min_std()
-        self.after_gradient_based_update(timesteps=timesteps)
-        return self.metrics.reduce()
 
     def _follow_min_std(self) -> None:
         """After an update, so that a batch is learnt from with what it was sampled with."""
