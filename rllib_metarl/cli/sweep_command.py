@@ -88,26 +88,13 @@ def best(directory: Path, metric: str | None, out: Path | None) -> int:
     sweep = read_sweep(directory, metric)
     with quiet():
         from rllib_metarl.cli.running.record import write_best
+        from rllib_metarl.cli.running.sweep_table import best_line
     file = write_best(sweep, out)
     print(best_line(sweep))
     for trial in sweep.best.trials if sweep.best else ():
         print(f"checkpoint: {trial.checkpoint or 'none was written'}")
     print(f"train it: {shlex.join(['rllib', 'train', 'file', str(file)])}")
     return 0
-
-
-def best_line(sweep: Any) -> str:
-    """The best configuration in one line."""
-    from rllib_metarl.cli.running.sweep_table import shown
-
-    found = sweep.best
-    numbers = ", ".join(str(trial.number) for trial in found.trials)
-    values = found.trials[0].values
-    hidden = {"seed"} if sweep.record["seeds"] else set()  # of which one stands for all
-    told = ", ".join(f"{k} {shown(v)}" for k, v in values.items() if k not in hidden)
-    plural = "s" if len(found.trials) > 1 else ""
-    line = f"best: trial{plural} {numbers}, {sweep.metric} {found.value:.4g}"
-    return f"{line} ({told})" if told else line
 
 
 def resume(

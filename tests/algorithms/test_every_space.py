@@ -17,7 +17,7 @@ from ray.rllib.utils.test_utils import check_train_results_new_api_stack
 from ray.tune.registry import register_env
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.algorithms.base.stored import load_module, read_policy
+from rllib_metarl.checkpoint import POLICY, Checkpoint
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.sampling.held_out import HeldOut
 from rllib_metarl.sampling.stepwise import StepwiseRunner
@@ -161,8 +161,8 @@ def test_a_stored_policy_acts_as_the_trained_one(pair: str, tmp_path: Path) -> N
     held_out = algorithm.make_held_out(3, 0)
     expected = held_out.play(algorithm.env_runner.module)
     algorithm.stop()
-    assert read_policy(tmp_path) is not None
-    stored = load_module(tmp_path)
+    assert (tmp_path / POLICY).is_file()
+    stored = Checkpoint.open(tmp_path).module()
     assert (stored.observation_space, stored.action_space) == PAIRS[pair]
     for one, other in zip(expected, held_out.play(stored), strict=True):
         np.testing.assert_array_equal(one.logits, other.logits)

@@ -20,14 +20,12 @@ from rllib_metarl.algorithms.base.settings import (
     Whole,
     Widths,
 )
+from rllib_metarl.algorithms.belief.distribution import STD_RANGE
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.mlp import ACTIVATIONS
 
 # A constant, or a schedule [[env steps, value], ...] that is interpolated linearly.
 Schedule = float | list[list[float]]
-
-# A Gaussian policy's standard deviation is kept here: the entropy bonus alone would push it on.
-STD_RANGE = (0.007, 7.0)
 
 # Metrics that only asynchronous actors have.
 SYNCHRONOUS = {"asynchrony/*": "this algorithm's actors wait for each other; run LSTMA3C"}

@@ -11,8 +11,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
-from rllib_metarl.algorithms.belief.config import STD_RANGE
-from rllib_metarl.algorithms.belief.distribution import distributions_of
+from rllib_metarl.algorithms.belief.distribution import STD_RANGE, distributions_of
 from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.actions import ActionCodec

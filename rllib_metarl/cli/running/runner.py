@@ -34,8 +34,7 @@ from rllib_metarl.cli.running.scheduler import trial_scheduler
 from rllib_metarl.cli.running.search import search_algorithm, searched_keys
 from rllib_metarl.cli.running.summary import Recorder, combined
 from rllib_metarl.cli.running.sweep_memory import JOURNAL, Journal
-from rllib_metarl.cli.running.sweep_table import SweepDisplay, shown
-from rllib_metarl.cli.sweep_command import best_line
+from rllib_metarl.cli.running.sweep_table import SweepDisplay, best_line, shown
 from rllib_metarl.errors import UserError
 from rllib_metarl.report.sweep_data import SweepData, read_sweep
 from rllib_metarl.report.tensorboard import TensorBoard

@@ -222,3 +222,15 @@ class SweepDisplay(Callback):
         )
         made.title_justify = "left"
         return made
+
+
+def best_line(sweep: Any) -> str:
+    """The best configuration in one line."""
+    found = sweep.best
+    numbers = ", ".join(str(trial.number) for trial in found.trials)
+    values = found.trials[0].values
+    hidden = {"seed"} if sweep.record["seeds"] else set()  # of which one stands for all
+    told = ", ".join(f"{k} {shown(v)}" for k, v in values.items() if k not in hidden)
+    plural = "s" if len(found.trials) > 1 else ""
+    line = f"best: trial{plural} {numbers}, {sweep.metric} {found.value:.4g}"
+    return f"{line} ({told})" if told else line
