@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
+from rllib_metarl.report import tensorboard
 from rllib_metarl.report.tensorboard import TensorBoard
 from tests.cli.tensorboard_server import serving
 
@@ -60,3 +62,27 @@ def test_what_goes_wrong_while_drawing_is_told_at_the_end(tmp_path: Path) -> Non
     callback.log_trial_result(1, trial, result)
     with pytest.raises(KeyError, match="meta_episode"):
         callback.log_trial_end(trial)
+
+
+def test_evaluations_faster_than_their_pictures_do_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They once held up the end of a trial, and so a sweep, by minutes."""
+    gate, drawn = threading.Event(), []
+
+    def draw(writer: Any, folder: Path, snapshot: dict[str, Any], step: int) -> None:
+        assert gate.wait(60)
+        drawn.append((snapshot["of"], step))
+
+    monkeypatch.setattr(tensorboard, "draw", draw)
+    callback, trials = TensorBoard(), [trial_of(tmp_path, number, {}) for number in range(3)]
+    for step in range(1, 41):
+        for number, trial in enumerate(trials):
+            evaluation = {"at_env_steps": step, "snapshot": {"of": number}}
+            result = {"num_env_steps_sampled_lifetime": step, "evaluation": evaluation}
+            callback.log_trial_result(step, trial, result)
+    gate.set()
+    for trial in trials:
+        callback.log_trial_end(trial)
+    assert len(drawn) <= 1 + len(trials)
+    assert dict(drawn) == {0: 40, 1: 40, 2: 40}, "the last evaluation of each is drawn"
