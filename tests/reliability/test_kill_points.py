@@ -129,6 +129,18 @@ def test_wherever_a_run_is_killed_there_is_a_whole_record_to_go_on_from(experime
         assert told["trial_data"] in ([0] * 50, [1] * 50)
 
 
+def test_what_was_decided_of_a_trial_before_the_kill_is_not_done_after_it(experiment: Path) -> None:
+    """Tune keeps it with its record, and would stop or pause the trial at its next checkpoint."""
+    known = {"_iteration": 7, "_total_time": 1.5, "_stopper": "00ff"}
+    decided = {"_cached_trial_decisions": {"t": "STOP"}, "_queued_trial_decisions": {"t": "PAUSE"}}
+    state = {"trial_data": [["{}", "{}"]], "runner_data": known | decided}
+    (experiment / STATE).write_text(json.dumps(state))
+    Keeper(experiment).keep()
+    restore_records(experiment)
+    emptied = state | {"runner_data": known | dict.fromkeys(decided, {})}
+    assert json.loads((experiment / STATE).read_text()) == emptied
+
+
 def test_recovery_can_itself_be_killed(experiment: Path) -> None:
     trial = experiment / "trial"
     half = store(trial, 1)

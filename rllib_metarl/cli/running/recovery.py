@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import csv
 import io
+import json
 import pickletools
 import re
 import shutil
@@ -34,6 +36,7 @@ _READ_BY_TUNE = re.compile(
     re.DOTALL,
 )
 _PICKLE = b"\x80"
+_DECISIONS = ("_cached_trial_decisions", "_queued_trial_decisions")
 
 
 def records(folder: Path) -> list[Path]:
@@ -110,8 +113,24 @@ def restore_records(folder: Path, tell: Callable[[str], None] = lambda note: Non
             (folder / name).replace(aside / name)
             if not _TUNES_OWN.fullmatch(name):
                 tell(f"{folder / name} is no record of Tune's own: it is now in {aside}")
+        for name in wanted:
+            if name.startswith("experiment_state"):
+                _forget_decisions(folder / name)
     except OSError as error:
         raise UserError(f"--resume: {folder}: {error.strerror}") from None
+
+
+def _forget_decisions(state: Path) -> None:
+    """Takes out what was to be done once a checkpoint had been saved; Tune would do it at the next.
+
+    A trial whose `stop` is now later would end all the same, one of HyperBand's pause for ever.
+    """
+    with contextlib.suppress(ValueError, AttributeError):  # no record, which Tune will say
+        content = parse_json(state.read_bytes())
+        made = [key for key in _DECISIONS if content.get("runner_data", {}).get(key)]
+        if made:
+            content["runner_data"].update(dict.fromkeys(made, {}))
+            checkpoints.write_whole(state, json.dumps(content).encode())
 
 
 def _put_back(record: Path, folder: Path) -> list[str]:

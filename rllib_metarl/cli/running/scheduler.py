@@ -9,12 +9,12 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import (
     FIFOScheduler,
-    HyperBandScheduler,
     TrialScheduler,
 )
 
 from rllib_metarl.cli.experiment.space import CHOICE, Parameter
 from rllib_metarl.cli.experiment.sweep import Sweep, mutable
+from rllib_metarl.cli.running.brackets import Brackets
 from rllib_metarl.cli.running.sweep_memory import Asha, Journal, Median, Population, Remembering
 
 
@@ -43,7 +43,7 @@ def _scheduler(sweep: Sweep) -> TrialScheduler:
         return Asha(**compared, **settings)
     if sweep.scheduler == "hyperband":
         settings["max_t"] = math.ceil(settings["max_t"])
-        return HyperBandScheduler(**compared, **settings)
+        return Brackets(**compared, **settings)
     if sweep.scheduler == "median":
         return Median(**compared, **settings)
     if sweep.in_population:
