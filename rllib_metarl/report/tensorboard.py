@@ -74,7 +74,7 @@ class TensorBoard(LoggerCallback):
     def _draw_later(
         self, trial: Trial, writer: SummaryWriter, snapshot: dict[str, Any], step: int
     ) -> None:
-        """Not on this thread, for which all trials wait; a newer snapshot takes a waiting one's place.
+        """Not on this thread, for which all trials wait; a newer snapshot replaces a waiting one.
 
         A small env is evaluated faster than its pictures are drawn: what piled up would hold up the
         trial's end, and with it the whole sweep, by minutes.

@@ -83,8 +83,10 @@ class Tune:
 
 def resumed(trials: list[Trial]) -> list[Trial]:
     """The trials of the next process: Tune begins again with all that have not ended."""
-    kept = [one.status if one.is_finished() else one.PENDING for one in trials]
-    return [Trial(n, *pair) for n, pair in enumerate(zip(kept, [t.iteration for t in trials]))]
+    return [
+        Trial(number, one.status if one.is_finished() else one.PENDING, one.iteration)
+        for number, one in enumerate(trials)
+    ]
 
 
 @pytest.mark.parametrize("max_t", [END, 5])
