@@ -76,7 +76,7 @@ NUMBERS = {
     "a fraction": Fraction(2, 2),
     "a list of one": [1.0],
 }
-NO_NUMBERS = ["1", None, [1.0, 2.0], np.ones(2), 1j, np.complex64(1), 10**400, {}, object(), "", ()]
+NO_NUMBERS = ["1", None, [1.0, 2.0], np.ones(2), 1j, np.complex64(1), 10**400, {}, Fraction, "", ()]
 
 
 @pytest.mark.parametrize("reward", NUMBERS.values(), ids=NUMBERS.keys())
@@ -85,7 +85,7 @@ def test_any_one_number_is_a_reward(reward: Any) -> None:
     assert plain_truth("terminated", reward) is True
 
 
-@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: repr(value)[:20])
 def test_what_is_not_one_number_is_said(value: Any) -> None:
     with pytest.raises(Exception, match="gave a reward that is not a finite number"):
         plain_number(value)
