@@ -25,7 +25,8 @@ ROOMS = {
     "rllib_metarl.models": "Networks",
     "rllib_metarl.sampling": "Sampling",
     "rllib_metarl.learning": "Learning",
-    "rllib_metarl.checkpoints": "Checkpoints",
+    "rllib_metarl.checkpoint": "Checkpoints",
+    "rllib_metarl.serving": "Trained agents",
 }
 
 
