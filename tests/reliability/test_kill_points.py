@@ -129,6 +129,22 @@ def test_wherever_a_run_is_killed_there_is_a_whole_record_to_go_on_from(experime
         assert told["trial_data"] in ([0] * 50, [1] * 50)
 
 
+def test_a_record_is_of_one_moment_while_tune_copies_its_files(experiment: Path) -> None:
+    search, staged = "search_gen_state-2026-01-02_03-04-05.json", experiment / "driver_artifacts"
+    staged.mkdir()
+    for name in (STATE, search):
+        (staged / name).write_text('{"moment": 2}')
+    (experiment / STATE).write_text('{"moment": 2}')
+    (experiment / search).write_text('{"moment": 1}')
+    place = SimpleNamespace(
+        trial_fs_path=str(experiment / "trial"), experiment_driver_staging_path=str(staged)
+    )
+    Keeper(experiment).on_step_end(0, [SimpleNamespace(storage=place)])
+    restore_records(experiment)
+    told = [json.loads((experiment / name).read_text()) for name in (STATE, search)]
+    assert told == [{"moment": 2}] * 2
+
+
 def test_what_was_decided_of_a_trial_before_the_kill_is_not_done_after_it(experiment: Path) -> None:
     """Tune keeps it with its record, and would stop or pause the trial at its next checkpoint."""
     known = {"_iteration": 7, "_total_time": 1.5, "_stopper": "00ff"}

@@ -41,6 +41,7 @@ class Keeper(Callback):
         self._kept: dict[str, tuple[int, int]] = {}
         self._next = 0.0
         self._there: dict[Path, tuple[int, int]] = {}
+        self._written = folder
 
     def on_checkpoint(
         self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any
@@ -62,6 +63,8 @@ class Keeper(Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Keeps Tune's records every so often, and looks whether the run's folders are there."""
         began = time.monotonic()
+        if trials:  # from where a thread of Tune's copies them to the folder, one by one
+            self._written = Path(trials[0].storage.experiment_driver_staging_path)
         if began >= self._next:
             self.check_folders(trials)
             self.keep()
@@ -91,17 +94,19 @@ class Keeper(Callback):
         self.keep()
 
     def keep(self) -> None:
-        """Copies Tune's records if they are whole and have changed.
+        """Copies Tune's records if they are whole and have changed, all of one moment.
+
+        Of two moments, the search might wait for a trial that the record calls ended, for ever.
 
         Raises:
             UserError: the storage cannot be written.
         """
         if not self.folder.is_dir():
             return
-        found = tunes_records(self.folder)
+        found = tunes_records(self._written if self._written.is_dir() else self.folder)
         seen = {name: _stamp(path) for name, path in found.items()}
         if not found or seen == self._kept or not all(map(ends_well, found.values())):
-            return  # where Tune is writing at this moment, the next time will do
+            return  # cut short, as by a full disk: the next time will do
         try:
             self._copy(found)
         except OSError as error:
