@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ class Remembering(TrialScheduler):
         if self.journal is None:
             return
         keys = {self._time_attr, self._metric, ITERATION}
-        numbers = {k: float(result[k]) for k in keys if isinstance(result.get(k), (int, float))}
+        numbers = {k: float(result[k]) for k in keys if isinstance(result.get(k), Real)}
         self.journal.note(trial.trial_id, numbers, ended)
 
     def _recall(self, controller: Any, journal: Journal) -> None:
@@ -141,6 +142,7 @@ class Remembering(TrialScheduler):
         if not told:
             self.on_trial_complete(controller, trial, result)
         controller.search_alg.on_trial_result(trial.trial_id, result)
+        trial.export_formats = []  # its process would do that, and there is none
         controller.stop_trial(trial)
 
     def seen_again(self, controller: Any, trial: Any, entry: dict[str, Any]) -> bool:
