@@ -20,7 +20,8 @@ pytestmark = pytest.mark.usefixtures("shared_ray")  # Tune asks Ray where its fi
 SETTINGS: dict[str, dict[str, Any]] = {
     "asha": {"time_attr": "training_iteration", "grace_period": 2, "max_t": 9},
     "median": {"time_attr": "training_iteration", "grace_period": 2},
-    "pbt": {"time_attr": "training_iteration", "perturbation_interval": 2},
+    "pbt": {"time_attr": "training_iteration", "perturbation_interval": 2, "synch": True},
+    "pb2": {"time_attr": "training_iteration", "perturbation_interval": 2, "synch": True},
 }
 
 
@@ -68,3 +69,20 @@ def test_the_next_trial_has_its_place(
     assert (ended.status, other.status) == (ended.TERMINATED, other.PENDING)
     following = controller.search_alg.next_trial()
     assert following is not None and controller.search_alg.next_trial() is None
+
+
+@pytest.mark.parametrize("scheduler", ["pbt", "pb2"])
+def test_a_population_does_not_wait_for_one_that_has_failed(scheduler: str, tmp_path: Path) -> None:
+    controller = controller_of(sweep_of("random", scheduler), tmp_path, going_on=False)
+    kept, failed = controller.get_trials()
+    population = controller.scheduler_alg
+    assert population.choose_trial_to_run(controller._wrapped()) is not None
+    population._trial_state[kept].last_train_time = 2
+    population._next_perturbation_sync = 2
+    controller._set_trial_status(kept, kept.PAUSED)
+    failed.init_local_path()
+    controller._set_trial_status(failed, failed.RUNNING)
+    assert population.choose_trial_to_run(controller._wrapped()) is None
+    controller._process_trial_failure(failed, RuntimeError("no more"))
+    assert failed.status == failed.ERROR and failed not in controller.get_live_trials()
+    assert population.choose_trial_to_run(controller._wrapped()) is kept

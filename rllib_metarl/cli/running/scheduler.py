@@ -15,7 +15,14 @@ from ray.tune.schedulers import (
 from rllib_metarl.cli.experiment.space import CHOICE, Parameter
 from rllib_metarl.cli.experiment.sweep import Sweep, mutable
 from rllib_metarl.cli.running.brackets import Brackets
-from rllib_metarl.cli.running.sweep_memory import Asha, Journal, Median, Population, Remembering
+from rllib_metarl.cli.running.sweep_memory import (
+    Asha,
+    Journal,
+    Median,
+    Population,
+    Remembering,
+    Synchronised,
+)
 
 
 def trial_scheduler(
@@ -58,7 +65,8 @@ def _population(sweep: Sweep, settings: dict[str, Any]) -> TrialScheduler:
     if sweep.scheduler == "pb2":
         from ray.tune.schedulers.pb2 import PB2
 
-        return PB2(hyperparam_bounds={p.name: [p.low, p.high] for p in parameters}, **settings)
+        kind = type("PB2", (Synchronised, PB2), {})
+        return kind(hyperparam_bounds={p.name: [p.low, p.high] for p in parameters}, **settings)
     factors = tuple(settings.pop("perturbation_factors", (1.2, 0.8)))
     mutations = {one.name: _mutation(one) for one in parameters}
     return Population(hyperparam_mutations=mutations, perturbation_factors=factors, **settings)

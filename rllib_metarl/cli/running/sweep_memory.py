@@ -185,7 +185,30 @@ class Median(_Deciding, MedianStoppingRule):
     """The median rule whose running means outlast the process."""
 
 
-class Population(Remembering, PopulationBasedTraining):
+class Synchronised(TrialScheduler):
+    """Mixed into PBT: with `synch`, nobody waits for a trial that has failed (in Tune, all do)."""
+
+    _synch: bool
+    _perturbation_interval: float
+    _trial_state: dict[Any, Any]
+
+    def on_trial_error(self, controller: Any, trial: Any) -> None:
+        """Tune counts it among the live ones for good."""
+        controller.get_live_trials().discard(trial)
+        super().on_trial_error(controller, trial)  # type: ignore[safe-super]
+
+    def choose_trial_to_run(self, controller: Any) -> Any:
+        """Where the failed one was the last to be waited for, the others go on as they are."""
+        chosen = super().choose_trial_to_run(controller)  # type: ignore[safe-super]
+        live = controller.get_live_trials()
+        if chosen is None and self._synch and live and all(t.status == t.PAUSED for t in live):
+            reached = max(self._trial_state[trial].last_train_time for trial in live)
+            self._next_perturbation_sync = reached + self._perturbation_interval
+            chosen = super().choose_trial_to_run(controller)  # type: ignore[safe-super]
+        return chosen
+
+
+class Population(Remembering, Synchronised, PopulationBasedTraining):
     """PBT whose scores and clocks outlast the process; draws of new values begin anew."""
 
     def seen_again(self, controller: Any, trial: Any, entry: dict[str, Any]) -> bool:
