@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rllib_metarl.report.sweep_data import read_sweep
 from tests.cli.conftest import finish, start
 
 KILLS = 30
+"""At most: a sweep may have come to its end before."""
 ASHA = """
 swept:
   run: DynaMITE
@@ -21,13 +23,13 @@ swept:
   scheduler: asha
   scheduler_config: {grace_period: 2, reduction_factor: 2}
   metric: env_runners/episode_return_mean
-  num_samples: 6
+  num_samples: 3
+  seeds: 2
   max_concurrent_trials: 1
   stop: {training_iteration: 9}
   checkpoint_config: {checkpoint_frequency: 1, num_to_keep: 1}
   config:
-    seed: 1
-    lr: {loguniform: [1e-4, 1e-2]}
+    lr: {loguniform: [1e-5, 3e-2]}
     num_env_runners: 0
     num_envs_per_env_runner: 4
     train_batch_size_per_learner: 24
@@ -52,16 +54,17 @@ def _lines(folder: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in logs)
 
 
-def _kill_later(process: Any, folder: Path, delay_s: float) -> None:
-    """SIGKILL, so long after the first new result; or not, where it ends before that."""
+def _kill_later(process: Any, folder: Path, delay_s: float) -> bool:
+    """SIGKILL, so long after the first new result; False where it has ended before that."""
     before, deadline = _lines(folder), time.monotonic() + 200
     while process.poll() is None and _lines(folder) == before and time.monotonic() < deadline:
         time.sleep(0.05)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(delay_s)
-    except Exception:
-        process.send_signal(signal.SIGKILL)
+    ended = process.poll() is not None
+    process.kill()
     process.communicate()
+    return not ended
 
 
 def _came_to(folder: Path) -> tuple[list[tuple[Any, ...]], str]:
@@ -71,12 +74,15 @@ def _came_to(folder: Path) -> tuple[list[tuple[Any, ...]], str]:
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_thirty_times_prunes_the_same_trials(tmp_path: Path) -> None:
+def test_a_sweep_killed_again_and_again_prunes_the_same_trials(tmp_path: Path) -> None:
     alone, killed, rng = tmp_path / "alone", tmp_path / "killed", random.Random(0)
+    again: list[str] = []
     ended = finish(_sweep(alone))
     assert ended.code == 0, ended.err
-    for kill in range(KILLS):
-        _kill_later(_sweep(killed, *["--resume-if-any"] * bool(kill)), killed, 3 * rng.random())
+    kills = 0
+    while kills < KILLS and _kill_later(_sweep(killed, *again), killed, rng.random()):
+        kills, again = kills + 1, ["--resume-if-any"]
+    assert kills >= 8, "it was over before it was killed"
     ended = finish(_sweep(killed, "--resume-if-any"))
     assert ended.code == 0, ended.err
     expected = _came_to(alone)
