@@ -99,7 +99,10 @@ def best_experiment(sweep: SweepData) -> str:
     try:
         written = read_yaml(file).data[sweep.name]
         spec = {key: value for key, value in written.items() if key not in SWEEP_KEYS}
-        _fill(spec, best.trials[0].values)
+        # A resumed sweep has its trials in another order.
+        seeds = list(sweep.record["seeds"] or [None])
+        values = [trial.values for trial in best.trials]
+        _fill(spec, min(values, key=lambda one: seeds.index(one.get("seed", seeds[0]))))
     except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{file}: missing or damaged ({error}); it belongs to the sweep") from None
     return _heading(sweep, best) + _yaml({f"{sweep.name}-best": spec})
