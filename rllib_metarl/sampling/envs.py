@@ -98,6 +98,11 @@ def said(env: Any) -> str:
 
 def _creator(env: Any) -> Callable[[Any], Any] | None:
     """What makes a registered env or one of a class; None for a gymnasium id."""
-    if isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env):
+    if isinstance(env, str) and registered(ENV_CREATOR, env):
         env = _global_registry.get(ENV_CREATOR, env)
     return env if callable(env) else None
+
+
+def registered(category: str, name: str) -> bool:
+    """Whether Ray's registry knows a name; it fails where it is asked for one beyond ASCII."""
+    return name.isascii() and bool(_global_registry.contains(category, name))

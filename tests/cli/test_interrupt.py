@@ -90,8 +90,10 @@ def left() -> Iterator[list[int]]:
     """How often Tune's loop was told to end."""
     seen: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would stay ignored
     yield seen
     signal.signal(signal.SIGUSR1, before)
+    signal.signal(signal.SIGHUP, hangup)
 
 
 def test_ctrl_c_waits_for_the_iteration_however_long_it_is(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
 from rllib_metarl.cli.main import main
@@ -136,7 +137,10 @@ MISTAKES = {
         "did you mean 'encoder_hidden'",
     ),
     "wrong type": (["--env", "CartPole-v1", "--config", '{"num_epochs": "two"}'], "'num_epochs'"),
-    "wrong value": (["--env", "CartPole-v1", "--config", '{"latent_size": 0}'], "at least 1"),
+    "wrong value": (
+        ["--env", "CartPole-v1", "--config", '{"latent_size": 0}'],
+        "whole number from 1",
+    ),
     "no single value": (
         ["--env", "CartPole-v1", "--config", '{"lr": {"grid_search": [1e-3]}}'],
         "grid_search",
@@ -150,13 +154,36 @@ MISTAKES = {
         "cannot be made",
     ),
     "no object": (["--env", "CartPole-v1", "--env-config", "[3]"], "--env-config"),
-    "observations": (["--env", "FrozenLake-v1"], "FlattenObservation"),
+    "observations": (["--env", "Words-v0"], "Text"),
     "plugin": (["--env", "CartPole-v1", "--plugin", "nowhere_to_be_found"], "does not exist"),
 }
 
 
+class Words(gymnasium.Env[str, int]):
+    """Observations that nothing encodes."""
+
+    observation_space = gymnasium.spaces.Text(5)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        return "a", {}
+
+    def step(self, action: int) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        return "b", 0.0, False, True, {}
+
+
+@pytest.fixture
+def words() -> Iterator[None]:
+    gymnasium.register("Words-v0", Words)
+    yield
+    gymnasium.registry.pop("Words-v0")
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_are_told_in_one_line(mistake: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_told_in_one_line(
+    mistake: str, words: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments, message = MISTAKES[mistake]
     assert main(["ladder", *arguments]) == 2
     told = capsys.readouterr().err

@@ -68,6 +68,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "strangers_folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    # `python -m pytest` looks for modules where one stands; the installed command does not.
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", ".")])
     return folder
 
 

@@ -148,7 +148,9 @@ def _find_algorithm(name: str) -> Any:
         return ALGORITHMS[name]()[0]
     from ray.tune.registry import TRAINABLE_CLASS, _global_registry
 
-    if _global_registry.contains(TRAINABLE_CLASS, name):
+    from rllib_metarl.sampling.envs import registered
+
+    if registered(TRAINABLE_CLASS, name):
         return _global_registry.get(TRAINABLE_CLASS, name)
     if "." in name:
         try:
@@ -159,9 +161,11 @@ def _find_algorithm(name: str) -> Any:
 
 
 def _is_registered(env: str) -> bool:
-    from ray.tune.registry import ENV_CREATOR, _global_registry
+    from ray.tune.registry import ENV_CREATOR
 
-    return bool(_global_registry.contains(ENV_CREATOR, env))
+    from rllib_metarl.sampling.envs import registered
+
+    return registered(ENV_CREATOR, env)
 
 
 def _is_class_path(env: str) -> bool:

@@ -109,7 +109,9 @@ def _single(env: Any, env_config: Any) -> Any:
     from ray.rllib.env.env_context import EnvContext
     from ray.tune.registry import ENV_CREATOR, _global_registry
 
-    if isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env):
+    from rllib_metarl.sampling.envs import registered
+
+    if isinstance(env, str) and registered(ENV_CREATOR, env):
         env = _global_registry.get(ENV_CREATOR, env)
     if isinstance(env, str) and env in gym.registry or ":" in str(env):
         return gym.make(env, **(env_config or {}))

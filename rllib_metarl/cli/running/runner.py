@@ -295,10 +295,12 @@ def trial_folder(trial: Any) -> str:
 
 def _runnable(experiment: Prepared) -> Any:
     """The name where Tune knows it, so that trials are called by it; otherwise the class."""
-    from ray.tune.registry import TRAINABLE_CLASS, _global_registry
+    from ray.tune.registry import TRAINABLE_CLASS
+
+    from rllib_metarl.sampling.envs import registered
 
     name = experiment.spec.run
-    return name if _global_registry.contains(TRAINABLE_CLASS, name) else experiment.algorithm
+    return name if registered(TRAINABLE_CLASS, name) else experiment.algorithm
 
 
 def _failure(trial: Any) -> str:
