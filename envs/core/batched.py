@@ -265,9 +265,15 @@ class BatchedEnvs(VectorEnv):
         return tuple(env.render() for env in self.envs)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Close every sub-env."""
+        """Close every sub-env; one that fails does not keep the others open."""
+        failed = []
         for env in self.envs:
-            env.close()
+            try:
+                call_env(env.close)
+            except Exception as error:  # an env's code can raise anything
+                failed.append(f"env {name_of(env)} failed at its close: {told(error)}")
+        if failed:
+            logger.warning(failed[0])
 
     def _reset_one(self, i: int, options: dict[str, Any] | None) -> tuple[Any, Infos]:
         seed, self._seeds[i] = self._seeds[i], None

@@ -128,7 +128,49 @@ def test_labels_that_the_losses_need_are_looked_for(check):
 
 def test_an_env_without_an_end_is_noted(check):
     code, err = check("CheckedByATest-v0", "VariBAD", env_config={"steps": None})
-    assert code == 0 and "no meta-episode ended in 5,000 steps" in err and "TimeLimit" in err
+    assert code == 0 and "TimeLimit" in err
+    assert "no meta-episode of env CheckedByATest-v0 ended in 5,000 steps" in err
+
+
+def test_an_env_that_fails_at_its_close_stops_nothing(check):
+    shut = {"close": lambda self: _raise(RuntimeError("shut"))}
+    gym.register("Odd-v0", entry_point=type("Odd", (Plain,), shut))
+    try:
+        code, err = check("Odd-v0", "RL2")
+    finally:
+        del gym.registry["Odd-v0"]
+    assert code == 0 and "Traceback" not in err
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ({"step": lambda self, action: _raise(Unspeakable())}, "Unspeakable"),
+        ({"step": lambda self, action: _raise(RuntimeError("\x1b[31m\n" * 10**5))}, "characters"),
+        (
+            {"step": lambda self, action: (np.zeros(2, np.float32), np.nan, False, False, {})},
+            "not a finite number",
+        ),
+    ],
+    ids=["words", "a megabyte", "NaN"],
+)
+def test_what_an_env_does_in_the_look_is_one_short_line_with_its_name(check, odd, told):
+    gym.register("Odd-v0", entry_point=type("Odd", (Plain,), odd))
+    try:
+        code, err = check("Odd-v0", "RL2")
+    finally:
+        del gym.registry["Odd-v0"]
+    assert code == 0 and told in err and "Odd-v0" in err and "Traceback" not in err
+    assert len(err) < 2000 and "\x1b" not in err
 
 
 def test_a_batch_that_would_be_exceeded_is_noted_with_numbers(check):

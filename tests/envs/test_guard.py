@@ -154,3 +154,18 @@ def test_an_alarm_that_somebody_else_uses_is_left_alone() -> None:
         assert signal.getsignal(signal.SIGALRM) is mine
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def test_an_env_that_fails_at_its_close_does_not_keep_the_others_open() -> None:
+    closed = []
+
+    class Shut(gym.Env[np.ndarray, int]):
+        observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+        action_space = gym.spaces.Discrete(2)
+
+        def close(self) -> None:
+            closed.append(self)
+            raise RuntimeError("shut")
+
+    BatchedEnvs([Shut(), Shut()]).close()
+    assert len(closed) == 2

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from rllib_metarl.cli.experiment.source import KeyPath
-from rllib_metarl.errors import UserError
+from rllib_metarl.cli.net import one_line
+from rllib_metarl.errors import UserError, shortened
 
 Fail = Callable[[KeyPath, str], UserError]
 LOOK_STEPS = 5_000
@@ -45,8 +46,8 @@ def check_envs(variants: Iterable[dict[str, Any]], configs: list[Any], fail: Fai
         seen[key] = config
         where = ("config", "env_config") if config.env_config else ("config", "env")
         try:
-            found = _within(partial(_look, config, play=len(seen) <= LOOKS))
-            notes += found
+            look = partial(_look, config, play=len(seen) <= LOOKS)
+            notes += _within(f"env {config.env}", look)
         except UserError as error:
             raise fail(where, str(error)) from None
     for variant in variants:
@@ -56,13 +57,13 @@ def check_envs(variants: Iterable[dict[str, Any]], configs: list[Any], fail: Fai
             continue
         seen[key] = None
         try:
-            _within(partial(_make, env, env_config, configs[0]))
+            _within(f"env {env}", partial(_make, env, env_config, configs[0]))
         except UserError as error:
             raise fail(("config", "env_config"), str(error)) from None
     return notes
 
 
-def _within(look: Callable[[], Any]) -> Any:
+def _within(name: str, look: Callable[[], Any]) -> Any:
     """What `look` returns, or nothing where an env does not answer; its UserErrors are raised."""
     result: list[Any] = []
 
@@ -71,12 +72,14 @@ def _within(look: Callable[[], Any]) -> Any:
             result.append(look())
         except UserError as error:
             result.append(error)
+        except BaseException as error:  # an env's code runs here, in a thread of its own
+            result.append([f"{name} could not be looked at: {_told(error)}"])
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)
     if not result:
-        return [f"the environment did not answer in {PATIENCE_S:g} s, so that it was not looked at"]
+        return [f"{name} did not answer in {PATIENCE_S:g} s, so that it was not looked at"]
     if isinstance(result[0], UserError):
         raise result[0]
     return result[0]
@@ -99,9 +102,16 @@ def _made(env: Any, env_config: Any, config: Any) -> Any:
         raise
     except (Exception, SystemExit) as error:
         # Making it runs an environment's code, which can raise anything.
-        text = " ".join(str(error).split()) or type(error).__name__
-        short = text if len(text) <= 400 else text[:397] + "..."
-        raise UserError(f"env {env} cannot be made: {short}") from None
+        raise UserError(f"env {env} cannot be made: {_told(error)}") from None
+
+
+def _told(error: BaseException) -> str:
+    """An env's own words in one short line; an exception may fail to say any."""
+    try:
+        text = one_line(" ".join(str(error).split()))
+    except Exception:
+        text = ""
+    return shortened(text or type(error).__name__, 400)
 
 
 def _single(env: Any, env_config: Any) -> Any:
@@ -135,9 +145,9 @@ def _look(config: Any, play: bool) -> list[str]:
         try:
             observation, info = env.reset()
         except (Exception, SystemExit) as error:
-            return [f"env {config.env} failed at its first reset: {error}"]
+            return [f"env {config.env} failed at its first reset: {_told(error)}"]
         _check_labels(config, module, info)
-        length, news = _length(env)
+        length, news = _length(f"env {config.env}", env)
         return news + (_batch_notes(config, length, np.asarray(observation).size) if length else [])
     finally:
         env.close()
@@ -169,20 +179,22 @@ def _check_labels(config: Any, module: Any, info: dict[str, Any]) -> None:
         raise UserError(f"env {config.env} gives no info[{label!r}]. {HOW_TO_LABEL[label]}")
 
 
-def _length(env: Any) -> tuple[int | None, list[str]]:
+def _length(name: str, env: Any) -> tuple[int | None, list[str]]:
     """Steps of a meta-episode that is played at random, and what is strange about it."""
     space = env.action_space
     space.seed(0)
     for step in range(1, LOOK_STEPS + 1):
         try:
-            _, _, terminated, truncated, _ = env.step(space.sample())
+            _, reward, terminated, truncated, _ = env.step(space.sample())
         except (Exception, SystemExit) as error:
-            return None, [f"the environment failed at step {step} of a random play: {error}"]
+            return None, [f"{name} failed at step {step} of a random play: {_told(error)}"]
+        if not np.all(np.isfinite(reward)):
+            return None, [f"{name} gave a reward that is not a finite number at step {step}"]
         if np.any(terminated) or np.any(truncated):
             return step, []
     return None, [
-        f"no meta-episode ended in {LOOK_STEPS:,} steps of a random play; learning begins at its "
-        "end, so wrap the env in gymnasium.wrappers.TimeLimit where it may never end"
+        f"no meta-episode of {name} ended in {LOOK_STEPS:,} steps of a random play; learning "
+        "begins at its end, so wrap the env in gymnasium.wrappers.TimeLimit where it may never end"
     ]
 
 
