@@ -12,7 +12,7 @@ import pytest
 import ray
 import torch
 
-from rllib_metarl.algorithms.belief import algorithm as implementation
+from rllib_metarl.algorithms.base import algorithm as implementation
 from rllib_metarl.errors import UserError
 from tests.algorithms.small import numbers, small_config, small_runner
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 
 from tests.golden.stored import unpack
@@ -46,6 +47,12 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     torch.set_num_threads(threads)
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def no_ray() -> None:
+    """For scripts that start a Ray of their own, whatever the tests before have used."""
+    ray.shutdown()
 
 
 def test_every_script_has_a_test_here() -> None:
@@ -143,7 +150,7 @@ def test_plain_varibad(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out
 
 
-def test_scaling(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scaling(script: Any, no_ray: None, tmp_path: Path) -> None:
     told = tmp_path / "told.json"
     few = ["--tables", "runners", "--counts", "0", "--envs", "8", "--iterations", "1"]
     script("scaling").main([*few, "--json", str(told)])
@@ -159,7 +166,7 @@ def test_scaling_in_processes(script: Any, tmp_path: Path) -> None:
     assert [row["learners"] for row in rows["learners"]] == [2] and len(rows["costly"]) == 4
 
 
-def test_soak(script: Any, tmp_path: Path) -> None:
+def test_soak(script: Any, no_ray: None, tmp_path: Path) -> None:
     module, told = script("soak"), tmp_path / "soak.json"
     (tmp_path / "tiny.yaml").write_text(TINY)
     few = ["--minutes", "0.01", "--every", "0", "--runners", "0"]
