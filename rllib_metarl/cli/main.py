@@ -222,7 +222,7 @@ def sweep_resume(
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or a run's directory.")],
     episodes: Annotated[
-        int, typer.Option("--episodes", min=1, help="Held-out meta-episodes.")
+        int, typer.Option("--episodes", min=1, max=1_000_000, help="Held-out meta-episodes.")
     ] = 512,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=MOST_SEED, help="Other held-out tasks.")
@@ -275,7 +275,7 @@ def ladder(
         str | None, typer.Option("--config", "-c", help="JSON: settings, for rungs that have them.")
     ] = None,
     episodes: Annotated[
-        int, typer.Option("--episodes", min=2, help="Held-out meta-episodes.")
+        int, typer.Option("--episodes", min=2, max=1_000_000, help="Held-out meta-episodes.")
     ] = 256,
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of training and of the tasks.")

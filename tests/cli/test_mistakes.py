@@ -201,6 +201,7 @@ def test_missing_file_is_told_with_the_nearest_one(rllib, write):
         (("train", "--stop", "{}", "file", "x.yaml"), "after the file name"),
         (("train", "--wrong"), "--wrong"),
         (("evaluate", "nowhere"), "no such checkpoint"),
+        (("evaluate", "nowhere", "--episodes", "9" * 12), "1000000"),
         (("evaluate", "/proc/self/fd"), "no checkpoint here"),
     ],
 )
