@@ -151,11 +151,6 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def whole_checkpoints(trial: Path) -> list[Path]:
-    """The whole checkpoints of a trial's folder, oldest first."""
-    return [folder for folder in numbered(trial) if is_whole(folder)]
-
-
 def newest_whole(folders: list[Path]) -> Path | None:
     """The last one that is whole; no earlier one is looked at."""
     return next(filter(is_whole, reversed(folders)), None)

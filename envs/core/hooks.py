@@ -30,8 +30,6 @@ from typing import Any
 
 import gymnasium as gym
 
-HOOKS = ("exact_filter", "reference_returns", "variants", "measures", "frame")
-
 
 def hook_of(env: gym.Env | gym.vector.VectorEnv, name: str) -> Any:
     """Return the method `name` of an environment or of a wrapper around it, None without one."""

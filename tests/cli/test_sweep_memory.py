@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,10 @@ def test_a_damaged_journal_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
         opened.write(b'{"trial": 1}\n[[[\n{"trial": "0", "result": {"t": "x"}, "ended": 0}\n{"tr')
     assert [entry["result"] for entry in Journal(file, True).entries] == [{"t": 1.0, "m": 2.0}]
     assert not Journal(file, going_on=False).entries
+
+
+def test_a_journal_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "journal")
+    journal = Journal(tmp_path / "journal", going_on=True)
+    journal.note("0", {"t": 1.0, "m": 2.0}, ended=False)
+    assert len(Journal(tmp_path / "journal", going_on=True).entries) == 1

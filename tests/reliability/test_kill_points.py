@@ -83,7 +83,7 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def whole_numbers(experiment: Path) -> list[int]:
     """Which checkpoints count as whole; that they are is checked here by their content."""
-    found = checkpoints.whole_checkpoints(experiment / "trial")
+    found = list(filter(checkpoints.is_whole, checkpoints.numbered(experiment / "trial")))
     numbers = [number for number in map(checkpoints.number_of, found) if number is not None]
     for folder, number in zip(found, numbers, strict=True):
         for name in FILES:

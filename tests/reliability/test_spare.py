@@ -36,7 +36,9 @@ def written(trial: Path, kind: str, iteration: int) -> Path:
 
 
 def spares(trial: Path) -> list[str]:
-    return [place.name for place in checkpoints.whole_checkpoints(trial / HIDDEN)]
+    return [
+        place.name for place in filter(checkpoints.is_whole, checkpoints.numbered(trial / HIDDEN))
+    ]
 
 
 def test_after_a_long_iteration_one_is_written_and_the_older_one_goes(

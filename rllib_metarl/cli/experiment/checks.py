@@ -26,7 +26,7 @@ from rllib_metarl.cli.experiment.source import KeyPath
 from rllib_metarl.cli.experiment.space import Parameter, Space, contains_search, misspelt
 from rllib_metarl.cli.experiment.suggest import nearest, suggestion
 from rllib_metarl.cli.experiment.values import convert, convert_like, fits, setter_annotations
-from rllib_metarl.errors import UserError
+from rllib_metarl.errors import UserError, shortened
 from rllib_metarl.report.metrics import is_reported, reported_keys
 
 Fail = Callable[[KeyPath, str], UserError]
@@ -479,5 +479,4 @@ def _blamed(message: str, config: dict[str, Any]) -> KeyPath:
 def _short(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 400 else text[:397] + "..."
+    return shortened(" ".join(str(error).split()) or type(error).__name__, 400)

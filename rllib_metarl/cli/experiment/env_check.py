@@ -12,6 +12,7 @@ import numpy as np
 
 from rllib_metarl.cli.experiment.source import KeyPath
 from rllib_metarl.cli.net import one_line
+from rllib_metarl.envs.core.faults import told
 from rllib_metarl.errors import UserError, shortened
 
 Fail = Callable[[KeyPath, str], UserError]
@@ -106,12 +107,8 @@ def _made(env: Any, env_config: Any, config: Any) -> Any:
 
 
 def _told(error: BaseException) -> str:
-    """An env's own words in one short line; an exception may fail to say any."""
-    try:
-        text = one_line(" ".join(str(error).split()))
-    except Exception:
-        text = ""
-    return shortened(text or type(error).__name__, 400)
+    """What an env raised, and where, in one short line that any terminal can show."""
+    return shortened(one_line(told(error)), 400)
 
 
 def _single(env: Any, env_config: Any) -> Any:

@@ -22,6 +22,7 @@ from ray.tune.schedulers import (
 )
 
 from rllib_metarl import checkpoints
+from rllib_metarl.reading import parse_json
 from rllib_metarl.report.metrics import flatten
 
 JOURNAL = ".rllib/scheduler.jsonl"
@@ -62,17 +63,16 @@ class Journal:
 def _read(file: Path) -> Iterable[dict[str, Any]]:
     """The entries of a file that are right; a kill may have cut the last one short."""
     try:
-        with file.open("rb") as opened:
-            lines = opened.read(MOST_BYTES).splitlines()
+        lines = checkpoints.read_plain(file, MOST_BYTES).splitlines()
     except OSError:
         return
     for line in lines:
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             numbers = {str(key): float(value) for key, value in entry["result"].items()}
             ended = bool(entry["ended"])
             yield {"trial": str(entry["trial"]), "ended": ended, "result": numbers}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
 
 
