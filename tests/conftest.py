@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from rllib_metarl import plugins
+
 # Read when Ray is imported: without it a local cluster listens on all interfaces.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
@@ -19,6 +21,12 @@ def no_ray_is_left() -> Iterator[None]:
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def no_folder_of_modules_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command names folders for its plugins, and is a process of its own for a user."""
+    monkeypatch.setattr(plugins, "_FOLDERS", [])
 
 
 @pytest.fixture(scope="module")
