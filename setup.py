@@ -99,12 +99,12 @@ setup(
             "hypothesis",
             "import-linter",
             "mypy",
+            "playwright",  # drives the system's Chromium, in which the report's page is tested
             "pytest",
             "pytest-xdist",
             "ruff",
             "setuptools>=77",
             "types-PyYAML",
-            "websockets",  # drives the browser that the report's page is tested in
         ],
     },
     entry_points={

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .core.checks import nearest
+from .core.checks import did_you_mean
 
 
 class DictContexts(gym.Wrapper):
@@ -37,7 +37,9 @@ class DictContexts(gym.Wrapper):
         self.names = tuple(sorted(known) if names is None else names)
         for name in self.names:
             if name not in known:
-                raise ValueError(f"DictContexts: no number {name!r}{nearest(name, sorted(known))}.")
+                raise ValueError(
+                    f"DictContexts: no number {name!r}{did_you_mean(name, sorted(known))}."
+                )
         self._chosen: dict[str, float] | None = None
         space = env.observation_space
         self._hides = isinstance(space, gym.spaces.Dict) and {"obs", "context"} == {*space.spaces}

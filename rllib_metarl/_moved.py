@@ -23,7 +23,6 @@ MOVED: dict[str, dict[str, str]] = {
         "checks": "experiment.checks",
         "sweep_space": "experiment.space",
         "sweep": "experiment.sweep",
-        "names": "experiment.suggest",
         "env_check": "experiment.env_check",
         "runner": "running.runner",
         "session": "running.ray_session",

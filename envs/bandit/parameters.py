@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_flags, check_number, check_size, nearest
+from ..core.checks import check_flags, check_number, check_size, did_you_mean
 
 Array = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class BanditParameters:
         check_number(where, "p_switch", p_switch, low=0.0, high=1.0)
         if structure not in STRUCTURES:
             raise ValueError(
-                f"{where}: no structure {structure!r}{nearest(structure, STRUCTURES)}."
+                f"{where}: no structure {structure!r}{did_you_mean(structure, STRUCTURES)}."
             )
         if structure != "independent" and arms != 2:
             raise ValueError(

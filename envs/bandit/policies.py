@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_number, nearest
+from ..core.checks import check_number, did_you_mean
 from .env import BernoulliBanditSimulator
 from .indices import LONGEST, gittins_indices
 from .parameters import Array, BanditParameters
@@ -130,7 +130,7 @@ def classical_returns(
     names = list(known) if policies is None else list(policies)
     for name in names:
         if name not in known:
-            raise ValueError(f"classical_returns: no policy {name!r}{nearest(name, known)}.")
+            raise ValueError(f"classical_returns: no policy {name!r}{did_you_mean(name, known)}.")
     return {name: _score(p, _regrets(p, known[name], trials, seed)) for name in names}
 
 

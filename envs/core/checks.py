@@ -78,8 +78,8 @@ def check_distribution(where: str, name: str, value: Any) -> NDArray[np.float64]
     return rows / rows.sum(-1, keepdims=True)
 
 
-def nearest(name: Any, names: Iterable[str]) -> str:
-    """Return " (did you mean ...?)" and the names there are, for the end of a message."""
+def did_you_mean(name: Any, names: Iterable[str]) -> str:
+    """Return " (did you mean ...?)" and the known names, for the end of a message."""
     known = list(names)
     close = difflib.get_close_matches(str(name), known, n=1)
     guess = f" (did you mean {close[0]!r}?)" if close else ""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import MOST, check_number, nearest
+from .checks import MOST, check_number, did_you_mean
 
 
 class SessionProcess(ABC):
@@ -172,7 +172,7 @@ def session_process(value: SessionProcess | dict[str, Any]) -> SessionProcess:
     settings = dict(value)
     kind = settings.pop("kind")
     if kind not in _KINDS:
-        raise ValueError(f"session process: no kind {kind!r}{nearest(kind, _KINDS)}.")
+        raise ValueError(f"session process: no kind {kind!r}{did_you_mean(kind, _KINDS)}.")
     try:
         return _KINDS[kind](**settings)
     except TypeError as error:

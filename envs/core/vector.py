@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from .batched import BatchedEnvs
 from .bayes import ExactFilter
 from .calling import call_env
-from .checks import check_single, nearest
+from .checks import check_single, did_you_mean
 from .guard import Guard, Tolerance
 from .hooks import Hooked
 from .streams import Stream, check_count, seeds_of
@@ -409,7 +409,7 @@ def _check_settings(spec: gym.envs.registration.EnvSpec, config: dict[str, Any])
         return
     for key in config:
         if key not in parameters and key != "max_episode_steps":
-            raise ValueError(f"{spec.id}: no setting {key!r}{nearest(key, parameters)}.")
+            raise ValueError(f"{spec.id}: no setting {key!r}{did_you_mean(key, parameters)}.")
 
 
 def _check_actions(
@@ -451,7 +451,8 @@ def _check_render_mode(env: gym.Env | VectorEnv, render_mode: str | None) -> Non
     modes = env.metadata.get("render_modes", [])
     if render_mode is not None and render_mode not in modes:
         raise ValueError(
-            f"{type(env).__name__}: no render_mode {render_mode!r}{nearest(render_mode, modes)}."
+            f"{type(env).__name__}: no render_mode {render_mode!r}"
+            f"{did_you_mean(render_mode, modes)}."
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_flags, check_number, nearest
+from ..core.checks import check_flags, check_number, did_you_mean
 from ..core.contexts import ContextDynamics
 from ..core.sessions import SessionProcess
 from .binding import mujoco
@@ -91,7 +91,7 @@ def ant_dir(
         "circle": Arc(radius=1.0),
     }
     if directions not in laws:
-        raise ValueError(f"AntDir: no directions {directions!r}{nearest(directions, laws)}.")
+        raise ValueError(f"AntDir: no directions {directions!r}{did_you_mean(directions, laws)}.")
     check_flags("AntDir", terminate=terminate)
     check_number("AntDir", "control_cost", control_cost, low=0.0)
     check_number("AntDir", "survive", survive)

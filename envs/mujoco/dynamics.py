@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_number, nearest
+from ..core.checks import check_number, did_you_mean
 from .binding import mujoco
 from .task import Array
 
@@ -155,7 +155,7 @@ def _split(parameter: str) -> tuple[list[str], str]:
     for what in whats:
         if what not in _FACTORS and what not in _OPTIONS:
             known = [*_FACTORS, *_OPTIONS]
-            raise ValueError(f"Dynamics: no parameter {what!r}{nearest(what, known)}.")
+            raise ValueError(f"Dynamics: no parameter {what!r}{did_you_mean(what, known)}.")
         if (what in _FACTORS) != bool(names) or (what in _OPTIONS and len(whats) > 1):
             raise ValueError(
                 f"Dynamics: {parameter!r} cannot be read; write 'mass:torso', "
@@ -171,7 +171,7 @@ def _rows(model: Any, kind: str, array: str, names: str) -> NDArray[np.int64]:
     for pattern in (part.strip() for part in names.split(",")):
         matches = [i for i, name in enumerate(known) if fnmatch.fnmatchcase(name, pattern)]
         if not matches:
-            told = nearest(pattern, known)
+            told = did_you_mean(pattern, known)
             raise ValueError(f"Dynamics: the model has no {kind} {pattern!r}{told}.")
         found.update(matches)
     rows = sorted(found)

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from ..core.checks import check_number, nearest
+from ..core.checks import check_number, did_you_mean
 from ..core.contexts import ContextDynamics
 from ..core.sessions import SessionProcess
 from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv
@@ -50,9 +50,9 @@ class PointGoalParameters:
     ) -> PointGoalParameters:
         """Check the arguments of `PointGoalEnv`; ValueError names the one out of range."""
         if reward not in REWARDS:
-            raise ValueError(f"PointGoal: no reward {reward!r}{nearest(reward, REWARDS)}.")
+            raise ValueError(f"PointGoal: no reward {reward!r}{did_you_mean(reward, REWARDS)}.")
         if goals not in GOALS:
-            raise ValueError(f"PointGoal: no goals {goals!r}{nearest(goals, GOALS)}.")
+            raise ValueError(f"PointGoal: no goals {goals!r}{did_you_mean(goals, GOALS)}.")
         check_number("PointGoal", "goal_radius", goal_radius, low=0.0)
         trial = Trial.make("PointGoal", horizon, inner_episodes, p_switch, session)
         return cls(trial, reward, goals, float(goal_radius))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_flags, check_number, nearest
+from ..core.checks import check_flags, check_number, did_you_mean
 from ..core.sessions import SessionProcess
 from .dynamics import Dynamics, names_of
 from .engine import load
@@ -61,7 +61,7 @@ def varied(task: Task, vary: Sequence[str]) -> list[str]:
     """Return the parameters, one for each body, damped joint or geom that `vary` speaks of."""
     for what in vary:
         if what not in VARY:
-            raise ValueError(f"{task.name}: cannot vary {what!r}{nearest(what, VARY)}.")
+            raise ValueError(f"{task.name}: cannot vary {what!r}{did_you_mean(what, VARY)}.")
     model = load(str(task.model_path()))
     has = {
         "mass": model.body_mass > 0.0,

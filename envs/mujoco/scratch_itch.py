@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.checks import check_number, nearest
+from ..core.checks import check_number, did_you_mean
 from ..core.contexts import IID
 from ..core.sessions import SessionProcess
 from .binding import mujoco
@@ -74,7 +74,7 @@ class Skin(IID):
         angle: float = 0.8,
     ):
         if limb not in ("both", *LIMBS):
-            raise ValueError(f"Skin: no limb {limb!r}{nearest(limb, ('both', *LIMBS))}.")
+            raise ValueError(f"Skin: no limb {limb!r}{did_you_mean(limb, ('both', *LIMBS))}.")
         check_number("Skin", "angle", angle, low=0.0, high=1.2)
         self.limbs = tuple(LIMBS.values()) if limb == "both" else (LIMBS[limb],)
         self.along, self.angle = along, float(angle)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_number, nearest
+from ..core.checks import check_number, did_you_mean
 from ..core.sessions import SessionProcess
 from .binding import mujoco
 from .dynamics import Dynamics
@@ -161,7 +161,7 @@ def _pairs(grid: str | Sequence[Sequence[float]]) -> NDArray[np.float64]:
     """Return the contexts [K, 2] that `grid` names or lists."""
     if isinstance(grid, str):
         if grid not in GRIDS:
-            raise ValueError(f"Striker: no grid {grid!r}{nearest(grid, GRIDS)}.")
+            raise ValueError(f"Striker: no grid {grid!r}{did_you_mean(grid, GRIDS)}.")
         return np.array(GRIDS[grid])
     pairs = [tuple(pair) for pair in grid]
     if not pairs or any(len(pair) != 2 for pair in pairs):

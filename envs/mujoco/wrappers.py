@@ -21,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.checks import nearest
+from ..core.checks import did_you_mean
 from .binding import mujoco
 from .dynamics import Dynamics, names_of
 from .engine import change_model, quiet
@@ -149,7 +149,9 @@ class ForceContext(ContextWrapper):
         super().__init__(env, len(axes))
         names = names_of(self.model, "body")
         if body not in names:
-            raise ValueError(f"ForceContext: the model has no body {body!r}{nearest(body, names)}.")
+            raise ValueError(
+                f"ForceContext: the model has no body {body!r}{did_you_mean(body, names)}."
+            )
         if not axes or set(axes) - set("xyz"):
             raise ValueError(f"ForceContext: axes is {axes!r}; give some of 'x', 'y' and 'z'.")
         self._body, self._axes = names.index(body), ["xyz".index(axis) for axis in axes]

@@ -12,10 +12,10 @@ from rich.progress import TimeRemainingColumn
 from rich.table import Table
 
 from rllib_metarl.cli.experiment.source import read_json
-from rllib_metarl.cli.experiment.suggest import suggestion
 from rllib_metarl.cli.output import check_writable, progress, write_json
 from rllib_metarl.cli.running.ray_session import quiet
 from rllib_metarl.errors import UserError
+from rllib_metarl.spelling import suggestion
 
 MOST_WIDTH, MOST_LAYERS = 16_384, 16
 LABELS = {

@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import Console
 
 from rllib_metarl.cli.experiment.source import read_json
-from rllib_metarl.cli.experiment.suggest import suggestion
 from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.cli.running.ray_session import quiet, ray_session
 from rllib_metarl.errors import UserError
+from rllib_metarl.spelling import suggestion
 
 FAILED, INTERRUPTED = 1, 130
 _PLAIN_WIDTH = 100  # of the table where there is no terminal that could say its own

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from rllib_metarl.cli.experiment.suggest import suggestion
 from rllib_metarl.errors import UserError
+from rllib_metarl.spelling import suggestion
 
 WIDTH = 80
 INDENT = "    "

@@ -52,11 +52,11 @@ TOLD = {
     ),
     "a step that is not": (
         {"context": "latent", "iida": {"colect": {}}},
-        r"iida: no setting 'colect' \(did you mean 'collect'",
+        r"iida: no setting 'colect'; did you mean 'collect'",
     ),
     "a setting that is not": (
         {"context": "latent", "iida": {"fit": {"epoch": 3}}},
-        r"iida.fit: no setting 'epoch' \(did you mean 'epochs'",
+        r"iida.fit: no setting 'epoch'; did you mean 'epochs'",
     ),
     "a value that cannot be": (
         {"context": "latent", "iida": {"collect": {"hold": 0.5}}},

@@ -143,7 +143,7 @@ def test_numpys_numbers_are_numbers() -> None:
 
 def test_a_name_that_a_dict_brings_and_nobody_knows_is_refused() -> None:
     config = small_config("DynaMITE").update_from_dict({"kl_wieght": 0.5})
-    with pytest.raises(UserError, match="no setting 'kl_wieght'; did you mean kl_weight"):
+    with pytest.raises(UserError, match="no setting 'kl_wieght'; did you mean 'kl_weight'"):
         config.validate()
 
 

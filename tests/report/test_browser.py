@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.chromium import Tab, chromium_tab, find_chromium
+from tests.report.chromium import Tab, chromium, find_chromium
 
 CHROMIUM = find_chromium()
 pytestmark = pytest.mark.skipif(
@@ -22,12 +22,18 @@ TEXT = "document.querySelector('[data-control=text]').textContent"
 
 
 @pytest.fixture(scope="module")
-def tab(page: Path) -> Iterator[Tab]:
+def browser() -> Iterator[Any]:
     assert CHROMIUM is not None
-    with chromium_tab(CHROMIUM) as opened:
-        opened.prefer("light")
-        opened.open(page)
+    with chromium(CHROMIUM) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Any, page: Path) -> Tab:
+    tab = Tab(browser)
+    tab.prefer("light")
+    tab.open(page)
+    return tab
 
 
 @pytest.fixture(autouse=True)
@@ -70,14 +76,13 @@ def test_it_loads_without_complaints_and_without_any_request(tab: Tab) -> None:
     assert tab.run("document.title") == "Two <agents>"
 
 
-def test_the_browser_would_have_told_of_a_request(page: Path, tmp_path: Path) -> None:
-    assert CHROMIUM is not None
+def test_a_request_and_an_error_would_be_noticed(browser: Any, tmp_path: Path) -> None:
     bad = tmp_path / "bad.html"
     bad.write_text("<img src='http://127.0.0.1:9/x.png'><script>console.error('oh')</script>")
-    with chromium_tab(CHROMIUM) as opened:
-        opened.open(bad)
-        assert opened.requests() == ["http://127.0.0.1:9/x.png"]
-        assert any("oh" in said for said in opened.complaints())
+    tab = Tab(browser)
+    tab.open(bad)
+    assert tab.requests() == ["http://127.0.0.1:9/x.png"]
+    assert any("oh" in said for said in tab.complaints())
 
 
 def test_every_figure_is_drawn_with_title_labels_and_units(tab: Tab) -> None:
@@ -135,11 +140,11 @@ def test_the_slider_moves_the_grid_and_the_belief(tab: Tab, experiment: Path) ->
 def test_the_keyboard_moves_it_and_the_words_follow(tab: Tab) -> None:
     tab.run(f"{STEP}.focus()")
     for _ in range(3):
-        tab.press("ArrowRight", 39)
+        tab.press("ArrowRight")
     assert tab.run(f"{STEP}.value") == "3"
     assert tab.run(TEXT).startswith("Step 3 of 24;")
     assert tab.run(f"{STEP}.getAttribute('aria-valuetext')") == "step 3 of 24"
-    tab.press("End", 35)
+    tab.press("End")
     assert tab.run(TEXT).startswith("Step 24 of 24;")
 
 

@@ -7,7 +7,6 @@ checkpoints still have, with the value it may have. Nothing here knows an algori
 
 from __future__ import annotations
 
-import difflib
 import enum
 import functools
 import math
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rllib_metarl.errors import UserError
+from rllib_metarl.spelling import suggestion
 
 SHOWN = 100
 """How many letters of a value a message shows."""
@@ -333,8 +333,7 @@ def _check_names(config: Any, known: list[str]) -> None:
     known = [*known, "class"]  # RLlib writes the config's class into it
     for name, value in vars(config).items():
         if name not in known and not _same(value, retired.get(name)):
-            close = difflib.get_close_matches(name, map(written, known), n=1)
-            hint = f"; did you mean {close[0]}?" if close else "."
+            hint = suggestion(name, map(written, known)) or "."
             raise UserError(f"{type(config).__name__} has no setting {shown(name)}{hint}")
 
 

@@ -26,8 +26,8 @@ from rllib_metarl.algorithms.base.settings import (
 )
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
-from rllib_metarl.envs.core.checks import nearest
 from rllib_metarl.errors import UserError
+from rllib_metarl.spelling import suggestion
 
 CONTEXTS = ("none", "explicit", "latent")
 IIDA = "iida"
@@ -330,5 +330,7 @@ def _block(where: str, given: Any, known: tuple[str, ...]) -> dict[str, Any]:
         raise UserError(f"{where} is {given!r}: give a block with some of {', '.join(known)}.")
     for name in given:
         if name not in known:
-            raise UserError(f"{where}: no setting {name!r}{nearest(name, known)}.")
+            raise UserError(
+                f"{where}: no setting {name!r}{suggestion(name, known)} (known: {', '.join(known)})"
+            )
     return dict(given)

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rllib_metarl.cli.experiment.suggest import suggestion
 from rllib_metarl.cli.experiment.values import failure, import_plugin, load_object
 from rllib_metarl.errors import UserError
 from rllib_metarl.plugins import import_named, look_in
+from rllib_metarl.spelling import suggestion
 
 RLLIB_ALGORITHMS = {
     "APPO": "asynchronous PPO",

@@ -24,10 +24,10 @@ from rllib_metarl.algorithms.base.settings import (
 from rllib_metarl.cli.experiment import catalogue
 from rllib_metarl.cli.experiment.source import KeyPath
 from rllib_metarl.cli.experiment.space import Parameter, Space, contains_search, misspelt
-from rllib_metarl.cli.experiment.suggest import nearest, suggestion
 from rllib_metarl.cli.experiment.values import convert, convert_like, fits, setter_annotations
 from rllib_metarl.errors import UserError, shortened
 from rllib_metarl.report.metrics import is_reported, reported_keys
+from rllib_metarl.spelling import nearest, suggestion
 
 Fail = Callable[[KeyPath, str], UserError]
 """Builds the error for a key path below the experiment's name."""

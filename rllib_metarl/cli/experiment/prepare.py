@@ -19,10 +19,10 @@ from rllib_metarl.cli.experiment.legacy import Translation
 from rllib_metarl.cli.experiment.schema import Experiment, first_problem
 from rllib_metarl.cli.experiment.source import KeyPath, Source, read_yaml
 from rllib_metarl.cli.experiment.space import Space, parse
-from rllib_metarl.cli.experiment.suggest import suggestion
 from rllib_metarl.cli.experiment.sweep import Sweep, checked_sweep, is_sweep, seeds_of
 from rllib_metarl.errors import UserError
 from rllib_metarl.report.sweep_data import is_sweep_directory
+from rllib_metarl.spelling import suggestion
 
 Override = Callable[[dict[str, Any]], dict[KeyPath, str]]
 """Changes one experiment as written, before it is checked: how options overrule the file.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rllib_metarl.cli.experiment.source import KeyPath
-from rllib_metarl.cli.experiment.suggest import suggestion
+from rllib_metarl.spelling import suggestion
 
 _Count = Annotated[int, Field(ge=1, le=10**9)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

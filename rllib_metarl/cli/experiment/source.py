@@ -84,7 +84,7 @@ def read_json(option: str, text: str | None) -> Source:
 
 
 def _missing_file(path: Path) -> str:
-    from rllib_metarl.cli.experiment.suggest import suggestion
+    from rllib_metarl.spelling import suggestion
 
     beside = [str(p) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
     return f"{path}: no such file{suggestion(str(path), beside)}"

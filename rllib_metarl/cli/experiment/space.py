@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any
 
 from rllib_metarl.cli.experiment.source import KeyPath
-from rllib_metarl.cli.experiment.suggest import nearest, suggestion
 from rllib_metarl.errors import UserError
+from rllib_metarl.spelling import nearest, suggestion
 
 Fail = Callable[[KeyPath, str], UserError]
 Point = dict[str, Any]

@@ -9,8 +9,8 @@ from typing import Any
 
 from rllib_metarl.cli.experiment.schema import Experiment
 from rllib_metarl.cli.experiment.space import GRID, MAX_TRIALS, SEED, Fail, Parameter, Space
-from rllib_metarl.cli.experiment.suggest import suggestion
 from rllib_metarl.report.metrics import ENV_STEPS
+from rllib_metarl.spelling import suggestion
 
 ITERATIONS = "training_iteration"
 TIMES = (ENV_STEPS, ITERATIONS, "time_total_s")

@@ -43,7 +43,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _hold(handle: int, folder: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):  # NFS says EACCES for the same
         raise UserError(
             f"{folder} is in use by another `rllib train`{_holder(handle)}; wait for it or stop "
             "it, or choose another --storage-path or experiment name"
@@ -58,7 +58,7 @@ def _hold(handle: int, folder: Path) -> None:
 
 def _holder(handle: int) -> str:
     try:
-        told = parse_json(os.pread(handle, 4096, 0).decode())
-        return f" (process {told['pid']} on {told['host']}, since {told['since']})"
+        holder = parse_json(os.pread(handle, 4096, 0).decode())
+        return f" (process {holder['pid']} on {holder['host']}, since {holder['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
