@@ -10,7 +10,7 @@ from typing import Any
 
 from rllib_metarl import checkpoints, plugins
 from rllib_metarl.errors import UserError
-from rllib_metarl.reading import parse_json
+from rllib_metarl.reading import expanded, parse_json
 
 POLICY, WEIGHTS = "policy.json", "policy.npz"
 DESCRIPTION, VERSION = "class_and_ctor_args.pkl", "rllib_checkpoint.json"
@@ -46,7 +46,7 @@ class Checkpoint:
             UserError: it is no checkpoint, is damaged, is of another version of Ray, or of code
                 that is not here; or only pickles say what it is, and it is not trusted.
         """
-        path = Path(path)
+        path = _named(path)
         if not checkpoints.is_folder(path):
             raise UserError(f"no checkpoint at {path}: there is no such folder.")
         listed = checkpoints.has_list(path)
@@ -233,6 +233,13 @@ class Checkpoint:
         return UserError(f"{self.path / name} cannot be read ({_why(error)}): {_OLDER}")
 
 
+def _named(path: Any) -> Path:
+    """A path that was given, which `Path` alone would take for the current folder where empty."""
+    if not isinstance(path, (str, Path)) or not str(path).strip():
+        raise UserError(f"{path!r} is no path: name a checkpoint's folder.")
+    return Path(path)
+
+
 def is_checkpoint(path: Path) -> bool:
     """Whether a folder has what a checkpoint begins with."""
     return any((path / name).is_file() for name in (VERSION, POLICY, DESCRIPTION))
@@ -244,7 +251,7 @@ def find(path: str | Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    path = Path(path).expanduser().absolute()
+    path = expanded(_named(path)).absolute()
     if not checkpoints.is_folder(path):
         raise UserError(f"{path}: no such checkpoint")
     if is_checkpoint(path):

@@ -43,6 +43,14 @@ class Unreadable(ValueError):
 # --- files ----------------------------------------------------------------------------------------
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` as the home directory; one of no user that is known here stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def check_regular(path: Path, most: int | None = None) -> None:
     """Makes sure that a path is a plain file: not a pipe or a device, which may never end.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from rllib_metarl import Checkpoint, load_agent
 from rllib_metarl.algorithms import ALGORITHMS
+from rllib_metarl.envs.core.nested import rows_of, same
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.held_out import HeldOut
+from rllib_metarl.serving import given
 from tests.algorithms.small import GRID, SMALL_GRID, small_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,17 +112,86 @@ def test_what_cannot_be_is_told(checkpoint: Path) -> None:
     agent = load_agent(checkpoint)
     begun, seen = agent.initial_state(), np.zeros(6)
     _, state = agent.act(seen, begun)
+    earned = agent.observe(state, reward=1.0)
+    several = agent.initial_state(2)
+    foreign = dataclasses.replace(begun, action=torch.zeros(1, 3))
     for message, call in {
         "reward of the last action is unknown": lambda: agent.act(seen, state),
         "no action was taken yet": lambda: agent.observe(begun, reward=1.0),
+        "reward is known already": lambda: agent.observe(earned, reward=1.0),
         "observation has shape (7,), expected (6,)": lambda: agent.act(np.zeros(7), begun),
+        "observation has shape (6,), expected (2, 6)": lambda: agent.act(seen, several),
         "observation is not finite": lambda: agent.act(seen + np.nan, begun),
-        "reward is one: expected numbers": lambda: agent.observe(state, reward="one"),
+        "observation is ['1', ": lambda: agent.act(["1"] * 6, begun),
+        "observation is None": lambda: agent.act(None, begun),
+        "reward is 'one': expected numbers": lambda: agent.observe(state, reward="one"),
+        "reward is '1': expected numbers": lambda: agent.observe(state, reward="1"),
+        "reward is None": lambda: agent.observe(state, reward=None),
+        "reward is not finite": lambda: agent.observe(state, reward=float("nan")),
+        "reward is not finite in": lambda: agent.observe(state, reward=1e300),
         "reward has shape (2,), expected ()": lambda: agent.observe(state, reward=[1.0, 2.0]),
+        "done is 'no'": lambda: agent.observe(state, reward=1.0, done="no"),
+        "done is 2": lambda: agent.observe(state, reward=1.0, done=2),
+        "done has shape (2,)": lambda: agent.observe(state, reward=1.0, done=[True, False]),
+        "explore is 'no'": lambda: agent.act(seen, begun, explore="no"),
+        "generator is a Generator": lambda: agent.act(
+            seen, begun, explore=True, generator=np.random.default_rng(0)
+        ),
+        "state is a dict": lambda: agent.act(seen, {}),
+        "state is a NoneType": lambda: agent.observe(None, reward=1.0),
+        "state is a tuple": lambda: agent.belief(()),
+        "state is of another agent": lambda: agent.act(seen, foreign),
         "batch_size is 0": lambda: agent.initial_state(0),
+        "batch_size is 1.5": lambda: agent.initial_state(1.5),
+        "batch_size is True": lambda: agent.initial_state(True),
+        "batch_size is '2'": lambda: agent.initial_state("2"),
+        "batch_size is 1000000000000": lambda: agent.initial_state(10**12),
+        "None is no path": lambda: load_agent(None),
+        "'' is no path": lambda: load_agent(""),
+        "3 is no path": lambda: Checkpoint.open(3),
+        "~nobody-has/x: no such checkpoint": lambda: load_agent("~nobody-has/x"),
     }.items():
         with pytest.raises(UserError, match=re.escape(message)):
             call()
+
+
+def test_what_an_env_gives_is_taken(checkpoint: Path) -> None:
+    agent = load_agent(checkpoint)
+    for reward, done in ((1, False), (np.float64(1.0), np.True_), ([1.0], 1), (torch.ones(1), 0)):
+        _, state = agent.act(torch.zeros(6), agent.initial_state())
+        assert agent.observe(state, reward=reward, done=done).reward.tolist() == [1.0]
+    _, state = agent.act(np.zeros((2, 6), int), agent.initial_state(2))
+    assert agent.observe(state, reward=(1, 2), done=[True, False]).reward.tolist() == [1.0, 2.0]
+
+
+BYTES = spaces.Box(0, 255, (2,), np.uint8)
+PAIR = spaces.Dict({"goal": spaces.Discrete(3, start=1), "seen": BYTES})
+
+
+@pytest.mark.parametrize(
+    ("space", "wrong", "right"),
+    [
+        (spaces.Discrete(3, start=1), [0, 4, 1.0, "1", None, [1]], 3),
+        (spaces.MultiDiscrete([2, 3]), [[2, 0], [0, -1], [0.0, 1.0], [0]], [1, 2]),
+        (spaces.MultiBinary(2), [[0, 0.5], [300, 0]], [0, 1]),
+        (
+            BYTES,
+            [[0.5, 1], [256, 0], [-1, 0], [0, np.inf]],
+            [0, 255.0],
+        ),
+        (spaces.Box(-1, 1, (), np.float32), [np.nan, "0", [0.0], 1j], 7.5),
+        (PAIR, [{"goal": 1}, {"goal": 0, "seen": [0, 0]}, [1, 2], 3], {"goal": 1, "seen": [0, 9]}),
+        (spaces.Tuple([spaces.Discrete(2)] * 2), [(0,), (0, 1, 1), 5, None, (0, 2)], (0, 1)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, gym.Space) else "",
+)
+def test_an_observation_lies_in_its_space(space: gym.Space, wrong: list[Any], right: Any) -> None:
+    for value in wrong:
+        with pytest.raises(UserError, match="^observation "):
+            given.observations(space, value, None)
+    batch = given.observations(space, right, None)
+    (row,) = rows_of(space, batch)
+    assert same(space, row, right)
 
 
 def test_rllibs_own_recipe_says_what_is_missing(checkpoint: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.errors import UserError
+from rllib_metarl.reading import expanded
 
 
 def status(directory: Path, metric: str | None, limit: int, json: Path | None) -> int:
@@ -111,7 +112,7 @@ def resume(
     from rllib_metarl.report.sweep_data import EXPERIMENT, read_sweep
 
     sweep = read_sweep(directory)
-    directory = directory.expanduser().absolute()
+    directory = expanded(directory).absolute()
     if directory.name != sweep.name:
         raise UserError(
             f"{directory}: holds the sweep '{sweep.name}'; Tune finds it by that name, so rename "

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rllib_metarl.reading import parse_yaml
+from rllib_metarl.reading import expanded, parse_yaml
 from rllib_metarl.report.metrics import ENV_STEPS
 from rllib_metarl.report.runs import EVALUATION, Run
 
@@ -43,7 +43,7 @@ def own_settings(run: Run) -> dict[str, Any]:
 
 def shown_path(path: Path) -> str:
     """A path as short as it can be written: from here, from home, or in full."""
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
         if path.is_relative_to(base):
             return prefix + path.relative_to(base).as_posix()

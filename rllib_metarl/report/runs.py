@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_metarl.errors import UserError
-from rllib_metarl.reading import Unreadable, parse_json, read_lines, read_text
+from rllib_metarl.reading import Unreadable, expanded, parse_json, read_lines, read_text
 from rllib_metarl.report.metrics import ENV_STEPS, number_at, steps_of, tagged
 from rllib_metarl.report.recorded import check_evaluation
 
@@ -126,7 +126,7 @@ def read_runs(directories: Sequence[Path], evaluations: Sequence[Path] = ()) -> 
 
 
 def _trial_folders(directory: Path) -> list[Path]:
-    directory = directory.expanduser()
+    directory = expanded(directory)
     if not directory.exists():
         raise UserError(
             f"{directory}: no such directory; name a run's, which lies below the --storage-path "
@@ -239,7 +239,7 @@ def _trials_of(record: Path) -> list[dict[str, Any]]:
 
 def _with_own_evaluation(run: Run, directories: Sequence[Path]) -> Run:
     """The evaluation beside a run: in its folder, or above it where it names the run."""
-    tops = {directory.expanduser().absolute() for directory in directories}
+    tops = {expanded(directory).absolute() for directory in directories}
     folder = run.directory.absolute()
     own = folder / EVALUATION
     if own.is_file():
@@ -255,7 +255,7 @@ def _with_own_evaluation(run: Run, directories: Sequence[Path]) -> Run:
 
 def _assigned(runs: list[Run], file: Path) -> list[Run]:
     """The runs, with the evaluation of a file given to the one whose checkpoint it played."""
-    content = check_evaluation(read_object(file.expanduser()), file)
+    content = check_evaluation(read_object(expanded(file)), file)
     found = [run for run in runs if _names(content, run)]
     if not found:
         raise UserError(

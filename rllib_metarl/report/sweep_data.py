@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rllib_metarl.errors import UserError
-from rllib_metarl.reading import Unreadable, parse_json, read_lines
+from rllib_metarl.reading import Unreadable, expanded, parse_json, read_lines
 from rllib_metarl.report.metrics import ENV_STEPS, flatten, number_at, number_of, steps_of
 from rllib_metarl.report.runs import RESULTS, SETTINGS, Curve, read_object, tunes_records
 from rllib_metarl.report.sweep_file import check_record, check_trial
@@ -157,7 +157,7 @@ class SweepData:
 
 def is_sweep_directory(directory: Path) -> bool:
     """Whether `rllib train` has run a sweep there."""
-    return (directory.expanduser() / RECORD).is_file()
+    return (expanded(directory) / RECORD).is_file()
 
 
 def read_sweep(directory: Path, metric: str | None = None) -> SweepData:
@@ -170,7 +170,7 @@ def read_sweep(directory: Path, metric: str | None = None) -> SweepData:
     Raises:
         UserError: there is no sweep, or a file of it is damaged.
     """
-    directory = directory.expanduser()
+    directory = expanded(directory)
     if not directory.is_dir():
         raise UserError(f"{directory}: no such directory; name a sweep's, <storage path>/<name>")
     if not is_sweep_directory(directory):

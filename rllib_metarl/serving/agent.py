@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_metarl.checkpoint import Checkpoint, find
-from rllib_metarl.envs.core.nested import nested, rows_of, values_of
+from rllib_metarl.envs.core.nested import rows_of
 from rllib_metarl.errors import UserError
+from rllib_metarl.serving import given
 
 Array = NDArray[np.float32]
 
@@ -52,16 +53,19 @@ class Agent:
         self._module = module.eval()
         self.observation_space, self.action_space = module.observation_space, module.action_space
         self.needs: str | None = module.needs_privileged
+        begun = module.initial_state(1, torch.device("cpu"))
+        self._remembers = {key: value.shape[1:] for key, value in begun.items()}
 
     def initial_state(self, batch_size: int | None = None) -> AgentState:
         """The state before a meta-episode; before so many at once, if a number is given.
 
         A meta-episode begins where the hidden task may be any again: not at the end of one of its
         inner episodes.
+
+        Raises:
+            UserError: ``batch_size`` is no whole number of at least 1.
         """
-        count = 1 if batch_size is None else batch_size
-        if count < 1:
-            raise UserError(f"batch_size is {batch_size}: act in 1 meta-episode or more.")
+        count = 1 if batch_size is None else given.batch_size(batch_size)
         return AgentState(
             self._module.initial_state(count, torch.device("cpu")),
             None,
@@ -95,24 +99,24 @@ class Agent:
             the next state.
 
         Raises:
-            UserError: shapes do not fit, something is not finite, or no reward was observed.
+            UserError: what was given is not of the right type or shape, something is not finite, or
+                no reward was observed.
         """
+        self._check_state(state)
         if state.reward is None:
             raise UserError(
                 "act: the reward of the last action is unknown: call observe(state, reward=...) "
                 "with it first."
             )
-        module = self._module
-        seen, mask = self._observed(observation, state)
-        label = None
-        if self.needs is not None:
-            if privileged is None:
-                raise UserError(f"act: this agent needs the {self.needs}: give it as privileged=.")
-            label = self._rows("privileged", privileged, state, None)
-        step = module.step(seen, state.action, state.reward, state.recurrent, label)
+        _check_generator(generator)
+        drawn = bool(given.truths("explore", explore, None))
+        module, count = self._module, _count(state)
         actions = module.actions
+        seen, mask = self._observed(observation, count)
+        label = self._label(privileged, count)
+        step = module.step(seen, state.action, state.reward, state.recurrent, label)
         logits = step.logits if mask is None else actions.masked(step.logits, mask)
-        flat = actions.sample(logits, generator) if explore else actions.mode(logits)
+        flat = actions.sample(logits, generator) if drawn else actions.mode(logits)
         told: Any = actions.to_env(flat.numpy())
         if state.single:
             told = rows_of(self.action_space, told)[0]
@@ -130,11 +134,18 @@ class Agent:
                 with `initial_state`.
 
         Raises:
-            UserError: the shape does not fit, it is not finite, or no action was taken before.
+            UserError: what was given is not of the right type or shape or not finite, or no action
+                was taken since the last reward.
         """
+        self._check_state(state)
         if state.belief is None:
             raise UserError("observe: no action was taken yet; a meta-episode begins with act.")
-        return dataclasses.replace(state, reward=self._rows("reward", reward, state, ()))
+        if state.reward is not None:
+            raise UserError("observe: the last action's reward is known already: act comes next.")
+        given.truths("done", done, _count(state))
+        return dataclasses.replace(
+            state, reward=torch.as_tensor(given.reward(reward, _count(state)))
+        )
 
     def belief(self, state: AgentState) -> dict[str, Array]:
         """What the agent believes after the newest observation.
@@ -143,7 +154,11 @@ class Agent:
             ``mean`` and ``std`` of its Gaussian latents, one beside the other (`[L]` or `[N, L]`);
             ``vector`` where its belief is no distribution (RL², an inferred context); nothing for
             agents without a belief, and before the first observation.
+
+        Raises:
+            UserError: ``state`` is no state of this agent.
         """
+        self._check_state(state)
         if state.belief is None or not state.belief.shape[-1]:
             return {}
         latents = getattr(self._module, "latents", None)
@@ -157,42 +172,53 @@ class Agent:
             "std": self._plain(torch.exp(0.5 * log_var), state),
         }
 
-    def _observed(self, observation: Any, state: AgentState) -> tuple[Tensor, Tensor | None]:
+    def _check_state(self, state: Any) -> None:
+        if not isinstance(state, AgentState):
+            raise UserError(
+                f"state is a {type(state).__name__}: give what initial_state, act or observe "
+                "returned."
+            )
+        shapes = {key: value.shape[1:] for key, value in state.recurrent.items()}
+        if shapes != self._remembers or state.action.shape[1] != self._module.action_width:
+            raise UserError("state is of another agent: begin with initial_state of this one.")
+
+    def _observed(self, observation: Any, count: int | None) -> tuple[Tensor, Tensor | None]:
         """Flat observations `[N, O]`, and which actions are possible where they say so."""
-        codec, space = self._module.observations, self.observation_space
-        if codec.plain and not codec.carries_mask:
-            return self._rows("observation", observation, state, (codec.size,)), None
-        try:
-            if state.single:
-                parts = (np.asarray(part)[None] for part in values_of(space, observation))
-                observation = nested(space, parts)
-            flat, mask = codec.flatten(observation), codec.mask(observation)
-        except (KeyError, IndexError, TypeError, ValueError):
-            raise UserError(f"observation does not lie in {str(space)[:200]}.") from None
-        several = dataclasses.replace(state, single=False)
-        seen = self._rows("observation", flat, several, (codec.size,))
-        return seen, None if mask is None else torch.as_tensor(np.asarray(mask)).bool()
+        codec = self._module.observations
+        batch = given.observations(self.observation_space, observation, count)
+        seen = torch.as_tensor(codec.flatten(batch), dtype=torch.float32)
+        mask = codec.mask(batch)
+        if mask is None:
+            return seen, None
+        return seen, torch.as_tensor(self._module.actions.mask_of(mask, len(seen)))
+
+    def _label(self, privileged: Any, count: int | None) -> Tensor | None:
+        if self.needs is None:
+            return None
+        if privileged is None:
+            raise UserError(f"act: this agent needs the {self.needs}: give it as privileged=.")
+        width = self._module.belief_size
+        return torch.as_tensor(given.label("privileged", privileged, width, count))
 
     @staticmethod
     def _plain(values: Tensor, state: AgentState) -> Array:
         told: Array = values.detach().clone().numpy()
         return told[0] if state.single else told
 
-    @staticmethod
-    def _rows(name: str, value: Any, state: AgentState, shape: tuple[int, ...] | None) -> Tensor:
-        """What was given as `[N, *shape]`."""
-        try:
-            array = np.asarray(value, np.float32)
-        except (TypeError, ValueError):
-            raise UserError(f"{name} is {str(value)[:100]}: expected numbers.") from None
-        array = array[None] if state.single else array
-        expected = (len(state.action), *(array.shape[1:] if shape is None else shape))
-        if array.shape != expected:
-            have, want = (s[1:] if state.single else s for s in (array.shape, expected))
-            raise UserError(f"{name} has shape {have}, expected {want}.")
-        if not np.isfinite(array).all():
-            raise UserError(f"{name} is not finite: {str(value)[:100]}.")
-        return torch.as_tensor(array)
+
+def _count(state: AgentState) -> int | None:
+    """Of how many meta-episodes a state is; None for a single one without that dimension."""
+    return None if state.single else len(state.action)
+
+
+def _check_generator(generator: Any) -> None:
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        raise UserError(
+            f"generator is a {type(generator).__name__}: give a torch.Generator of the CPU, "
+            "such as torch.Generator().manual_seed(0)."
+        )
 
 
 def load_agent(path: str | Path) -> Agent:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -19,6 +18,7 @@ from rllib_metarl.learning.iida import Transitions, from_meta_episodes
 from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.encoder import State
 from rllib_metarl.models.observations import ObservationCodec
+from rllib_metarl.reading import expanded
 from rllib_metarl.sampling.collector import Collector, MetaEpisode
 from rllib_metarl.sampling.envs import build_vector
 
@@ -176,7 +176,7 @@ def _generator(vector: gym.vector.VectorEnv, settings: CollectSettings, seed: in
     spaces = (vector.single_observation_space, vector.single_action_space)
     if settings.generator == RANDOM:
         return RandomActions(*spaces, hold=float(settings.hold), seed=int(seed) + 1)
-    module = Checkpoint.open(Path(settings.generator).expanduser()).module()
+    module = Checkpoint.open(expanded(settings.generator)).module()
     own = (module.observation_width, module.action_width)
     actions = ActionCodec(spaces[1])
     observed = ObservationCodec(spaces[0], sum(actions.categories)).size

@@ -27,6 +27,7 @@ from rllib_metarl.algorithms.base.settings import (
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
 from rllib_metarl.errors import UserError
+from rllib_metarl.reading import expanded
 from rllib_metarl.spelling import suggestion
 
 CONTEXTS = ("none", "explicit", "latent")
@@ -314,7 +315,7 @@ class ContextPPO(BeliefPPO):
 
 def of_the_command(path: str) -> Path:
     """A path that is relative to where the command was given: Tune runs trials elsewhere."""
-    return Path(os.environ.get("TUNE_ORIG_WORKING_DIR", "."), Path(path).expanduser())
+    return Path(os.environ.get("TUNE_ORIG_WORKING_DIR", "."), expanded(path))
 
 
 def names_of(block: type) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from rllib_metarl.cli.experiment.source import KeyPath
 from rllib_metarl.cli.experiment.space import Parameter, Space, contains_search, misspelt
 from rllib_metarl.cli.experiment.values import convert, convert_like, fits, setter_annotations
 from rllib_metarl.errors import UserError, shortened
+from rllib_metarl.reading import expanded
 from rllib_metarl.report.metrics import is_reported, reported_keys
 from rllib_metarl.spelling import nearest, suggestion
 
@@ -324,7 +325,7 @@ def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
     from rllib_metarl.checkpoint import Checkpoint
 
     try:
-        opened = Checkpoint.open(Path(checkpoint).expanduser())
+        opened = Checkpoint.open(expanded(checkpoint))
     except UserError as error:
         raise fail(("restore",), str(error)) from None
     name, stored, wanted = opened.name, opened.config, config.algo_class.__name__

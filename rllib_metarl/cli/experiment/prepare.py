@@ -21,6 +21,7 @@ from rllib_metarl.cli.experiment.source import KeyPath, Source, read_yaml
 from rllib_metarl.cli.experiment.space import Space, parse
 from rllib_metarl.cli.experiment.sweep import Sweep, checked_sweep, is_sweep, seeds_of
 from rllib_metarl.errors import UserError
+from rllib_metarl.reading import expanded
 from rllib_metarl.report.sweep_data import is_sweep_directory
 from rllib_metarl.spelling import suggestion
 
@@ -214,14 +215,6 @@ def storage_path(spec: Experiment) -> str:
     """Where results go: the experiment's storage path, or ``~/ray_results``."""
     path = spec.storage_path or "~/ray_results"
     return path if "://" in path else str(expanded(path).absolute())
-
-
-def expanded(path: str) -> Path:
-    """A path with ``~`` as the home directory; one of no user that is known here stays as it is."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
 
 
 def _check_restore(spec: Experiment, fail: Any) -> None:
