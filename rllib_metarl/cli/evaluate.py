@@ -11,7 +11,7 @@ from rich.console import Console
 from rllib_metarl import checkpoints
 from rllib_metarl.checkpoint import Checkpoint, find
 from rllib_metarl.cli.experiment.source import read_json
-from rllib_metarl.cli.output import check_writable, progress, write_json
+from rllib_metarl.cli.output import check_writable, loading, progress, write_json
 from rllib_metarl.cli.running.ray_session import quiet, ray_session
 from rllib_metarl.cli.showing.evaluation import show
 from rllib_metarl.cli.showing.film import check_video
@@ -42,6 +42,7 @@ def evaluate(request: Request) -> int:
     console = Console(highlight=False)
     check_writable(request.json)
     check_video(request.video)
+    loading()
     with quiet(), checkpoints.trusting(request.trust_checkpoint):
         from rllib_metarl.cli.experiment.catalogue import register_with_plugins
 

@@ -7,8 +7,14 @@ from typing import Annotated
 
 import typer
 
+from rllib_metarl.cli.help_text import examples
+
 iida_app = typer.Typer(
-    help="A context encoder for ContextPPO (IIDA): collect transitions, then fit it.",
+    help="A context encoder for ContextPPO (IIDA).",
+    epilog=examples(
+        "rllib iida collect --env DLCMDP/Striker-v0 --out data.npz",
+        "rllib iida fit data.npz --out encoder.pt",
+    ),
     no_args_is_help=True,
 )
 
@@ -25,7 +31,7 @@ Plugins = Annotated[
 ]
 
 
-@iida_app.command()
+@iida_app.command(epilog=examples("rllib iida collect --env DLCMDP/Striker-v0 --out data.npz"))
 def collect(
     env: Annotated[str, typer.Option("--env", "-e", help="Environment: an id, or module:id.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The transitions go here (.npz).")],
@@ -41,7 +47,7 @@ def collect(
     seed: Seed = 0,
     plugin: Plugins = None,
 ) -> None:
-    """Roll out a generator policy in the training environments."""
+    """Roll out a generator policy in the training envs."""
     from rllib_metarl.cli.iida import CollectRequest
     from rllib_metarl.cli.iida import collect as run
 
@@ -51,7 +57,7 @@ def collect(
     raise typer.Exit(run(request))
 
 
-@iida_app.command()
+@iida_app.command(epilog=examples("rllib iida fit data.npz --out encoder.pt --epochs 20"))
 def fit(
     data: Annotated[Path, typer.Argument(help="Transitions that `rllib iida collect` wrote.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The encoder goes here (.pt).")],
@@ -76,7 +82,7 @@ def fit(
     config: Config = None,
     seed: Seed = 0,
 ) -> None:
-    """Fit the context encoder, with the forward model that it is learnt by."""
+    """Fit the encoder, with the forward model it is learnt by."""
     from rllib_metarl.cli.iida import FitRequest
     from rllib_metarl.cli.iida import fit as run
 

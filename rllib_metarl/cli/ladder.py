@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from rllib_metarl.cli.experiment.source import read_json
-from rllib_metarl.cli.output import check_writable, write_json
+from rllib_metarl.cli.output import check_writable, loading, write_json
 from rllib_metarl.cli.running.ray_session import quiet, ray_session
 from rllib_metarl.errors import UserError
 from rllib_metarl.spelling import suggestion
@@ -43,6 +43,7 @@ def ladder(request: Request) -> int:
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     check_writable(request.json)
+    loading()
     with quiet():
         plan = _plan(request)
         found = _look(plan)

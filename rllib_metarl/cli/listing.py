@@ -1,30 +1,84 @@
-"""``rllib list``: algorithms, environments and tuned examples by name."""
+"""``rllib list``: algorithms, environments and tuned examples by name; ``rllib --version``."""
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+import platform
+import textwrap
+from collections.abc import Iterator
+
+from rllib_metarl.errors import UserError, shortened
+from rllib_metarl.spelling import suggestion
+
+WIDTH, NAMES = 79, 32
+"""Columns of a line, and of the names in it at most."""
+CLUSTER = "-cluster"
+"""What the name of an example that is laid out for a cluster ends with."""
 
 
-def show_list(console: Console | None = None) -> int:
-    """Print the three lists, as tables on a terminal and as plain lines elsewhere."""
-    from rllib_metarl.cli.experiment import catalogue
+def show_list(word: str | None = None) -> int:
+    """Print the names, each with what it stands for, in at most 79 columns.
 
-    console = console or Console(highlight=False)
-    own = {name: entry.summary for name, entry in catalogue.own_algorithms().items()}
-    _show(console, "algorithms", own)
-    _show(console, "RLlib's own algorithms", catalogue.RLLIB_ALGORITHMS)
-    _show(console, "environments", catalogue.environment_ids())
-    _show(console, "tuned examples", catalogue.tuned_examples())
+    Args:
+        word: only the names with this in the name or the description, in any case.
+
+    Raises:
+        UserError: there is none.
+    """
+    lists = _lists()
+    if word is not None:
+        every = [name for rows in lists.values() for name in rows]
+        lists = {title: _matching(rows, word) for title, rows in lists.items()}
+        if not any(lists.values()):
+            told = shortened(word, 100)
+            raise UserError(f"nothing here has '{told}' in it{suggestion(word, every)}")
+    print("\n\n".join("\n".join(_lines(t, rows)) for t, rows in lists.items() if rows))
     return 0
 
 
-def _show(console: Console, title: str, rows: dict[str, str]) -> None:
-    if not console.is_terminal:
-        for name, text in rows.items():
-            print(f"{title}: {name}" + (f" - {text}" if text else ""))
-        return
-    table = Table(title=title, title_justify="left", show_header=False, box=None)
+def versions() -> str:
+    """This project's version and those of what it stands on, without importing them."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from rllib_metarl import __version__
+
+    found = [f"rllib_metarl {__version__}", f"Python {platform.python_version()}"]
+    for name in ("ray", "torch", "gymnasium"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} is not installed")
+    return ", ".join(found)
+
+
+def _lists() -> dict[str, dict[str, str]]:
+    from rllib_metarl.cli.experiment import catalogue
+
+    own = {name: entry.summary for name, entry in catalogue.own_algorithms().items()}
+    examples = catalogue.tuned_examples()
+    return {
+        "Algorithms: rllib config NAME": own,
+        "RLlib's own algorithms: rllib config NAME": catalogue.RLLIB_ALGORITHMS,
+        "Environments: rllib train --run ALGORITHM --env NAME": catalogue.environment_ids(),
+        "Tuned examples: rllib train NAME": {
+            name: text for name, text in examples.items() if not name.endswith(CLUSTER)
+        },
+    }
+
+
+def _matching(rows: dict[str, str], word: str) -> dict[str, str]:
+    word = word.lower()
+    return {name: text for name, text in rows.items() if word in f"{name} {text}".lower()}
+
+
+def _lines(title: str, rows: dict[str, str]) -> Iterator[str]:
+    yield title
+    column = min(max(map(len, rows)), NAMES) + 4
     for name, text in rows.items():
-        table.add_row(name, text)
-    console.print(table)
+        start = f"  {name}".ljust(column)
+        yield from textwrap.wrap(
+            text.replace("``", "") or "-",
+            WIDTH,
+            initial_indent=f"{start}{' ' * (len(start) > column)}",
+            subsequent_indent=" " * column,
+            break_on_hyphens=False,
+        )

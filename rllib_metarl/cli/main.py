@@ -13,22 +13,48 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rllib_metarl.cli import net
+from rllib_metarl.cli.help_text import examples
 from rllib_metarl.cli.iida_commands import iida_app
 from rllib_metarl.errors import UserError
+
+
+class _FileOrCommand(TyperGroup):
+    """Takes what is no command for the file of `train file`, so that `file` may be left out."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            return "file", self.commands["file"], args
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="rllib",
     help="Train and evaluate meta-RL agents, and RLlib's own, on Ray RLlib's new API stack.",
+    epilog=examples("rllib train dynamite/gridworld", "rllib list dynamite"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-train_app = typer.Typer(help="Train: from an experiment file, or from options.")
+train_app = typer.Typer(
+    cls=_FileOrCommand,
+    help="Train: a tuned example, an experiment file, or what options say.",
+    subcommand_metavar="[EXAMPLE | FILE.yaml]",
+    epilog=examples(
+        "rllib train dynamite/gridworld --seed 1",
+        "rllib train FILE.yaml --set lr=0.001 --set env_config.size=7",
+        "rllib train --run VariBAD --env DLCMDP/GridWorld-v0",
+        "rllib train file --help        what a file's options are",
+    ),
+)
 app.add_typer(train_app, name="train")
 sweep_app = typer.Typer(
-    help="Look at a sweep, take its best configuration, go on with it.", no_args_is_help=True
+    help="Look at a sweep, take its best configuration, go on with it.",
+    epilog=examples("rllib sweep best ~/ray_results/gridworld-asha"),
+    no_args_is_help=True,
 )
 app.add_typer(sweep_app, name="sweep")
 app.add_typer(iida_app, name="iida")
@@ -39,6 +65,12 @@ Stop = Annotated[
 ]
 Config = Annotated[
     str | None, typer.Option("--config", "-c", help="JSON: config keys; they overrule the file's.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A config key, dotted, and its value; may be repeated."
+    ),
 ]
 Env = Annotated[
     str | None, typer.Option("--env", "-e", help="Environment: an id, or module:id, or a class.")
@@ -104,10 +136,16 @@ def train(
     ] = None,
     env: Env = None,
     config: Config = None,
+    set_: Set = None,
     stop: Stop = None,
     name: Annotated[
-        str, typer.Option("--experiment-name", "-n", help="Directory below the storage path.")
-    ] = "default",
+        str | None,
+        typer.Option(
+            "--experiment-name",
+            "-n",
+            help="Directory below the storage path.  [default: <run>-<env>]",
+        ),
+    ] = None,
     num_samples: Samples = None,
     storage_path: Storage = None,
     restore: Restore = None,
@@ -124,7 +162,7 @@ def train(
     json: Json = None,
     verbose: Verbose = 0,
 ) -> None:
-    """Train: `rllib train file FILE.yaml`, or `rllib train --run NAME --env ID`."""
+    """Train a tuned example, an experiment file, or what options say."""
     if context.invoked_subcommand is not None:
         _refuse_early_options(context)
         return
@@ -133,12 +171,22 @@ def train(
     raise typer.Exit(train_named(name, run, _options(dict(locals())), context.obj))
 
 
-@train_app.command("file")
+@train_app.command(
+    "file",
+    epilog=examples(
+        "rllib train file dynamite/gridworld --seed 1",
+        "rllib train file FILE.yaml --set lr=0.001 --check",
+    ),
+)
 def train_file(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="Experiment file (YAML).")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Experiment file (YAML), or a tuned example's name."),
+    ],
     env: Env = None,
     config: Config = None,
+    set_: Set = None,
     stop: Stop = None,
     num_samples: Samples = None,
     storage_path: Storage = None,
@@ -159,7 +207,10 @@ def train_file(
     json: Json = None,
     verbose: Verbose = 0,
 ) -> None:
-    """Train the experiments of a file; options overrule what it says."""
+    """Train the experiments of a file; options overrule it.
+
+    The word `file` may be left out: `rllib train FILE.yaml`.
+    """
     from rllib_metarl.cli import train as commands
 
     raise typer.Exit(commands.train_file(file, _options(dict(locals())), context.obj))
@@ -171,20 +222,20 @@ Metric = Annotated[
 ]
 
 
-@sweep_app.command("status")
+@sweep_app.command("status", epilog=examples("rllib sweep status ~/ray_results/gridworld-asha"))
 def sweep_status(
     directory: Sweep,
     metric: Metric = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Trials shown.")] = 20,
     json: Json = None,
 ) -> None:
-    """The trials of a sweep as a table, the best first; also while it runs."""
+    """The trials of a sweep, the best first; also while it runs."""
     from rllib_metarl.cli.sweep_command import status
 
     raise typer.Exit(status(directory, metric, limit, json))
 
 
-@sweep_app.command("best")
+@sweep_app.command("best", epilog=examples("rllib sweep best ~/ray_results/gridworld-asha"))
 def sweep_best(
     directory: Sweep,
     metric: Metric = None,
@@ -193,13 +244,13 @@ def sweep_best(
         typer.Option("--out", "-o", help="The file.  [default: best.yaml in the directory]"),
     ] = None,
 ) -> None:
-    """Write the best configuration as a file that `rllib train file` takes as it is."""
+    """Write the best configuration as a file for `rllib train`."""
     from rllib_metarl.cli.sweep_command import best
 
     raise typer.Exit(best(directory, metric, out))
 
 
-@sweep_app.command("resume")
+@sweep_app.command("resume", epilog=examples("rllib sweep resume ~/ray_results/gridworld-asha"))
 def sweep_resume(
     directory: Sweep,
     ray_address: Address = None,
@@ -209,7 +260,7 @@ def sweep_resume(
     trust_checkpoint: Trust = False,
     plugin: Plugins = None,
 ) -> None:
-    """Go on with a sweep that was interrupted, killed, or that lost a trial."""
+    """Go on with a sweep that was stopped or lost a trial."""
     from rllib_metarl.cli.sweep_command import resume
 
     plugins = tuple(plugin or ())
@@ -218,7 +269,12 @@ def sweep_resume(
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "rllib evaluate ~/ray_results/dynamite-gridworld --episodes 512",
+        "rllib evaluate CHECKPOINT --quick --video film.gif",
+    )
+)
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or a run's directory.")],
     episodes: Annotated[
@@ -250,7 +306,10 @@ def evaluate(
         Path | None, typer.Option("--video", help="Film one held-out task: an .mp4 or a .gif.")
     ] = None,
 ) -> None:
-    """Evaluate a checkpoint on held-out tasks: its return, and what its belief is worth."""
+    """Evaluate a checkpoint on held-out tasks.
+
+    Its return there, and what its belief is worth.
+    """
     from rllib_metarl.cli.evaluate import Request
     from rllib_metarl.cli.evaluate import evaluate as run
 
@@ -262,7 +321,7 @@ def evaluate(
     raise typer.Exit(run(request))
 
 
-@app.command()
+@app.command(epilog=examples("rllib ladder --env My/Env-v0 --plugin my_module --steps 200000"))
 def ladder(
     env: Annotated[str, typer.Option("--env", "-e", help="Environment: an id, or module:id.")],
     steps: Annotated[
@@ -286,7 +345,10 @@ def ladder(
     plugin: Plugins = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
 ) -> None:
-    """Debug an env of your own: blind, oracle, RL2, VariBAD, DynaMITE, and what each says."""
+    """Debug an env of your own, one agent after the other.
+
+    Blind, oracle, RL2, VariBAD, DynaMITE, and what each result says.
+    """
     from rllib_metarl.cli.ladder import Request
     from rllib_metarl.cli.ladder import ladder as climb
 
@@ -295,7 +357,7 @@ def ladder(
     raise typer.Exit(climb(request))
 
 
-@app.command()
+@app.command(epilog=examples("rllib report ~/ray_results/dynamite-gridworld --out page.html"))
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Directories of runs.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
@@ -309,29 +371,54 @@ def report(
     title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Show runs on one HTML page: curves, calibration, tables, meta-episodes step by step."""
+    """Show runs on one HTML page.
+
+    Curves, calibration, tables, and meta-episodes step by step.
+    """
     from rllib_metarl.cli.report import report as run
 
     raise typer.Exit(run(runs, out, figures, evaluation or (), title, plugin or ()))
 
 
-@app.command("config")
+@app.command("config", epilog=examples("rllib config DynaMITE", "rllib config DynaMITE kl_weight"))
 def config_keys(
     algorithm: Annotated[str, typer.Argument(help="Algorithm: see `rllib list`.")],
     key: Annotated[str | None, typer.Argument(help="Only this key.")] = None,
 ) -> None:
-    """Every config key of an algorithm: default, range and meaning. `rllib config DynaMITE`."""
+    """Config keys of an algorithm: default, range, meaning."""
     from rllib_metarl.cli.settings_page import show_config
 
     raise typer.Exit(show_config(algorithm, key))
 
 
-@app.command("list")
-def list_names() -> None:
+@app.command("list", epilog=examples("rllib list", "rllib list dynamite"))
+def list_names(
+    word: Annotated[
+        str | None, typer.Argument(metavar="WORD", help="Only what has this in it.")
+    ] = None,
+) -> None:
     """Name algorithms, environments and tuned examples."""
     from rllib_metarl.cli.listing import show_list
 
-    raise typer.Exit(show_list())
+    raise typer.Exit(show_list(word))
+
+
+def _show_versions(wanted: bool) -> None:
+    if wanted:
+        from rllib_metarl.cli.listing import versions
+
+        print(versions())
+        raise typer.Exit
+
+
+@app.callback()
+def rllib(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_versions, help="Print versions."),
+    ] = False,
+) -> None:
+    """Train and evaluate meta-RL agents, and RLlib's own, on Ray RLlib's new API stack."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -353,7 +440,7 @@ def _refuse_early_options(context: typer.Context) -> None:
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if given:
         option = "--" + given[0].replace("_", "-")
-        raise UserError(f"{option} stands before `file`; write it after the file name")
+        raise UserError(f"{option} stands before the file; write it after the file name")
 
 
 def _options(values: dict[str, Any]) -> Any:
@@ -363,7 +450,8 @@ def _options(values: dict[str, Any]) -> Any:
 
     known = {field.name for field in fields(Options)}
     plugins = tuple(values.get("plugin") or ())
-    return Options(plugins=plugins, **{k: v for k, v in values.items() if k in known})
+    sets = tuple(values.get("set_") or ())
+    return Options(plugins=plugins, sets=sets, **{k: v for k, v in values.items() if k in known})
 
 
 if __name__ == "__main__":

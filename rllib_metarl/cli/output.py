@@ -20,6 +20,11 @@ Tell = Callable[[str, float], None]
 """Told what is being done, and the share that is."""
 
 
+def loading() -> None:
+    """The first line of a command that RLlib keeps waiting for seconds."""
+    print("loading RLlib", flush=True)
+
+
 def occasional_lines(console: Console) -> Callable[[str], None]:
     """Prints a line of progress at most every `LINE_EVERY_S`, and none before that."""
     last = time.monotonic()

@@ -30,6 +30,7 @@ def report(
     if len(directories) == 1 and is_sweep_directory(directories[0]):
         return _report_sweep(directories[0], out, figures, evaluations, title)
     _check_places(out, figures)
+    print("reading the runs", flush=True)
     look_in(Path.cwd())
     for plugin in plugins:
         import_plugin(plugin)

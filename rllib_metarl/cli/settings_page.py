@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,7 @@ def show_config(name: str, key: str | None = None) -> int:
     from rllib_metarl.cli.experiment import catalogue
     from rllib_metarl.cli.running.ray_session import quiet
 
+    print("loading RLlib", file=sys.stderr, flush=True)  # apart from the page, which may be piped
     quiet()
     catalogue.register_everything()
     algorithm: Any = catalogue.algorithm_class(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_metarl import checkpoints
-from rllib_metarl.cli.experiment.source import KeyPath, read_json
+from rllib_metarl.cli.experiment.source import KeyPath, put, read_json, read_set
 from rllib_metarl.cli.output import check_writable, write_json
 from rllib_metarl.cli.running.signals import Stopped, ending_on_signals, exit_code, ignore_repeated
 from rllib_metarl.errors import UserError
@@ -30,6 +31,7 @@ class Options:
 
     stop: str | None = None
     config: str | None = None
+    sets: tuple[str, ...] = ()
     env: str | None = None
     num_samples: int | None = None
     storage_path: str | None = None
@@ -87,33 +89,41 @@ class Options:
         if isinstance(spec.setdefault("config", {}), dict):
             spec["config"].update(changed)
             origin.update({("config", key): name for key, name in option.items()})
+            for keys, value in map(read_set, self.sets):
+                put(spec["config"], keys, value)
+                origin[("config", *keys)] = f"--set {'.'.join(keys)}"
 
 
 def train_file(path: Path, options: Options, argv: list[str]) -> int:
     """``rllib train file``: run the experiments of a file; returns the exit code."""
+
+    from rllib_metarl.cli.experiment.catalogue import experiment_file
+    from rllib_metarl.cli.experiment.source import read_yaml
+    from rllib_metarl.cli.running.sweep_trust import check_code
+
+    path = experiment_file(path)
 
     def load() -> list[Prepared]:
         from rllib_metarl.cli.experiment.prepare import from_file
 
         return from_file(path, options.apply, writing=not options.check)
 
-    from rllib_metarl.cli.experiment.source import read_yaml
-    from rllib_metarl.cli.running.sweep_trust import check_code
-
+    _check_readable(options)
     source = read_yaml(path)  # A file that cannot be read is told at once, before heavy imports.
     with checkpoints.trusting(options.trust_checkpoint):
         check_code(path, source.data, options.plugins)
     return _train(load, options, argv)
 
 
-def train_named(name: str, run: str | None, options: Options, argv: list[str]) -> int:
+def train_named(name: str | None, run: str | None, options: Options, argv: list[str]) -> int:
     """``rllib train --run``: run one experiment given by options; returns the exit code."""
     if not run:
         raise UserError(
-            "nothing to train: `rllib train file FILE.yaml`, or `rllib train --run NAME --env ID`"
+            "nothing to train: `rllib train dynamite/gridworld` (`rllib list` names more), "
+            "`rllib train FILE.yaml`, or `rllib train --run NAME --env ID`"
         )
-    read_json("--config", options.config)
-    read_json("--stop", options.stop)
+    _check_readable(options)
+    name = name or default_name(run, options.env)
 
     def load() -> list[Prepared]:
         from rllib_metarl.cli.experiment.prepare import prepare
@@ -122,6 +132,19 @@ def train_named(name: str, run: str | None, options: Options, argv: list[str]) -
         return prepare(Source("command line", {name: {"run": run}}), options.apply)
 
     return _train(load, options, argv)
+
+
+def default_name(run: str, env: str | None) -> str:
+    """``<run>-<env>``, as the name of a folder: ``DynaMITE-DLCMDP-GridWorld-v0``."""
+    return re.sub(r"[^\w.-]+", "-", f"{run}-{env}" if env else run)[:100]
+
+
+def _check_readable(options: Options) -> None:
+    """What cannot be read is told at once, before heavy imports."""
+    read_json("--config", options.config)
+    read_json("--stop", options.stop)
+    for written in options.sets:
+        read_set(written)
 
 
 def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]) -> int:

@@ -139,6 +139,7 @@ def test_written_down_names_of_rllib_algorithms_are_complete():
 def test_list_names_everything(rllib):
     ended = rllib("list")
     assert ended.code == 0
-    for name in ("DynaMITE", "VariBAD", "PPO", "DLCMDP/GridWorld-v0", "dynamite/gridworld.yaml"):
-        assert name in ended.out
-    assert all(" - " in line for line in ended.lines), "each with a description"
+    for name in ("DynaMITE", "VariBAD", "PPO", "DLCMDP/GridWorld-v0", "dynamite/gridworld"):
+        assert f"  {name} " in ended.out
+    names = [line for line in ended.lines if line.startswith("  ") and line[2] != " "]
+    assert all("  " in line.strip() for line in names), "each with a description"

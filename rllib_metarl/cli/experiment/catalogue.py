@@ -6,8 +6,9 @@ import importlib
 import importlib.resources
 import inspect
 import itertools
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +102,41 @@ def environment_ids() -> dict[str, str]:
     return ids
 
 
-def tuned_examples() -> dict[str, str]:
-    """Tuned example files, each with the first line of its header comment."""
+def example_files() -> dict[str, Path]:
+    """Tuned example files by the name that ``rllib train`` takes: ``dynamite/gridworld``."""
     try:
-        root = importlib.resources.files("rllib_metarl.tuned_examples")
+        root = Path(str(importlib.resources.files("rllib_metarl.tuned_examples")))
     except ModuleNotFoundError:
         return {}
-    return {_shown(path): _header(path) for path in sorted(_yaml_files(Path(str(root))))}
+    return {
+        path.relative_to(root).with_suffix("").as_posix(): path
+        for path in sorted(root.rglob("*.yaml"))
+    }
+
+
+def tuned_examples() -> dict[str, str]:
+    """Names of tuned examples, each with the first line of its file's header comment."""
+    return {name: _header(path) for name, path in example_files().items()}
+
+
+def experiment_file(given: Path) -> Path:
+    """The file that a path, or the name of a tuned example, stands for.
+
+    Raises:
+        UserError: there is neither; the message names the nearest.
+    """
+    if os.path.lexists(given):
+        return given
+    examples, name = example_files(), given.as_posix().removeprefix("tuned_examples/")
+    name = name.removesuffix(".yaml")
+    if name in examples:
+        return examples[name]
+    beside = [str(p) for p in given.parent.glob("*.y*ml")] if given.parent.is_dir() else []
+    near = suggestion(str(given), beside) or suggestion(name, examples)
+    raise UserError(
+        f"{str(given)[:300]}: no such file, and no tuned example of this name "
+        f"(`rllib list` names them){near}"
+    )
 
 
 def first_line(documented: Any) -> str:
@@ -212,17 +241,6 @@ def _creator(env: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
         return None
-
-
-def _yaml_files(root: Path) -> Iterator[Path]:
-    yield from root.rglob("*.yaml")
-
-
-def _shown(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _header(path: Path) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rllib_metarl.errors import UserError
+from rllib_metarl.errors import UserError, shortened
 from rllib_metarl.reading import (
+    MAX_DEPTH,
     MOST_YAML,
     KeyPath,
     Unreadable,
@@ -17,7 +17,7 @@ from rllib_metarl.reading import (
     read_text,
 )
 
-__all__ = ["KeyPath", "Source", "read_json", "read_yaml"]
+__all__ = ["KeyPath", "Source", "put", "read_json", "read_set", "read_yaml"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,6 @@ def read_yaml(path: Path) -> Source:
         UserError: the file cannot be read, is empty, is not YAML, or repeats a key.
     """
     path = Path(path)
-    if not os.path.exists(path):  # unlike Path.exists, also of names that no file can have
-        raise UserError(_missing_file(path))
     try:
         data, lines = parse_yaml(read_text(path, MOST_YAML))
     except Unreadable as error:
@@ -83,8 +81,43 @@ def read_json(option: str, text: str | None) -> Source:
     return Source(option, data)
 
 
-def _missing_file(path: Path) -> str:
-    from rllib_metarl.spelling import suggestion
+def read_set(written: str) -> tuple[tuple[str, ...], Any]:
+    """Parse ``key.of.key=value`` as given to ``--set``; the value is YAML.
 
-    beside = [str(p) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-    return f"{path}: no such file{suggestion(str(path), beside)}"
+    Returns:
+        the keys from the outermost to the innermost, and the value.
+
+    Raises:
+        UserError: there is no ``=``, a key is empty, or the value is not YAML.
+    """
+    name, equals, text = written.partition("=")
+    keys = tuple(name.strip().split("."))
+    if not equals or not all(keys):
+        raise UserError(
+            f"--set {shortened(written, 100)}: expected key=value, or key.inner=value, "
+            "e.g. --set lr=0.001 --set env_config.size=7"
+        )
+    option = f"--set {shortened(name.strip(), 100)}"
+    if len(keys) > MAX_DEPTH or len(text) > MOST_YAML:
+        raise UserError(f"{option}: longer or deeper than can be wanted")
+    try:
+        return keys, parse_yaml(text)[0]
+    except Unreadable as error:
+        raise UserError(f"{option}: not valid YAML: {error}") from None
+
+
+def put(config: dict[Any, Any], keys: tuple[str, ...], value: Any) -> None:
+    """Set the value at dotted keys; what lies beside them stays.
+
+    Raises:
+        UserError: something on the way has no keys.
+    """
+    for number, key in enumerate(keys[:-1], 1):
+        inner = config.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise UserError(
+                f"--set {'.'.join(keys)}: {'.'.join(keys[:number])} is "
+                f"{shortened(repr(inner), 100)}, which has no keys"
+            )
+        config = inner
+    config[keys[-1]] = value
