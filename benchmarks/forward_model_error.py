@@ -128,11 +128,11 @@ def gait_data(contexts: int, steps: int, seed: int) -> Transitions:
         path.append((observation, action))
         observation = step(observation, action, np.ones(len(BODIES)))
     states, actions = (np.stack(column) for column in zip(*path, strict=True))
-    following = np.stack([[step(o, a, m) for o, a in path] for m in drawn])
+    next_observation = np.stack([[step(o, a, m) for o, a in path] for m in drawn])
     return Transitions(
         torch.as_tensor(np.tile(states, (contexts, 1)), dtype=torch.float32),
         torch.as_tensor(np.tile(actions, (contexts, 1)), dtype=torch.float32),
-        torch.as_tensor(following.reshape(-1, states.shape[1]), dtype=torch.float32),
+        torch.as_tensor(next_observation.reshape(-1, states.shape[1]), dtype=torch.float32),
         begin=torch.arange(contexts + 1) * len(path),
         episode=torch.arange(contexts),
         context=torch.as_tensor(drawn, dtype=torch.float32),
@@ -152,14 +152,14 @@ def floor(data: Transitions, step: Step, seed: int) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     contexts = data.context.numpy().astype(np.float64)
     task = np.repeat(np.arange(data.tasks), data.lengths.numpy())
-    change = (data.following - data.observation).double().square().mean(0).sqrt().numpy()
+    change = (data.next_observation - data.observation).double().square().mean(0).sqrt().numpy()
     moves = change > 1e-6
     variances, misses = [], []
     for row in rng.choice(len(task), PROBED, replace=False):
         observed, action = (
             x[row].numpy().astype(np.float64) for x in (data.observation, data.action)
         )
-        own = step(observed, action, contexts[task[row]]) - data.following[row].numpy()
+        own = step(observed, action, contexts[task[row]]) - data.next_observation[row].numpy()
         misses.append(np.abs(own[moves] / change[moves]).max())
         under = contexts[rng.choice(data.tasks, OTHERS)]
         nexts = np.stack([step(observed, action, context) for context in under])

@@ -46,7 +46,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.columns import LABELS
+from rllib_metarl.columns import CONTEXT_LABELS
 from rllib_metarl.envs import make_vector
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.sampling.connectors import AddPreviousTransition
@@ -121,7 +121,7 @@ class BareSampler:
             action = (logits - noise.log()).argmax(-1)
             out["observation"][t], out["action"][t] = observation, action.numpy()
             out["belief"][t], out["logits"][t] = belief.numpy(), logits.numpy()
-            for label in LABELS:
+            for label in CONTEXT_LABELS:
                 out[label][t] = info[label]
             observation, out["reward"][t], _, _, info = self.env.step(action.numpy())
             previous = torch.nn.functional.one_hot(action, width + 1).float()
@@ -144,7 +144,7 @@ class BareSampler:
             "reward": np.empty(rows),
             "belief": np.empty((*rows, module.belief_size), np.float32),
             "logits": np.empty((*rows, module.action_width), np.float32),
-            **{k: np.empty((HORIZON, *info[k].shape), info[k].dtype) for k in LABELS},
+            **{k: np.empty((HORIZON, *info[k].shape), info[k].dtype) for k in CONTEXT_LABELS},
         }
 
 
@@ -170,7 +170,7 @@ def check_same_sample(runner: MetaEpisodeRunner, bare: BareSampler) -> None:
     """Raises AssertionError unless both give the same meta-episodes for the same streams."""
     arrays, episodes = bare.sample(), runner.sample()
     columns = {Columns.ACTION_LOGP: "log_prob", Columns.ACTION_DIST_INPUTS: "logits"}
-    columns |= {key: key for key in ("belief", *LABELS)}
+    columns |= {key: key for key in ("belief", *CONTEXT_LABELS)}
     for i, episode in enumerate(episodes):
         pairs = [
             (episode.get_observations(), arrays["observation"]),

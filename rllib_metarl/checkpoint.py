@@ -14,7 +14,7 @@ from rllib_metarl.reading import expanded, parse_json
 
 POLICY, WEIGHTS = "policy.json", "policy.npz"
 DESCRIPTION, VERSION = "class_and_ctor_args.pkl", "rllib_checkpoint.json"
-MOST_TOLD, MOST_WEIGHTS = 64 << 20, 64 << 30
+MOST_TEXT, MOST_WEIGHTS = 64 << 20, 64 << 30
 """Bytes of a description and of weights at most, where no list says how many there are."""
 _OLDER = "the checkpoint is damaged. Use an older one."
 
@@ -156,7 +156,7 @@ class Checkpoint:
             )
         return Agent(self.module())
 
-    def read(self, name: str, most: int = MOST_TOLD) -> bytes:
+    def read(self, name: str, most: int = MOST_TEXT) -> bytes:
         """The content of one of its files, as the list of files says where there is one.
 
         Raises:
@@ -172,8 +172,8 @@ class Checkpoint:
         import ray
 
         try:
-            told = parse_json(self.read(VERSION))
-            written = told.get("ray_version", ray.__version__)
+            version = parse_json(self.read(VERSION))
+            written = version.get("ray_version", ray.__version__)
             major = written.split(".")[:2]
         except FileNotFoundError:
             return

@@ -59,8 +59,8 @@ def finish(folder: Path) -> None:
     (folder / LIST).unlink(missing_ok=True)
     names = [name for name in _entries(folder) if _is_plain(folder / name)]
     files = {name: digest_of(folder / name, lasting=True) for name in names}
-    told = {"files": files, "seal": seal_of(files)}
-    write_whole(folder / LIST, json.dumps(told, indent=1).encode())
+    record = {"files": files, "seal": seal_of(files)}
+    write_whole(folder / LIST, json.dumps(record, indent=1).encode())
 
 
 def has_list(folder: Path) -> bool:
@@ -71,8 +71,8 @@ def has_list(folder: Path) -> bool:
 def examine(folder: Path) -> Examined:
     """Compares every file of a folder's list with what is there."""
     try:
-        told = parse_json(read_plain(folder / LIST, MOST_LISTED))
-        files = told["files"]
+        record = parse_json(read_plain(folder / LIST, MOST_LISTED))
+        files = record["files"]
     except FileNotFoundError:
         return Examined(f"{LIST}, the list of its files, is missing")
     except (OSError, ValueError, KeyError, TypeError):
@@ -84,7 +84,7 @@ def examine(folder: Path) -> Examined:
     problem = _first_problem(folder, files)
     if problem is not None:
         return Examined(problem, files)
-    own = is_sealed(files, told.get("seal")) and set(_entries(folder)) == set(files)
+    own = is_sealed(files, record.get("seal")) and set(_entries(folder)) == set(files)
     return Examined(None, files, own)
 
 

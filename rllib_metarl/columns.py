@@ -19,8 +19,8 @@ ACTION_MASK: Final = "action_mask"
 PRIVILEGED: Final = "privileged"
 
 # Privileged labels delivered in `info`, each belonging to the transition that starts at o_t.
-LABELS: Final = ("context", "session", "switched")
+CONTEXT_LABELS: Final = ("context", "session", "switched")
 
 # What is kept of info beside them: 1 at the first step of every inner episode but the first, and
 # the id of the task that is held.
-RECORDED: Final = (*LABELS, "inner_done", "task_id")
+RECORDED: Final = (*CONTEXT_LABELS, "inner_done", "task_id")

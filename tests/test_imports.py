@@ -56,7 +56,7 @@ def test_a_name_left_behind_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "script.py"
     path.write_text(
         "import numpy, rllib_metarl.nowhere\n"
-        "from rllib_metarl.columns import LABELS, MISLAID\n"
+        "from rllib_metarl.columns import CONTEXT_LABELS, MISLAID\n"
         "from rllib_metarl import checkpoints, errors\n"
     )
     found = [line.partition(": ")[2] for line in missing([path])]

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .calling import call_env, interruptible
 from .dlcmdp import Sessions
-from .faults import BrokenEnv, EnvFault, name_of, told
+from .faults import BrokenEnv, EnvFault, described, name_of
 from .guard import Guard
 from .hooks import hook_of
 from .nested import joined_mask, nested, rows_of, same, values_of
@@ -271,7 +271,7 @@ class BatchedEnvs(VectorEnv):
             try:
                 call_env(env.close)
             except Exception as error:  # an env's code can raise anything
-                failed.append(f"env {name_of(env)} failed at its close: {told(error)}")
+                failed.append(f"env {name_of(env)} failed at its close: {described(error)}")
         if failed:
             logger.warning(failed[0])
 
@@ -323,7 +323,7 @@ class BatchedEnvs(VectorEnv):
         """Counts a fault; without a guard, the first one is too many."""
         if self._guard is None:
             if isinstance(error, EnvFault):
-                raise BrokenEnv(f"sub-env {i} {told(error)}") from error
+                raise BrokenEnv(f"sub-env {i} {described(error)}") from error
             raise error
         self._broken[i] = True
         self._guard.count(i, error)
@@ -385,17 +385,17 @@ class History:
             for i, (begun, since) in enumerate(zip(self._begun, self._since, strict=True))
         ]
 
-    def set(self, told: list[tuple[dict[str, Any], list[Any]]]) -> None:
+    def set(self, records: list[tuple[dict[str, Any], list[Any]]]) -> None:
         """Takes over `tell()`; shorter histories begin later."""
-        self._begun = [begun for begun, _ in told]
-        longest = max(len(actions) for _, actions in told)
-        self._since = [longest - len(actions) for _, actions in told]
-        padded = [[None] * (longest - len(actions)) + list(actions) for _, actions in told]
+        self._begun = [begun for begun, _ in records]
+        longest = max(len(actions) for _, actions in records)
+        self._since = [longest - len(actions) for _, actions in records]
+        padded = [[None] * (longest - len(actions)) + list(actions) for _, actions in records]
         self._actions = [list(row) for row in zip(*padded, strict=True)]
 
 
-def _begun(told: dict[str, Any]) -> dict[str, Any]:
-    return {key: told[key] for key in ("seed", "options", "generators")}
+def _begun(begun: dict[str, Any]) -> dict[str, Any]:
+    return {key: begun[key] for key in ("seed", "options", "generators")}
 
 
 def _set_generators(env: gym.Env, states: list[Any]) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import CodeType
 from typing import Any
 
-from .faults import EnvFault, WrongForm, told
+from .faults import EnvFault, WrongForm, described
 
 _STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGBREAK")
 _FOREWORD = ("gymnasium.", f"{__name__.rpartition('.')[0]}.")  # wrappers around the environment
@@ -38,12 +38,13 @@ def call_env(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             raise
         if _wants_more_values(error):
             raise WrongForm(
-                f"does not return from step() or reset() what gymnasium's API says: {told(error)}. "
-                "For an environment of the old gym API see shimmy.GymV21CompatibilityV0"
+                "does not return from step() or reset() what gymnasium's API says: "
+                f"{described(error)}. For an environment of the old gym API see "
+                "shimmy.GymV21CompatibilityV0"
             ) from error
         if isinstance(error, Exception):
             raise
-        raise EnvFault(told(error)) from error
+        raise EnvFault(described(error)) from error
 
 
 @contextmanager

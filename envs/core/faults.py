@@ -27,7 +27,7 @@ def name_of(env: gym.Env | VectorEnv) -> str:
     return str(spec.id) if spec is not None else type(inner).__name__
 
 
-def told(error: BaseException) -> str:
+def described(error: BaseException) -> str:
     """A fault, or an exception with the innermost line of code that it comes from."""
     if isinstance(error, EnvFault):
         return str(error)

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 
 from .calling import call_env
-from .faults import BrokenEnv, EnvFault, WrongForm, told
+from .faults import BrokenEnv, EnvFault, WrongForm, described
 
 MOST_NEWS = 20
 ENOUGH = 3  # results of a wrong form and none of a right one: new envs will not do better
@@ -80,15 +80,15 @@ class Guard:
         self._in_a_row += 1
         hopeless = isinstance(error, WrongForm) and not self._has_worked
         if hopeless and self._in_a_row >= ENOUGH:
-            raise BrokenEnv(f"it {told(error)}") from error
-        news = f"env {self.name}, sub-env {i} {told(error)}; a new one takes its place"
+            raise BrokenEnv(f"it {described(error)}") from error
+        news = f"env {self.name}, sub-env {i} {described(error)}; a new one takes its place"
         logger.warning(news)
         if len(self.news) < MOST_NEWS:
             self.news.append(news)
         if self._in_a_row >= self._tolerance.most:
             raise BrokenEnv(
                 f"{self._in_a_row} faults in a row and no meta-episode that ended well; the last: "
-                f"{told(error)}"
+                f"{described(error)}"
             ) from error
 
     def worked(self) -> None:

@@ -262,8 +262,8 @@ class Labels:
             try:
                 self._shapes[key] = read_label(key, infos).shape[1:]
             except EnvFault as fault:
-                told = str(fault).replace("at step", "at its reset in sub-env")
-                self.unusable[key] = f"the env {told}"
+                message = str(fault).replace("at step", "at its reset in sub-env")
+                self.unusable[key] = f"the env {message}"
 
     def read(self, info: Infos) -> Infos:
         """The info with its labels as arrays, and without those that were not given at first.
@@ -275,19 +275,19 @@ class Labels:
         """
         if self._shapes is None:
             return info
-        told = {key: value for key, value in info.items() if key not in _LABELS}
+        kept = {key: value for key, value in info.items() if key not in _LABELS}
         for key, shape in self._shapes.items():
             if key not in info:
                 raise EnvFault(f"gave no info[{key!r}], which it gave before")
-            label = told[key] = plain_label(key, info[key])
+            label = kept[key] = plain_label(key, info[key])
             if label.shape != shape:
                 raise EnvFault(f"gave info[{key!r}] of width {label.size}, and {shape[0]} before")
-        if len(told) < len(info):
-            self._look_at_the_rest(info, told)
-        return told
+        if len(kept) < len(info):
+            self._look_at_the_rest(info, kept)
+        return kept
 
-    def _look_at_the_rest(self, info: Infos, told: Infos) -> None:
-        for key in info.keys() - told.keys() - self.unusable.keys():
+    def _look_at_the_rest(self, info: Infos, kept: Infos) -> None:
+        for key in info.keys() - kept.keys() - self.unusable.keys():
             self.unusable[key] = f"the env gives info[{key!r}] in step() and not in reset()"
 
 
@@ -312,7 +312,7 @@ class Plain(gym.Wrapper):
             result = call_env(self.env.reset, seed=seed, options=options)
         observation, info = plain_reset(self.observation_space, result)
         self._labels.learn([info])
-        return observation, self._told(info)
+        return observation, self._checked_info(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Infos]:
         with interruptible():
@@ -321,9 +321,9 @@ class Plain(gym.Wrapper):
         check_observation(self.observation_space, observation)
         if not abs(reward) <= LARGEST:
             raise EnvFault(f"gave a reward that is not a finite number ({reward})")
-        return observation, reward, *ends, self._told(info)
+        return observation, reward, *ends, self._checked_info(info)
 
-    def _told(self, info: Infos) -> Infos:
+    def _checked_info(self, info: Infos) -> Infos:
         """Labels that cannot be used stay as they are: somebody else may want to see them."""
         return {**info, **self._labels.read(info)}
 

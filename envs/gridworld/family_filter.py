@@ -65,5 +65,5 @@ def filter_step(
     agrees = np.isnan(evidence)[:, None] | (evidence[:, None] == np.arange(2))
     kept = belief * agrees[:, None, :]
     kept = kept / kept.sum((1, 2), keepdims=True)
-    following: NDArray[np.float64] = np.einsum("bna,nac->bnc", kept, step)
-    return following
+    next_belief: NDArray[np.float64] = np.einsum("bna,nac->bnc", kept, step)
+    return next_belief

@@ -18,13 +18,13 @@ def exact_filter(p: StaticParameters) -> FiniteFilter:
     The cell entered is derived from where the agent was and what it did, since at the end of an
     inner episode the observation shows it back at the start.
     """
-    cells, following = np.array(p.goal_cells), next_cells(p.size, p.stay)
+    cells, next_cell = np.array(p.goal_cells), next_cells(p.size, p.stay)
     names = tuple(f"({cell % p.size}, {cell // p.size})" for cell in cells)
     count = len(cells)
 
     def run(observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> Posterior:
         observed, acted, paid = check_played("StaticGridWorld", observations, actions, rewards, 3)
-        on_goal = following[_cells(observed[:, :-1], p.size), acted][..., None] == cells
+        on_goal = next_cell[_cells(observed[:, :-1], p.size), acted][..., None] == cells
         reward = paid[..., None]
         found = abs(reward - p.goal_reward) < abs(reward - p.step_reward)
         likelihood = (on_goal == found) | (p.goal_reward == p.step_reward)

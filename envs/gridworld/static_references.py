@@ -46,7 +46,7 @@ def _value(p: StaticParameters, pay: NDArray[np.float64], choose: Any) -> float:
     start, and none of these policies learns anything. Columns: goals, or the prior's mean.
     """
     value = np.zeros(pay.shape)
-    following = next_cells(p.size, p.stay)
+    next_cell = next_cells(p.size, p.stay)
     for _ in range(p.inner_horizon):
-        value = choose((pay + value)[following], axis=1)
+        value = choose((pay + value)[next_cell], axis=1)
     return float(value[p.start_index].mean())

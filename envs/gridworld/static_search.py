@@ -153,23 +153,23 @@ def _best_of_equals(paths: _Paths, cells: int) -> _Paths:
     return paths.take(order[first])
 
 
-def _distances(following: Ints) -> Ints:
+def _distances(next_cell: Ints) -> Ints:
     """Transitions needed to enter cell s' from s, at least 1, [S, S]."""
-    cells = len(following)
+    cells = len(next_cell)
     distance = np.full((cells, cells), _FAR)
     reached = np.eye(cells, dtype=np.bool_)
     for d in range(1, cells + 1):
         ahead = np.zeros_like(reached)
-        for action in range(following.shape[1]):
-            ahead |= _step(reached, following[:, action])
+        for action in range(next_cell.shape[1]):
+            ahead |= _step(reached, next_cell[:, action])
         distance[ahead & (distance == _FAR)] = d
         reached = ahead
     return distance
 
 
-def _step(reached: NDArray[np.bool_], following: Ints) -> NDArray[np.bool_]:
+def _step(reached: NDArray[np.bool_], next_cell: Ints) -> NDArray[np.bool_]:
     """Row s: the cells that one more transition leads to from those reached from s."""
     ahead = np.zeros_like(reached)
-    for cell, to in enumerate(following):
+    for cell, to in enumerate(next_cell):
         ahead[:, to] |= reached[:, cell]
     return ahead

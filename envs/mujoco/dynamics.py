@@ -171,8 +171,8 @@ def _rows(model: Any, kind: str, array: str, names: str) -> NDArray[np.int64]:
     for pattern in (part.strip() for part in names.split(",")):
         matches = [i for i, name in enumerate(known) if fnmatch.fnmatchcase(name, pattern)]
         if not matches:
-            told = did_you_mean(pattern, known)
-            raise ValueError(f"Dynamics: the model has no {kind} {pattern!r}{told}.")
+            hint = did_you_mean(pattern, known)
+            raise ValueError(f"Dynamics: the model has no {kind} {pattern!r}{hint}.")
         found.update(matches)
     rows = sorted(found)
     if array.startswith("dof_"):

@@ -79,9 +79,9 @@ def backend() -> str:
     Raises:
         RuntimeError: if this machine has none.
     """
-    asked = os.environ.get("MUJOCO_GL", "").lower().strip()
-    if asked in ("egl", "osmesa", "glfw", "cgl"):
-        return asked
+    chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
+    if chosen in ("egl", "osmesa", "glfw", "cgl"):
+        return chosen
     if platform.system() != "Linux":
         return "cgl" if platform.system() == "Darwin" else "glfw"
     for name, library in _LIBRARIES.items():

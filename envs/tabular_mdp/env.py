@@ -88,12 +88,12 @@ class TabularMDPSimulator(Simulator):
         pair = self._state * p.actions + actions
         rewards = self._rewards[self._model, pair] + self._noise[self._rows, self._t]
         chance = self._chance[self._rows, self._t]
-        following = (chance[:, None] >= self._cumulative[self._model, pair]).sum(1)
+        next_state = (chance[:, None] >= self._cumulative[self._model, pair]).sum(1)
         self._t += 1
         over = self._t >= p.horizon
         ended = self._t % p.inner_horizon == 0
         # After the last inner episode nobody is put back: that observation is a final one.
-        self._place(self._rows, np.where(ended & ~over, 0, following))
+        self._place(self._rows, np.where(ended & ~over, 0, next_state))
         self._observation[:, -1] = ended
         self._change_models(ended & ~over)
         return rewards, over, np.zeros(self.num_envs, np.bool_)

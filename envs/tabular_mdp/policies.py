@@ -85,10 +85,10 @@ class Posterior:
         self.total[self._rows, state, action] += reward
 
     def see_transition(
-        self, state: NDArray[np.int64], action: NDArray[np.int64], following: NDArray[np.int64]
+        self, state: NDArray[np.int64], action: NDArray[np.int64], next_state: NDArray[np.int64]
     ) -> None:
         """Learn from one transition in each trial; all [B]."""
-        self.counts[self._rows, state, action, following] += 1.0
+        self.counts[self._rows, state, action, next_state] += 1.0
 
     def mean(self) -> Models:
         """The expected MDPs."""

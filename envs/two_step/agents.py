@@ -37,7 +37,7 @@ class Played:
         return [Played(*row) for row in rows]
 
 
-class Agent(ABC):
+class TwoStepAgent(ABC):
     """A learner in B meta-episodes at once."""
 
     @abstractmethod
@@ -53,7 +53,7 @@ class Agent(ABC):
         """Learn from a round: first action, second state and reward, each [B]."""
 
 
-class ModelFree(Agent):
+class ModelFree(TwoStepAgent):
     """TD(lambda) on first actions and second states, which knows nothing of transitions.
 
     With V the values of A and B, and Q those of the actions, after a round with a, s and r:
@@ -82,7 +82,7 @@ class ModelFree(Agent):
         self._of_state[reached] += self.learning_rate * error
 
 
-class ModelBased(Agent):
+class ModelBased(TwoStepAgent):
     """Learns what A and B pay by TD and plans with the true transition probabilities.
 
     V(s) += learning_rate (r - V(s)), Q(a) = sum_s P(s | a) V(s).
@@ -106,7 +106,7 @@ class ModelBased(Agent):
         self._of_state[reached] += self.learning_rate * (reward - self._of_state[reached])
 
 
-class BayesFilter(Agent):
+class BayesFilter(TwoStepAgent):
     """Knows the whole task: the exact belief about the good state, and each action's reward by it.
 
     With the steepness infinite (None) it is greedy; where rich + poor is 1 no action tells more
@@ -131,7 +131,7 @@ class BayesFilter(Agent):
         self._belief = updated(self._parameters, self._belief, state, reward.astype(np.int64))
 
 
-def play(agent: Agent, meta_episodes: int, seed: int, **parameters: Any) -> Played:
+def play(agent: TwoStepAgent, meta_episodes: int, seed: int, **parameters: Any) -> Played:
     """Let `agent` play.
 
     Args:

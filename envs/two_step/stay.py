@@ -126,7 +126,7 @@ def rounds_of(episodes: Sequence[Recorded]) -> Rounds:
     """Read the rounds out of played meta-episodes of `TwoStep-v0`.
 
     Args:
-        episodes: such as `rllib_metarl.sampling.collector.MetaEpisode`, all of the same length.
+        episodes: such as `rllib_metarl.sampling.collector.MetaEpisodeData`, all of the same length.
 
     Raises:
         ValueError: if there are none, or these are not meta-episodes of the two-step task.

@@ -18,7 +18,7 @@ from rllib_metarl.errors import UserError
 from rllib_metarl.spelling import suggestion
 
 MOST_WIDTH, MOST_LAYERS = 16_384, 16
-LABELS = {
+KIND_LABELS = {
     "with_context": "inferred context",
     "without_context": "no context",
     "true_context": "true context",
@@ -66,10 +66,10 @@ def collect(request: CollectRequest) -> int:
         )
         with progress(console, TimeRemainingColumn, "starting") as tell:
 
-            def told(steps: int) -> None:
+            def report_progress(steps: int) -> None:
                 tell(f"{steps:,} env steps", min(steps / request.steps, 1.0))
 
-            data = run(request.env, env_config, settings, request.seed, told)
+            data = run(request.env, env_config, settings, request.seed, report_progress)
         write_transitions(request.out, data)
     about, lengths = data.about, data.lengths
     console.print(
@@ -94,16 +94,16 @@ def fit(request: FitRequest) -> int:
         data = read_transitions(request.data)
         with progress(console, TimeRemainingColumn, "starting") as tell:
 
-            def told(kind: str, epoch: int, epochs: int, error: float) -> None:
-                line = f"{LABELS[kind]}: epoch {epoch} of {epochs}, held-out error {error:.4g}"
+            def report_progress(kind: str, epoch: int, epochs: int, error: float) -> None:
+                line = f"{KIND_LABELS[kind]}: epoch {epoch} of {epochs}, held-out error {error:.4g}"
                 tell(line, epoch / epochs)
 
-            fitted = run(data, shape, settings, request.seed, told)
+            fitted = run(data, shape, settings, request.seed, report_progress)
         write_encoder(request.out, fitted)
     _show(fitted.report, console)
-    told_at = request.out.with_suffix(".json")
-    write_json(told_at, fitted.report)
-    console.print(f"all of it: {told_at}", markup=False, soft_wrap=True)
+    report_file = request.out.with_suffix(".json")
+    write_json(report_file, fitted.report)
+    console.print(f"all of it: {report_file}", markup=False, soft_wrap=True)
     console.print(f"encoder: {request.out}", markup=False, soft_wrap=True)
     return 0
 
@@ -173,8 +173,8 @@ def _show(report: dict[str, Any], console: Console) -> None:
         table.add_column(column, justify="left" if column.startswith("forward") else "right")
     for kind, error in report["scaled_error"].items():
         plain, epochs = report["error"][kind], report["epochs"][kind]
-        table.add_row(LABELS[kind], f"{error:.4g}", f"{plain:.4g}", str(epochs))
+        table.add_row(KIND_LABELS[kind], f"{error:.4g}", f"{plain:.4g}", str(epochs))
     console.print(table)
-    told = report["scaled_error_by_transitions"].items()
-    shown = ", ".join(f"{count}: {error:.4g}" for count, error in told)
+    errors = report["scaled_error_by_transitions"].items()
+    shown = ", ".join(f"{count}: {error:.4g}" for count, error in errors)
     console.print(f"by the transitions that the context is of: {shown}", soft_wrap=True)

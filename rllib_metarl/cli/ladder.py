@@ -79,10 +79,10 @@ def _climb(
     """Rung by rung into `outcomes`, as far as it makes sense; returns the exit code."""
     from rllib_metarl.cli.showing.ladder import progress, say
     from rllib_metarl.evaluation.ladder.rungs import climb
-    from rllib_metarl.evaluation.ladder.verdicts import LABELS, left_out, must_stop
+    from rllib_metarl.evaluation.ladder.verdicts import RUNG_LABELS, left_out, must_stop
 
     code = 0
-    for rung, label in LABELS.items():
+    for rung, label in RUNG_LABELS.items():
         if not request.keep_going and must_stop(outcomes):
             outcomes[rung] = left_out("not climbed: see the oracle; --keep-going climbs on")
             continue
@@ -101,9 +101,11 @@ def _climb(
 
 def _completed(outcomes: dict[str, Any]) -> dict[str, Any]:
     """With the rungs that were not reached."""
-    from rllib_metarl.evaluation.ladder.verdicts import LABELS, left_out
+    from rllib_metarl.evaluation.ladder.verdicts import RUNG_LABELS, left_out
 
-    return {rung: outcomes.get(rung) or left_out("stopped before it was done") for rung in LABELS}
+    return {
+        rung: outcomes.get(rung) or left_out("stopped before it was done") for rung in RUNG_LABELS
+    }
 
 
 def _plan(request: Request) -> Any:
@@ -151,16 +153,16 @@ def _look(plan: Any) -> tuple[Any, dict[str, float] | None]:
     """What the env offers, and its exact references; the settings are held against it."""
     from rllib_metarl.evaluation.ladder.rungs import check, probe, references
 
-    with _told(f"env {plan.env} cannot be made or acted in"):
+    with _as_user_error(f"env {plan.env} cannot be made or acted in"):
         offer = probe(plan)
         known = references(plan)
-    with _told("--config"):
+    with _as_user_error("--config"):
         check(offer, plan)
     return offer, known
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _as_user_error(what: str) -> Iterator[None]:
     """Whatever is raised inside, by code that may be the user's, as one message."""
     try:
         yield

@@ -69,14 +69,14 @@ def _judged(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
         return "there is not enough memory for this; ask for less, or use another machine", MENDABLE
     frame, line = _culprit(error)
     if isinstance(error, SystemExit):
-        told = f"called sys.exit({error.code!r}), which would end the command without a word"
+        what = f"called sys.exit({error.code!r}), which would end the command without a word"
     else:
-        told = f"{type(error).__name__}: {error}"
+        what = f"{type(error).__name__}: {error}"
     log = _log(error, arguments)
     if frame is not None and not _is_ours(frame):
-        return f"{frame.f_code.co_filename}:{line}: {told}; {log}", MENDABLE
+        return f"{frame.f_code.co_filename}:{line}: {what}; {log}", MENDABLE
     return (
-        f"a defect of rllib_metarl, not a mistake of yours: {told}; please report it where you "
+        f"a defect of rllib_metarl, not a mistake of yours: {what}; please report it where you "
         f"have rllib_metarl from, as CONTRIBUTING.md says; {log}"
     ), DEFECT
 

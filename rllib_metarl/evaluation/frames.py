@@ -67,9 +67,9 @@ def _meta_episode(
 
 
 def _frame(played: Recording, row: int, env: Any) -> dict[str, Any]:
-    seen = slice(int(played.valid[row].sum()) + 1)
-    context = None if played.context is None else played.context[row, seen]
-    return frame_of(env, played.observations[row, seen], context)
+    steps = slice(int(played.valid[row].sum()) + 1)
+    context = None if played.context is None else played.context[row, steps]
+    return frame_of(env, played.observations[row, steps], context)
 
 
 def _list(values: Array) -> list[Any]:

@@ -49,29 +49,29 @@ def run_filter(exact: ExactFilter, played: Recording) -> Posterior | Density:
         UserError: if the filter raises, or returns what is no posterior over these meta-episodes.
     """
     arrays = played.observations, played.actions, played.rewards
-    told: Posterior | Density
+    posterior: Posterior | Density
     try:
         if isinstance(exact, FiniteFilter):
-            told = exact.run(*arrays)
-            _check_posterior(told, (len(played), played.horizon), len(exact.classes))
+            posterior = exact.run(*arrays)
+            _check_posterior(posterior, (len(played), played.horizon), len(exact.classes))
         else:
             assert played.context is not None
-            told = exact.run(*arrays, played.context)
-            _check_shape("mean", told.mean, played.context.shape)
+            posterior = exact.run(*arrays, played.context)
+            _check_shape("mean", posterior.mean, played.context.shape)
     except Exception as error:  # a user's filter can raise anything
         raise UserError(
             f"the env's exact filter failed: {_said(error)}. Mend its exact_filter(), or let it "
             "return None."
         ) from error
-    return told
+    return posterior
 
 
-def _check_posterior(told: Posterior, rows: tuple[int, int], classes: int) -> None:
+def _check_posterior(posterior: Posterior, rows: tuple[int, int], classes: int) -> None:
     batch, steps = rows
-    _check_shape("probabilities", told.probabilities, (batch, steps + 1, classes))
-    _check_shape("switch", told.switch, (batch, steps + 1))
-    _check_shape("surprise", told.surprise, (batch, steps))
-    if not np.allclose(np.sum(told.probabilities, -1), 1.0, atol=1e-6):
+    _check_shape("probabilities", posterior.probabilities, (batch, steps + 1, classes))
+    _check_shape("switch", posterior.switch, (batch, steps + 1))
+    _check_shape("surprise", posterior.surprise, (batch, steps))
+    if not np.allclose(np.sum(posterior.probabilities, -1), 1.0, atol=1e-6):
         raise ValueError("probabilities do not sum to 1 over the classes")
 
 

@@ -186,13 +186,13 @@ def _assess(
 
 
 def agent_of(module: Any, settings: Any) -> Any:
-    """What the assessment has to know of a belief agent, an `assessment.Agent`.
+    """What the assessment has to know of a belief agent, an `assessment.AssessedAgent`.
 
     Args:
         module: its RLModule; what only the learner has may be missing.
         settings: its algorithm's config.
     """
-    from rllib_metarl.evaluation.belief.assessment import Agent
+    from rllib_metarl.evaluation.belief.assessment import AssessedAgent
     from rllib_metarl.evaluation.belief.claims import claims_of, without_termination
 
     why = None
@@ -200,7 +200,7 @@ def agent_of(module: Any, settings: Any) -> Any:
         why = "the agent has no belief: it acts on the present observation alone"
     elif module.needs_privileged == "context":
         why = "the agent is given the context, so that there is nothing to believe"
-    return Agent(
+    return AssessedAgent(
         claims=lambda recording: claims_of(module, settings, recording),
         threshold=getattr(settings, "termination_threshold", 0.5),
         no_termination=without_termination(settings),

@@ -68,7 +68,7 @@ def record(episodes: Sequence[Any], latents: Mapping[str, slice] | None = None) 
     """The recording of meta-episodes that were played.
 
     Args:
-        episodes: `rllib_metarl.sampling.collector.MetaEpisode`s; lengths may differ.
+        episodes: `rllib_metarl.sampling.collector.MetaEpisodeData`s; lengths may differ.
         latents: which columns of the belief are the means of which latent; as many columns behind
             them are its log-variances. None for a belief that is no Gaussian.
     """

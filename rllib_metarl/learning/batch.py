@@ -11,7 +11,7 @@ import torch
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
-from rllib_metarl.columns import ACTION_MASK, BELIEF, FINAL_BELIEF, LABELS
+from rllib_metarl.columns import ACTION_MASK, BELIEF, CONTEXT_LABELS, FINAL_BELIEF
 from rllib_metarl.envs import is_usable, read_label
 from rllib_metarl.errors import UserError
 
@@ -100,7 +100,7 @@ def rollout_from_episodes(
         return column(lambda e: e.get_extra_model_outputs(key))
 
     action = column(lambda e: e.get_actions())
-    labels = {key: column(of) for key in LABELS if (of := _label(episodes[0], key))}
+    labels = {key: column(of) for key in CONTEXT_LABELS if (of := _label(episodes[0], key))}
     trajectories = Trajectories(
         observation=column(lambda e: np.asarray(e.get_observations(), np.float32), 1),
         action=module.encode_action(action),

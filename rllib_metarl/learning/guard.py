@@ -75,13 +75,13 @@ class UpdateGuard:
         """Saves the evidence; a sentence on where, or why not."""
         path = self.folder / f"skipped-update-{time.strftime('%Y-%m-%d_%H-%M-%S')}.pt"
         gradients = {name: p.grad for name, p in parameters if p.grad is not None}
-        told = {
+        record = {
             "batch": _tensors(batch),
             "optimisers": list(groups),
             "not_finite": [n for n, g in gradients.items() if not torch.isfinite(g).all()],
         }
         try:
-            torch.save(told, path)
+            torch.save(record, path)
         except (OSError, RuntimeError) as error:
             return f"The batch could not be saved to {path}: {error}."
         return f"The last batch is in {path} (torch.load reads it with weights_only=True)."

@@ -15,23 +15,24 @@ from torch import Tensor
 from rllib_metarl.errors import UserError
 from rllib_metarl.reading import parse_json, read_arrays
 
-_ROWS = ("observation", "action", "following")
+_ROWS = ("observation", "action", "next_observation")
 _ARRAYS = (*_ROWS, "begin", "episode")
+_OLD_NAMES = {"following": "next_observation"}  # as older files have it
 
 
 @dataclass(frozen=True)
 class Transitions:
     """K transitions of M tasks, those of a task one behind the other. A task is one session.
 
-    observation and following `[K, O]` (the state before and after), action `[K, A]` (as encoders
-    take it), begin `[M + 1]` int64: task m has the rows begin[m] to begin[m + 1]; episode `[M]`
-    int64: the meta-episode that it is from; context `[M, C]`, or None where the env gives none.
+    observation and next_observation `[K, O]`, action `[K, A]` (as encoders take it); begin
+    `[M + 1]` int64: task m has the rows begin[m] to begin[m + 1]; episode `[M]` int64: the
+    meta-episode that it is from; context `[M, C]`, or None where the env gives none.
     about: where they are from, plain data.
     """
 
     observation: Tensor
     action: Tensor
-    following: Tensor
+    next_observation: Tensor
     begin: Tensor
     episode: Tensor
     context: Tensor | None = None
@@ -58,69 +59,69 @@ class Transitions:
 
 @dataclass(frozen=True)
 class TaskBatch:
-    """Of each of M tasks: transitions that tell the context, and others that are foretold.
+    """Of each of M tasks: support transitions that tell the context, and query ones to predict.
 
     `[M, K, ...]` and `[M, J, ...]`, with masks `[M, K]` and `[M, J]` of those that are there;
     task `[M]`: which ones.
     """
 
-    seen: tuple[Tensor, Tensor, Tensor]
-    seen_mask: Tensor
-    asked: tuple[Tensor, Tensor, Tensor]
-    asked_mask: Tensor
+    support: tuple[Tensor, Tensor, Tensor]
+    support_mask: Tensor
+    query: tuple[Tensor, Tensor, Tensor]
+    query_mask: Tensor
     task: Tensor
 
     def named(self) -> dict[str, Tensor]:
         """All of it by name."""
-        names = ("observation", "action", "following")
-        seen = {f"seen_{name}": x for name, x in zip(names, self.seen, strict=True)}
-        asked = {f"asked_{name}": x for name, x in zip(names, self.asked, strict=True)}
-        masks = {"seen_mask": self.seen_mask, "asked_mask": self.asked_mask}
-        return {**seen, **asked, **masks, "task": self.task}
+        names = ("observation", "action", "next_observation")
+        support = {f"support_{name}": x for name, x in zip(names, self.support, strict=True)}
+        query = {f"query_{name}": x for name, x in zip(names, self.query, strict=True)}
+        masks = {"support_mask": self.support_mask, "query_mask": self.query_mask}
+        return {**support, **query, **masks, "task": self.task}
 
     def take(self, tasks: slice) -> TaskBatch:
         """Some of the tasks."""
         return TaskBatch(
-            tuple(column[tasks] for column in self.seen),  # type: ignore[arg-type]
-            self.seen_mask[tasks],
-            tuple(column[tasks] for column in self.asked),  # type: ignore[arg-type]
-            self.asked_mask[tasks],
+            tuple(column[tasks] for column in self.support),  # type: ignore[arg-type]
+            self.support_mask[tasks],
+            tuple(column[tasks] for column in self.query),  # type: ignore[arg-type]
+            self.query_mask[tasks],
             self.task[tasks],
         )
 
 
 def draw(
-    data: Transitions, task: Tensor, seen: Tensor, asked: int, generator: torch.Generator
+    data: Transitions, task: Tensor, support: Tensor, query: int, generator: torch.Generator
 ) -> TaskBatch:
-    """Draws transitions of tasks without replacement: none is both seen and asked for.
+    """Draws transitions of tasks without replacement: none is in both sets.
 
     Args:
         data: has the tasks.
         task: `[M]` which tasks.
-        seen: `[M]` how many transitions tell the context; fewer where a task has not as many.
-        asked: how many are foretold; at most half of a task's.
+        support: `[M]` transitions that tell the context; fewer where a task has too few.
+        query: transitions to predict; at most half of a task's.
     """
     length = data.lengths[task]
     width = int(length.max())
     lottery = torch.rand(len(task), width, generator=generator, device=generator.device)
     beyond = torch.arange(width, device=task.device) >= length[:, None]
     order = lottery.masked_fill(beyond, 2.0).argsort(dim=1)
-    ask = (length // 2).clamp(max=asked)
-    tell = torch.minimum(seen, length - ask)
+    ask = (length // 2).clamp(max=query)
+    tell = torch.minimum(support, length - ask)
     place = torch.arange(int(tell.max()), device=task.device)
-    seen_mask = place < tell[:, None]
+    support_mask = place < tell[:, None]
     behind = (ask[:, None] + place).clamp_max(width - 1)
-    asked_mask = torch.arange(int(ask.max()), device=task.device) < ask[:, None]
+    query_mask = torch.arange(int(ask.max()), device=task.device) < ask[:, None]
     begin = data.begin[task][:, None]
     last = len(data.observation) - 1  # what a mask leaves out may stand beyond the data's end
-    seen_rows = (begin + order.gather(1, behind)).clamp_max(last)
-    asked_rows = (begin + order[:, : asked_mask.shape[1]]).clamp_max(last)
-    columns = (data.observation, data.action, data.following)
+    support_rows = (begin + order.gather(1, behind)).clamp_max(last)
+    query_rows = (begin + order[:, : query_mask.shape[1]]).clamp_max(last)
+    columns = (data.observation, data.action, data.next_observation)
     return TaskBatch(
-        seen=tuple(column[seen_rows] for column in columns),  # type: ignore[arg-type]
-        seen_mask=seen_mask,
-        asked=tuple(column[asked_rows] for column in columns),  # type: ignore[arg-type]
-        asked_mask=asked_mask,
+        support=tuple(column[support_rows] for column in columns),  # type: ignore[arg-type]
+        support_mask=support_mask,
+        query=tuple(column[query_rows] for column in columns),  # type: ignore[arg-type]
+        query_mask=query_mask,
         task=task,
     )
 
@@ -158,11 +159,11 @@ def from_meta_episodes(
     if not parts:
         raise UserError("no transition was collected: collect more env steps.")
     columns = (torch.as_tensor(np.concatenate(column)) for column in zip(*parts, strict=True))
-    observation, action, following = columns
+    observation, action, next_observation = columns
     return Transitions(
         observation,
         action.float(),
-        following,
+        next_observation,
         begin=torch.as_tensor(np.concatenate([[0], np.cumsum(lengths)])),
         episode=torch.as_tensor(episode_of),
         context=torch.as_tensor(np.stack(contexts)) if contexts else None,
@@ -198,6 +199,7 @@ def read_transitions(path: Path) -> Transitions:
     try:
         arrays = read_arrays(path)
         about = parse_json(str(arrays.pop("about")))
+        arrays = {_OLD_NAMES.get(name, name): array for name, array in arrays.items()}
         kinds = {name: torch.float32 for name in (*_ROWS, "context")} | dict.fromkeys(
             ("begin", "episode"), torch.int64
         )
@@ -228,7 +230,7 @@ def check_transitions(data: Transitions, place: str) -> None:
     rows, tasks = (len(data.observation), data.tasks) if whole else (0, 0)
     whole = (
         whole
-        and shapes["following"] == shapes["observation"]
+        and shapes["next_observation"] == shapes["observation"]
         and (shapes["action"][0], shapes["begin"], shapes["episode"])
         == (rows, (tasks + 1,), (tasks,))
         and (data.context is None or (data.context.ndim == 2 and len(data.context) == tasks))
@@ -238,8 +240,8 @@ def check_transitions(data: Transitions, place: str) -> None:
         and bool((data.lengths > 0).all())
     )
     if not whole:
-        told = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-        raise UserError(f"{place}: these are no transitions of tasks ({told}): collect them anew.")
+        found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise UserError(f"{place}: these are no transitions of tasks ({found}): collect them anew.")
     for name in (*_ROWS, "context"):
         values = getattr(data, name)
         if values is not None and not bool(values.isfinite().all()):

@@ -15,7 +15,7 @@ from rllib_metarl.errors import UserError
 from rllib_metarl.learning.iida import TaskBatch, Transitions, check_transitions, draw
 from rllib_metarl.models.context_encoder import ContextEncoder, ForwardModel
 from rllib_metarl.ops.elbo import masked_mean
-from rllib_metarl.ops.forward_model import foretelling_error
+from rllib_metarl.ops.forward_model import prediction_error
 
 WITH, WITHOUT, TRUE = "with_context", "without_context", "true_context"
 JUDGED = 64
@@ -64,7 +64,7 @@ class FitSettings:
         epochs: passes over the data at most.
         patience: it ends after so many epochs without a lower held-out error.
         lr: Adam's step; falls to a tenth over the epochs.
-        batch_size: foretold transitions in a gradient step.
+        batch_size: query transitions in a gradient step.
         targets: those of them from each task.
         held_out: share of the contexts (of the meta-episodes, where no context is given) that is
             not trained on.
@@ -95,7 +95,7 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted encoder with its forward model, and what is to be told of them (see `fit`)."""
+    """A fitted encoder with its forward model, and a report on them (see `fit`)."""
 
     encoder: ContextEncoder
     forward_model: ForwardModel
@@ -117,7 +117,7 @@ def fit(
         shape: of the networks.
         settings: see `FitSettings`.
         seed: of weights, batches and of what is held out; equal seeds, equal results.
-        progress: told of each epoch.
+        progress: called after each epoch.
 
     Returns:
         the best ones, with a report: ``scaled_error`` (mean squared, in units of a usual change)
@@ -149,7 +149,7 @@ def fit(
         "seed": seed,
         "shape": shape.plain(),
         "settings": asdict(settings),
-        **fitting.told(),
+        **fitting.split_summary(),
     }
     return Fitted(best.encoder, best.forward_model, shape, report)
 
@@ -185,7 +185,7 @@ class _Fitting:
             mean, std = data.context[self.train].mean(0), data.context[self.train].std(0)
             self.truth = (data.context - mean) / torch.where(std > 1e-6, std, 1.0)
 
-    def told(self) -> dict[str, Any]:
+    def split_summary(self) -> dict[str, Any]:
         """Numbers of what was fitted on and of what was held out."""
         return {
             "tasks": len(self.train),
@@ -206,7 +206,7 @@ class _Fitting:
                 width = self.truth.shape[1]
             forward_model = self.shape.forward_model(*self.sizes, width)
         rows = self.rows_of(self.train)
-        encoder.units.take(self.data.observation[rows], self.data.following[rows])
+        encoder.units.take(self.data.observation[rows], self.data.next_observation[rows])
         parameters = list(forward_model.parameters())
         parameters += list(encoder.phi.parameters()) if kind == WITH else []
         return _Model(kind, encoder, forward_model, parameters=parameters)
@@ -254,50 +254,51 @@ class _Fitting:
     def gradient_step(
         self, model: _Model, optimiser: Any, tasks: Tensor, generator: torch.Generator
     ) -> None:
-        """One step on some tasks, their contexts told by 1 to N transitions."""
-        seen = torch.randint(1, self.shape.context_window + 1, (len(tasks),), generator=generator)
-        batch = draw(self.data, tasks, seen, self.settings.targets, generator)
-        loss = masked_mean(self.error(model, batch), batch.asked_mask)
+        """One step on some tasks, with 1 to N support transitions each."""
+        window = self.shape.context_window
+        support = torch.randint(1, window + 1, (len(tasks),), generator=generator)
+        batch = draw(self.data, tasks, support, self.settings.targets, generator)
+        loss = masked_mean(self.error(model, batch), batch.query_mask)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
 
     def error(self, model: _Model, batch: TaskBatch, unit: Tensor | float = 1.0) -> Tensor:
-        """`[M, J]` squared error of what is asked for; `unit` as in `foretell`."""
+        """`[M, J]` squared error on the query transitions; `unit` as in `prediction_errors`."""
         context = self.context(model, batch)
-        return foretell(model.encoder, model.forward_model, batch, context, unit)
+        return prediction_errors(model.encoder, model.forward_model, batch, context, unit)
 
     def context(self, model: _Model, batch: TaskBatch) -> Tensor:
-        """`[M, C]` what a model of its kind is told of each task."""
+        """`[M, C]` the context that a model of its kind gets for each task."""
         if model.kind == WITH:
-            return model.encoder.of_set(*batch.seen, batch.seen_mask)
+            return model.encoder.of_set(*batch.support, batch.support_mask)
         if model.kind == TRUE and self.truth is not None:
             return self.truth[batch.task]
         return torch.zeros(len(batch.task), 0)
 
     @torch.inference_mode()
-    def errors(self, model: _Model, seen: int | None = None) -> tuple[float, float]:
+    def errors(self, model: _Model, support: int | None = None) -> tuple[float, float]:
         """Scaled and plain error, means over held-out tasks; always on the same transitions.
 
         Args:
             model: is judged.
-            seen: transitions that tell the context; the whole window by default.
+            support: transitions that tell the context; the whole window by default.
         """
         generator = torch.Generator().manual_seed(self.seed + 2)
-        count = torch.full_like(self.held_out, self.shape.context_window if seen is None else seen)
+        count = torch.full_like(self.held_out, support or self.shape.context_window)
         sums = torch.zeros(2, dtype=torch.float64)
-        for tasks, told in zip(self.held_out.split(64), count.split(64), strict=True):
-            batch = draw(self.data, tasks, told, JUDGED, generator)
+        for tasks, counts in zip(self.held_out.split(64), count.split(64), strict=True):
+            batch = draw(self.data, tasks, counts, JUDGED, generator)
             units: tuple[Any, ...] = (1.0, model.encoder.units.change)
             for index, unit in enumerate(units):
                 error = self.error(model, batch, unit)
-                per_task = (error * batch.asked_mask).sum(1) / batch.asked_mask.sum(1)
+                per_task = (error * batch.query_mask).sum(1) / batch.query_mask.sum(1)
                 sums[index] += per_task.double().sum()
         scaled_error, plain = (sums / len(self.held_out)).tolist()
         return scaled_error, plain
 
 
-def foretell(
+def prediction_errors(
     encoder: ContextEncoder,
     forward_model: ForwardModel,
     batch: TaskBatch,
@@ -309,12 +310,12 @@ def foretell(
     Args:
         unit: `[O]`, what a scaled change of 1 is worth; 1 for errors in units of a usual change.
     """
-    observation, action, following = batch.asked
+    observation, action, next_observation = batch.query
     units = encoder.units
-    told = context.unsqueeze(1).expand(-1, observation.shape[1], -1)
-    predicted = forward_model(units.states(observation), action, told)
-    happened = units.changes(observation, following)
-    return foretelling_error(predicted * unit, happened * unit, units.moves)
+    expanded = context.unsqueeze(1).expand(-1, observation.shape[1], -1)
+    predicted = forward_model(units.states(observation), action, expanded)
+    target = units.changes(observation, next_observation)
+    return prediction_error(predicted * unit, target * unit, units.moves)
 
 
 def _split(data: Transitions, share: float, seed: int) -> tuple[Tensor, Tensor, int]:

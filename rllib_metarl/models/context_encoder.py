@@ -39,12 +39,12 @@ class TransitionUnits(nn.Module):
         self.register_buffer("known", torch.zeros((), dtype=torch.bool))
 
     @torch.no_grad()
-    def take(self, observation: Tensor, following: Tensor) -> None:
+    def take(self, observation: Tensor, next_observation: Tensor) -> None:
         """Takes the units from transitions `[K, O]` and keeps them from then on."""
         self.mean.copy_(observation.mean(0))
         std = observation.std(0, unbiased=False)
         self.std.copy_(torch.where(std > 1e-6, std, 1.0))
-        change = (following - observation).double().square().mean(0).sqrt().float()
+        change = (next_observation - observation).double().square().mean(0).sqrt().float()
         self.change.copy_(torch.where(change > 1e-6, change, 0.0))
         self.known.fill_(True)
 
@@ -57,9 +57,9 @@ class TransitionUnits(nn.Module):
         """`[..., O]` standardised."""
         return ((observation - self.mean) / self.std).clamp(-LIMIT, LIMIT)
 
-    def changes(self, observation: Tensor, following: Tensor) -> Tensor:
+    def changes(self, observation: Tensor, next_observation: Tensor) -> Tensor:
         """`[..., O]`: s' - s in units of a usual change; not clipped."""
-        return torch.where(self.moves, following - observation, 0.0) / self._divisor()
+        return torch.where(self.moves, next_observation - observation, 0.0) / self._divisor()
 
     def _divisor(self) -> Tensor:
         return torch.where(self.moves, self.change, 1.0)
@@ -96,16 +96,16 @@ class ContextEncoder(nn.Module):
         widths = [2 * observation_size + action_size, *hidden, latent_size]
         self.phi = mlp(widths, last=False)
 
-    def features(self, observation: Tensor, action: Tensor, following: Tensor) -> Tensor:
-        """phi of transitions, `[..., L]`; observation, following `[..., O]`, action `[..., A]`."""
-        change = self.units.changes(observation, following).clamp(-LIMIT, LIMIT)
+    def features(self, observation: Tensor, action: Tensor, next_observation: Tensor) -> Tensor:
+        """phi of transitions, `[..., L]`; observations `[..., O]`, action `[..., A]`."""
+        change = self.units.changes(observation, next_observation).clamp(-LIMIT, LIMIT)
         return self.phi(torch.cat([self.units.states(observation), action, change], dim=-1))
 
     def of_set(
-        self, observation: Tensor, action: Tensor, following: Tensor, mask: Tensor
+        self, observation: Tensor, action: Tensor, next_observation: Tensor, mask: Tensor
     ) -> Tensor:
         """The context `[..., L]` of the transitions `[..., K, O or A]` that mask `[..., K]` has."""
-        return set_mean(self.features(observation, action, following), mask)
+        return set_mean(self.features(observation, action, next_observation), mask)
 
     def initial_state(self) -> State:
         """The state before the first observation, without a batch dimension."""

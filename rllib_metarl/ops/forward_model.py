@@ -59,28 +59,28 @@ def window_means(features: Tensor, window: int) -> Tensor:
     return ((sums - sums[:, begin]) / count[:, None]).to(features.dtype)
 
 
-def foretelling_error(predicted: Tensor, happened: Tensor, counted: Tensor) -> Tensor:
-    """Squared error of a forward model per transition, mean over the entries that count.
+def prediction_error(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Squared error of a forward model per transition, mean over the entries in `mask`.
 
     Args:
-        predicted, happened: ``[..., O]``.
-        counted: ``[O]`` bool: entries of a state that ever change; the others are known anyway.
+        predicted, target: ``[..., O]``.
+        mask: ``[O]`` bool: entries of a state that ever change; the others are known anyway.
 
     Returns:
-        ``[...]``, in squared units of what is foretold.
+        ``[...]``, in squared units of the target.
 
     Raises:
         ValueError: where shapes differ.
-        TypeError: if `counted` is not bool.
+        TypeError: if `mask` is not bool.
     """
     check_shapes(
         {
             "predicted": (predicted, "... O"),
-            "happened": (happened, "... O"),
-            "counted": (counted, "O"),
+            "target": (target, "... O"),
+            "mask": (mask, "O"),
         },
-        where="foretelling_error",
+        where="prediction_error",
     )
-    check_bool({"counted": counted}, where="foretelling_error")
-    error = torch.where(counted, predicted - happened, 0.0).square()
-    return error.sum(-1) / counted.sum().clamp_min(1)
+    check_bool({"mask": mask}, where="prediction_error")
+    error = torch.where(mask, predicted - target, 0.0).square()
+    return error.sum(-1) / mask.sum().clamp_min(1)

@@ -170,8 +170,8 @@ def _references_of_env(env: str, env_config: dict[str, Any]) -> dict[str, float]
 
 def _named_numbers(found: Any) -> dict[str, float]:
     """Reference returns, under whatever names, that are numbers."""
-    told = found.items() if isinstance(found, dict) else ()
-    known = {str(name): number_of(value) for name, value in told}
+    entries = found.items() if isinstance(found, dict) else ()
+    known = {str(name): number_of(value) for name, value in entries}
     return {name: number for name, number in known.items() if number is not None}
 
 

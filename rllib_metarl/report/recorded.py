@@ -15,9 +15,9 @@ Series = list[float | None] | None
 Table = list[Row] | None
 
 
-LABELS = ("context", "truth", "session", "switched")
+LABEL_KEYS = ("context", "truth", "session", "switched")
 BELIEFS = ("belief_mean", "belief_std", "decoded", "exact", "termination", "termination_exact")
-PER_STEP = LABELS + BELIEFS
+PER_STEP = LABEL_KEYS + BELIEFS
 """What a recorded meta-episode has T + 1 of, where it has it."""
 
 

@@ -56,7 +56,7 @@ def parallel_coordinates(sweep: SweepData) -> go.Figure:
                 opacity=1.0 if trial.trial_id in best else 0.75,
                 name=f"trial {trial.number}",
                 hoverinfo="text",
-                text=[_told(sweep, trial)] * (len(keys) + 1),
+                text=[_hover_text(sweep, trial)] * (len(keys) + 1),
                 showlegend=False,
             )
         )
@@ -107,7 +107,7 @@ def _wrapped(name: str) -> str:
     return name.replace("/", "/<br>") if len(name) > 12 else name
 
 
-def _told(sweep: SweepData, trial: TrialData) -> str:
+def _hover_text(sweep: SweepData, trial: TrialData) -> str:
     parts = [f"trial {trial.number}, {trial.status}", f"{sweep.metric} {trial.value:.5g}"]
     parts.append(f"{trial.env_steps:,} env steps")
     for name, value in trial.values.items():

@@ -89,9 +89,9 @@ def check_trial(trial: Any, live: Any) -> dict[str, Any]:
     """
     if not isinstance(trial, dict) or not isinstance(live, dict):
         raise ValueError("a trial is no mapping")
-    told = {**trial, "error_filename": live.get("error_filename")}
+    merged = {**trial, "error_filename": live.get("error_filename")}
     try:
-        read = _Trial.model_validate(told)
+        read = _Trial.model_validate(merged)
     except ValidationError as error:
         raise ValueError(_first(error)) from None
     for name in (read.relative_logdir, read.error_filename):

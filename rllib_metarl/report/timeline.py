@@ -69,10 +69,11 @@ def _switches(episode: Recorded) -> Chart:
     for name, values in known.items():
         if values is not None:
             own = name == "agent"
-            told = [float("nan") if value is None else value for value in values]
+            points = [float("nan") if value is None else value for value in values]
             style: Style = "solid" if own else "dashed"
             colour = AGENT if own else NEUTRAL
-            lines.append(Line(f"switch told by the {name}", steps, told, None, None, colour, style))
+            label = f"switch according to the {name}"
+            lines.append(Line(label, steps, points, None, None, colour, style))
     at = switches(episode)
     lines.append(Line("true switch", at, [1.0] * len(at), None, None, TRUE, "markers"))
     return Chart(

@@ -32,7 +32,7 @@ HOW_TO_LABEL = {
 
 
 @dataclass
-class MetaEpisode:
+class MetaEpisodeData:
     """One finished meta-episode of T steps.
 
     observations `[T + 1, O]`, actions `[T]` or `[T, P]` (flat, see `ActionCodec`), rewards `[T]`,
@@ -148,12 +148,12 @@ class Collector:
     @torch.inference_mode()
     def collect(
         self, min_steps: int = 0, *, min_episodes: int = 0, explore: bool = True
-    ) -> list[MetaEpisode]:
+    ) -> list[MetaEpisodeData]:
         """Steps until finished meta-episodes hold `min_steps` steps and number `min_episodes`."""
         if self._observation is None:
             self.reset()
         self.module.eval()
-        finished: list[MetaEpisode] = []
+        finished: list[MetaEpisodeData] = []
         steps = 0
         with blamed(self.env):
             while steps < min_steps or len(finished) < min_episodes:
@@ -216,7 +216,7 @@ class Collector:
         array = np.asarray(infos[label], dtype=np.float32)
         return torch.as_tensor(array.reshape(len(array), -1), device=self.device)
 
-    def _cut(self, done: np.ndarray) -> list[MetaEpisode]:
+    def _cut(self, done: np.ndarray) -> list[MetaEpisodeData]:
         """Cuts the meta-episodes that ended at the newest step out of the stored steps."""
         indices = np.flatnonzero(done)
         begin = int(self._start[indices].min())
@@ -232,7 +232,7 @@ class Collector:
         for row, i in enumerate(indices):
             cut = (slice(int(self._start[i]) - begin, None), row)
             episodes.append(
-                MetaEpisode(
+                MetaEpisodeData(
                     np.concatenate([arrays["observation"][cut], final[i : i + 1]]),
                     arrays["action"][cut],
                     arrays["reward"][cut],
@@ -337,11 +337,11 @@ class Collector:
         env = self.env.unwrapped
         if self._observation is None or not hasattr(env, "under_way"):
             return None
-        told = env.under_way()
-        if told is None:
+        record = env.under_way()
+        if record is None:
             return None
         return {
-            "env": told,
+            "env": record,
             "observation": np.array(self._observation),
             "mask": self._mask,
             "infos": {k: np.array(v) for k, v in self._infos.items() if _is_numeric(v)},
@@ -352,21 +352,21 @@ class Collector:
             "steps": [_plain(step) for step in self._steps],
         }
 
-    def _set_under_way(self, told: dict[str, Any]) -> None:
+    def _set_under_way(self, record: dict[str, Any]) -> None:
         def tensor(array: np.ndarray) -> torch.Tensor:
             return torch.as_tensor(array, device=self.device)
 
-        self._infos = dict(told["infos"])
-        self._start = np.array(told["start"])
-        self._state = {key: tensor(value) for key, value in told["state"].items()}
-        self._previous_action = tensor(told["previous_action"])
-        self._previous_reward = tensor(told["previous_reward"])
+        self._infos = dict(record["infos"])
+        self._start = np.array(record["start"])
+        self._state = {key: tensor(value) for key, value in record["state"].items()}
+        self._previous_action = tensor(record["previous_action"])
+        self._previous_reward = tensor(record["previous_reward"])
         self._steps = [
             step | {key: tensor(step[key]) for key in ("belief", "logits")}
-            for step in told["steps"]
+            for step in record["steps"]
         ]
-        self._mask = told.get("mask")
-        self._observation = told["observation"]
+        self._mask = record.get("mask")
+        self._observation = record["observation"]
 
 
 def _is_numeric(value: Any) -> bool:

@@ -13,7 +13,7 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 from rllib_metarl.envs import BatchedEnvs, Guard, Stream, Tolerance, make_vector
 from rllib_metarl.envs.core.calling import call_env, interruptible
 from rllib_metarl.envs.core.checks import check_single
-from rllib_metarl.envs.core.faults import told
+from rllib_metarl.envs.core.faults import described
 from rllib_metarl.envs.core.vector import single_maker
 from rllib_metarl.errors import UserError
 
@@ -88,7 +88,7 @@ def making(env: Any) -> Iterator[None]:
     except ValueError as error:
         raise UserError(f"env {said(env)} cannot be made: {error}") from error
     except Exception as error:  # an env's code can raise anything
-        raise UserError(f"env {said(env)} cannot be made: it {told(error)}") from error
+        raise UserError(f"env {said(env)} cannot be made: it {described(error)}") from error
 
 
 def said(env: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rllib_metarl.envs import Stream, Tolerance, hook_of
-from rllib_metarl.sampling.collector import Collector, MetaEpisode
+from rllib_metarl.sampling.collector import Collector, MetaEpisodeData
 from rllib_metarl.sampling.envs import build_vector
 from rllib_metarl.sampling.patience import MAX_STEPS
 
@@ -48,7 +48,7 @@ class HeldOut:
         *,
         explore: bool = False,
         progress: Callable[[int], None] = lambda played: None,
-    ) -> list[MetaEpisode]:
+    ) -> list[MetaEpisodeData]:
         """The meta-episodes, in the order of their tasks.
 
         Every sub-env contributes equally many, so that short meta-episodes are not over-counted.
@@ -62,7 +62,7 @@ class HeldOut:
         seed, most = self.stream.seed, self.max_steps
         collector = Collector(self.env, module, seed=seed, max_steps=most)
         collector.reset()
-        by_env: dict[int, list[MetaEpisode]] = {i: [] for i in range(self.env.num_envs)}
+        by_env: dict[int, list[MetaEpisodeData]] = {i: [] for i in range(self.env.num_envs)}
         while min(map(len, by_env.values())) < self.per_env:
             for episode in collector.collect(min_episodes=1, explore=explore):
                 by_env[episode.env_index].append(episode)
@@ -81,7 +81,7 @@ class HeldOut:
         """Return, normalised score and references over the held-out tasks, as a dict."""
         return self.summary(self.play(module))
 
-    def summary(self, played: list[MetaEpisode]) -> dict[str, Any]:
+    def summary(self, played: list[MetaEpisodeData]) -> dict[str, Any]:
         """The numbers of `evaluate` for meta-episodes that were played here."""
         returns = np.array([episode.rewards.sum() for episode in played])
         references = self.references()

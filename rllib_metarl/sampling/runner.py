@@ -18,7 +18,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_metarl.columns import BELIEF, FINAL_BELIEF
 from rllib_metarl.envs import Stream, Tolerance
-from rllib_metarl.sampling.collector import Collector, MetaEpisode
+from rllib_metarl.sampling.collector import Collector, MetaEpisodeData
 from rllib_metarl.sampling.envs import build_vector
 from rllib_metarl.sampling.faults import carried, note_faults
 
@@ -112,7 +112,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
 
     def _collect(
         self, steps: int, episodes: int, explore: bool, force_reset: bool
-    ) -> list[MetaEpisode]:
+    ) -> list[MetaEpisodeData]:
         try:
             if force_reset or self._needs_initial_reset:
                 self.collector.reset()
@@ -129,7 +129,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             where = f"EnvRunner {self.worker_index or 0}, "
             note_faults(self.tune_trial_id, [where + n for n in self.env.unwrapped.fault_news()])
 
-    def _log_returns(self, finished: list[MetaEpisode]) -> None:
+    def _log_returns(self, finished: list[MetaEpisodeData]) -> None:
         """Means over this sample, logged once instead of once an episode."""
         returns = np.array([episode.rewards.sum() for episode in finished])
         self.metrics.log_dict(
@@ -145,7 +145,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         if unstable:
             self.metrics.log_value("unstable_episodes", sum(unstable), reduce="sum")
 
-    def _to_episode(self, meta: MetaEpisode) -> SingleAgentEpisode:
+    def _to_episode(self, meta: MetaEpisodeData) -> SingleAgentEpisode:
         extra = {
             Columns.ACTION_DIST_INPUTS: meta.logits,
             Columns.ACTION_LOGP: meta.log_prob,

@@ -28,7 +28,7 @@ from ray.util.debug import log_once
 from rllib_metarl.columns import ACTION_MASK, BELIEF, FINAL_BELIEF, RECORDED
 from rllib_metarl.envs import EnvFault, Plain, is_usable, read_label
 from rllib_metarl.errors import UserError
-from rllib_metarl.sampling.collector import MetaEpisode
+from rllib_metarl.sampling.collector import MetaEpisodeData
 from rllib_metarl.sampling.connectors import privileged_label
 from rllib_metarl.sampling.envs import maker, making, said
 from rllib_metarl.sampling.faults import carried
@@ -274,7 +274,7 @@ class StepwiseHeldOut(HeldOut):
         *,
         explore: bool = False,
         progress: Callable[[int], None] = lambda played: None,
-    ) -> list[MetaEpisode]:
+    ) -> list[MetaEpisodeData]:
         """The meta-episodes in the order of their tasks, observations as the module saw them."""
         self.runner.module = module
         played = self.runner.play(self.per_env, explore=explore)
@@ -292,13 +292,13 @@ def _plain(make: Callable[[int], gym.Env], index: int) -> gym.Env:
     return Plain(make(index))
 
 
-def _meta_episode(episode: SingleAgentEpisode, env_index: int) -> MetaEpisode:
+def _meta_episode(episode: SingleAgentEpisode, env_index: int) -> MetaEpisodeData:
     infos = episode.get_infos()[:-1]
     output = episode.get_extra_model_outputs
     labels = {key: read_label(key, infos) for key in RECORDED if is_usable(key, infos[0])}
     if ACTION_MASK in episode.extra_model_outputs:
         labels[ACTION_MASK] = output(ACTION_MASK)
-    return MetaEpisode(
+    return MetaEpisodeData(
         observations=episode.get_observations(),
         actions=episode.get_actions(),
         rewards=episode.get_rewards(),

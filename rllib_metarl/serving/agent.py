@@ -112,16 +112,16 @@ class Agent:
         drawn = bool(given.truths("explore", explore, None))
         module, count = self._module, _count(state)
         actions = module.actions
-        seen, mask = self._observed(observation, count)
+        inputs, mask = self._observed(observation, count)
         label = self._label(privileged, count)
-        step = module.step(seen, state.action, state.reward, state.recurrent, label)
+        step = module.step(inputs, state.action, state.reward, state.recurrent, label)
         logits = step.logits if mask is None else actions.masked(step.logits, mask)
         flat = actions.sample(logits, generator) if drawn else actions.mode(logits)
-        told: Any = actions.to_env(flat.numpy())
+        action: Any = actions.to_env(flat.numpy())
         if state.single:
-            told = rows_of(self.action_space, told)[0]
+            action = rows_of(self.action_space, action)[0]
         encoded = module.encode_action(flat)
-        return told, AgentState(dict(step.state), step.belief, encoded, None, state.single)
+        return action, AgentState(dict(step.state), step.belief, encoded, None, state.single)
 
     def observe(self, state: AgentState, *, reward: Any, done: Any = False) -> AgentState:
         """The state with the reward of the last action: a number, or `[N]`.
@@ -186,11 +186,11 @@ class Agent:
         """Flat observations `[N, O]`, and which actions are possible where they say so."""
         codec = self._module.observations
         batch = given.observations(self.observation_space, observation, count)
-        seen = torch.as_tensor(codec.flatten(batch), dtype=torch.float32)
+        inputs = torch.as_tensor(codec.flatten(batch), dtype=torch.float32)
         mask = codec.mask(batch)
         if mask is None:
-            return seen, None
-        return seen, torch.as_tensor(self._module.actions.mask_of(mask, len(seen)))
+            return inputs, None
+        return inputs, torch.as_tensor(self._module.actions.mask_of(mask, len(inputs)))
 
     def _label(self, privileged: Any, count: int | None) -> Tensor | None:
         if self.needs is None:
@@ -202,8 +202,8 @@ class Agent:
 
     @staticmethod
     def _plain(values: Tensor, state: AgentState) -> Array:
-        told: Array = values.detach().clone().numpy()
-        return told[0] if state.single else told
+        array: Array = values.detach().clone().numpy()
+        return array[0] if state.single else array
 
 
 def _count(state: AgentState) -> int | None:

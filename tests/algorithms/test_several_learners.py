@@ -11,7 +11,7 @@ import torch
 from ray.rllib.core import COMPONENT_LEARNER, DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from rllib_metarl.learning.shares import Share, SharedNoise
+from rllib_metarl.learning.rank import Rank, SharedNoise
 from tests.algorithms.small import small_config, small_learner, small_runner
 
 TIMESTEPS = {NUM_ENV_STEPS_SAMPLED_LIFETIME: 48}
@@ -93,19 +93,19 @@ def flat(state: Any) -> list[np.ndarray]:
 
 def test_shares_are_disjoint_and_whole() -> None:
     rows = torch.arange(7)
-    parts = [rows[Share(index, 3).part(7)].tolist() for index in range(3)]
+    parts = [rows[Rank(index, 3).part(7)].tolist() for index in range(3)]
     assert sorted(sum(parts, [])) == rows.tolist()
     assert {len(part) for part in parts} == {2, 3}
 
 
 def test_fewer_rows_than_learners_go_to_all() -> None:
-    assert [len(torch.arange(2)[Share(index, 3).part(2)]) for index in range(3)] == [2, 2, 2]
+    assert [len(torch.arange(2)[Rank(index, 3).part(2)]) for index in range(3)] == [2, 2, 2]
 
 
 def test_a_row_has_the_same_noise_however_many_learners() -> None:
-    whole = SharedNoise(Share(), seed=5).like(torch.zeros(5, 4, 2))
+    whole = SharedNoise(Rank(), seed=5).like(torch.zeros(5, 4, 2))
     for index in range(2):
-        noise = SharedNoise(Share(index, 2), seed=5)
+        noise = SharedNoise(Rank(index, 2), seed=5)
         noise.divide(5)
         part = noise.like(torch.zeros(3 - index, 4, 2))
         torch.testing.assert_close(part, whole[index::2], rtol=0, atol=0)

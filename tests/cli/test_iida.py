@@ -109,7 +109,7 @@ SPOILT = {
     ),
     "an infinite context": ("context", lambda x: x / np.zeros(1), "context holds NaN or infinity"),
     "rows that are missing": ("action", lambda x: x[:-1], "no transitions of tasks"),
-    "a flat array": ("following", lambda x: x.reshape(-1), "no transitions of tasks"),
+    "a flat array": ("next_observation", lambda x: x.reshape(-1), "no transitions of tasks"),
     "a number for a table": ("begin", lambda x: x[0], "no transitions of tasks"),
     "tasks that go back": ("begin", lambda x: x[::-1], "no transitions of tasks"),
     "text": ("observation", lambda x: x.astype("U8"), "holds no transitions"),

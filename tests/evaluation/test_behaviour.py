@@ -9,7 +9,7 @@ import pytest
 
 from rllib_metarl.evaluation.belief import behaviour
 from rllib_metarl.evaluation.recording import Recording, record
-from rllib_metarl.sampling.collector import MetaEpisode
+from rllib_metarl.sampling.collector import MetaEpisodeData
 
 
 def recording(rewards: Any, context: Any = None, **labels: Any) -> Recording:
@@ -119,9 +119,9 @@ def test_returns_by_fifths_of_a_continuous_context() -> None:
     assert [row["mean"] for row in rows] == pytest.approx([0.95, 2.95, 4.95, 6.95, 8.95])
 
 
-def _episode(steps: int, belief: int = 4) -> MetaEpisode:
+def _episode(steps: int, belief: int = 4) -> MetaEpisodeData:
     now = np.arange(steps)
-    return MetaEpisode(
+    return MetaEpisodeData(
         observations=np.arange(steps + 1.0)[:, None],
         actions=now,
         rewards=now.astype(np.float64),

@@ -12,7 +12,7 @@ import pytest
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.ladder.rungs import Offer, Plan, absence, check, probe, settings
 from rllib_metarl.evaluation.ladder.verdicts import (
-    LABELS,
+    RUNG_LABELS,
     Outcome,
     above,
     difference,
@@ -115,7 +115,7 @@ def test_an_env_is_looked_at_by_acting_in_it() -> None:
     assert offer.horizon == 23 and offer.context_size == 1 and not offer.continuous
     assert len(offer.random.returns) >= 64 and -2.3 < offer.random.mean < 1.0
     assert offer.reward_scale > 0.1
-    assert all(not absence(rung, offer) for rung in LABELS)
+    assert all(not absence(rung, offer) for rung in RUNG_LABELS)
     plain = probe(Plan("CartPole-v1", {}, steps=1000))
     assert plain.horizon == 500  # its time limit; acting at random ends far earlier
     assert plain.random.mean < 40 and plain.context_size == 0
@@ -162,7 +162,7 @@ OFFER = Offer(40, 3, frozenset({"context"}), False, 12.0, _outcome(0.0))
 
 def test_settings_follow_the_horizon_the_rewards_and_what_the_user_says() -> None:
     plan = Plan("any", {}, steps=1000, settings={"lr": 0.5})
-    for rung in LABELS:
+    for rung in RUNG_LABELS:
         chosen = settings(rung, OFFER, plan)
         assert chosen["train_batch_size_per_learner"] == chosen["num_envs_per_env_runner"] * 40
         assert chosen["minibatch_size"] >= 40 and chosen["lr"] == 0.5

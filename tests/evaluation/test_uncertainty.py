@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rllib_metarl.evaluation.belief import uncertainty
-from rllib_metarl.evaluation.belief.uncertainty import Familiar
+from rllib_metarl.evaluation.belief.uncertainty import OutOfDistributionScorer
 
 
 def test_who_never_surprises_is_as_unusual_as_who_always_does() -> None:
@@ -25,7 +25,7 @@ def _statistics(rng: np.random.Generator, surprise: float, entropy: float) -> di
 
 def test_odd_meta_episodes_are_told_in_either_direction() -> None:
     rng = np.random.default_rng(0)
-    familiar = Familiar(_statistics(rng, 0, 0))
+    familiar = OutOfDistributionScorer(_statistics(rng, 0, 0))
     odd = {"dull": _statistics(rng, -4, 0), "wild": _statistics(rng, 4, 4)}
     usual = _statistics(rng, 0, 0)
     table = familiar.aurocs(usual, odd | {"the same": _statistics(rng, 0, 0)})

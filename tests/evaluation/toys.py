@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rllib_metarl.algorithms.belief.module import Step
 from rllib_metarl.envs.gridworld.parameters import GridWorldParameters, next_cells
-from rllib_metarl.evaluation.belief.assessment import Agent, Plays, assess
+from rllib_metarl.evaluation.belief.assessment import AssessedAgent, Plays, assess
 from rllib_metarl.evaluation.belief.claims import claims_of
 from rllib_metarl.evaluation.knowledge import variants_of
 from rllib_metarl.evaluation.protocol import SET_ASIDE
@@ -174,7 +174,7 @@ class Shuffled(FilterAgent):
 
 
 def assessed(kind: type[FilterAgent], **known: Any) -> dict[str, Any]:
-    """The whole assessment of a toy, with `normalised_score`; `known` goes to `Agent`."""
+    """The whole assessment of a toy, with `normalised_score`; `known` goes to `AssessedAgent`."""
     module = kind(WORLD)
 
     def play(episodes: int, seed: int = 0, explore: bool = False, **changed: Any) -> Any:
@@ -194,5 +194,5 @@ def assessed(kind: type[FilterAgent], **known: Any) -> dict[str, Any]:
         recorded(EPISODES, explore=True),
         variants,
     )
-    agent = Agent(lambda recording: claims_of(module, SETTINGS, recording), **known)
+    agent = AssessedAgent(lambda recording: claims_of(module, SETTINGS, recording), **known)
     return assess(plays, agent, held_out.env) | held_out.summary(played)

@@ -271,7 +271,7 @@ def transitions_file() -> dict[str, bytes]:
         about=np.array(json.dumps({"env": "a line"})),
         observation=observation,
         action=action,
-        following=observation + np.repeat(context, lengths, axis=0) * action,
+        next_observation=observation + np.repeat(context, lengths, axis=0) * action,
         begin=np.concatenate([[0], np.cumsum(lengths)]),
         episode=np.arange(12),
         context=context,

@@ -17,7 +17,7 @@ import torch
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from rllib_metarl.sampling.collector import MetaEpisode
+from rllib_metarl.sampling.collector import MetaEpisodeData
 from rllib_metarl.sampling.held_out import HeldOut
 from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 from tests.algorithms.small import GRID, SMALL_GRID, small_config, small_learner
@@ -142,7 +142,7 @@ def _held_out(runner: Any) -> dict[str, Any]:
     }
 
 
-def _columns(episode: MetaEpisode) -> list[np.ndarray]:
+def _columns(episode: MetaEpisodeData) -> list[np.ndarray]:
     labels = [episode.labels[key] for key in sorted(episode.labels)]
     acting = [episode.belief, episode.logits, episode.log_prob, episode.final_belief]
     return [episode.observations, episode.actions, episode.rewards, *acting, *labels]

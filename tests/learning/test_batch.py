@@ -15,11 +15,11 @@ from rllib_metarl.learning.batch import (
     minibatches,
     rollout_from_episodes,
 )
-from rllib_metarl.sampling.collector import Collector, MetaEpisode
+from rllib_metarl.sampling.collector import Collector, MetaEpisodeData
 from tests.sampling.tiny import build, corridors
 
 
-def _episode(meta: MetaEpisode, labels: bool = True) -> SingleAgentEpisode:
+def _episode(meta: MetaEpisodeData, labels: bool = True) -> SingleAgentEpisode:
     extra = {
         Columns.ACTION_DIST_INPUTS: meta.logits,
         Columns.ACTION_LOGP: meta.log_prob,
@@ -41,13 +41,13 @@ def _episode(meta: MetaEpisode, labels: bool = True) -> SingleAgentEpisode:
 
 
 @pytest.fixture(params=[False, True], ids=["discrete", "box"])
-def sampled(request: pytest.FixtureRequest) -> tuple[list[MetaEpisode], Any]:
+def sampled(request: pytest.FixtureRequest) -> tuple[list[MetaEpisodeData], Any]:
     env = corridors((3, 7, 5), box=request.param)
     module = build(env)
     return Collector(env, module).collect(min_episodes=6), module
 
 
-def test_meta_episodes_are_padded_on_the_right(sampled: tuple[list[MetaEpisode], Any]) -> None:
+def test_meta_episodes_are_padded_on_the_right(sampled: tuple[list[MetaEpisodeData], Any]) -> None:
     metas, module = sampled
     rollout = rollout_from_episodes([_episode(m) for m in metas], module)
     data, longest = rollout.trajectories, 7
@@ -73,7 +73,7 @@ def test_meta_episodes_are_padded_on_the_right(sampled: tuple[list[MetaEpisode],
 
 
 def test_the_transition_that_led_to_an_observation(
-    sampled: tuple[list[MetaEpisode], Any],
+    sampled: tuple[list[MetaEpisodeData], Any],
 ) -> None:
     metas, module = sampled
     data = rollout_from_episodes([_episode(m) for m in metas], module).trajectories
@@ -84,7 +84,7 @@ def test_the_transition_that_led_to_an_observation(
     assert torch.equal(data.previous_reward[1, 1:], data.reward[1])
 
 
-def test_without_labels_there_are_none(sampled: tuple[list[MetaEpisode], Any]) -> None:
+def test_without_labels_there_are_none(sampled: tuple[list[MetaEpisodeData], Any]) -> None:
     metas, module = sampled
     rollout = rollout_from_episodes([_episode(m, labels=False) for m in metas], module)
     assert rollout.trajectories.session is None

@@ -77,7 +77,7 @@ def test_the_encoder_knows_the_mass(fitted: Any) -> None:
     data, encoder = masses(seed=5), fitted[0].encoder
     batch = draw(data, torch.arange(60), torch.full((60,), 8), 8, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        context = encoder.of_set(*batch.seen, batch.seen_mask).numpy()
+        context = encoder.of_set(*batch.support, batch.support_mask).numpy()
     assert data.context is not None
     design = np.column_stack([context, np.ones(60)])
     inverse = 1.0 / data.context[:, 0].numpy()
@@ -116,13 +116,13 @@ def test_tasks_of_one_context_are_held_out_together() -> None:
 
 def test_no_transition_is_both_seen_and_asked_for() -> None:
     data = masses(3, steps=10)
-    seen = torch.tensor([1, 4, 99])
-    batch = draw(data, torch.arange(3), seen, 4, torch.Generator().manual_seed(0))
-    assert batch.seen_mask.sum(1).tolist() == [1, 4, 6]
-    assert batch.asked_mask.sum(1).tolist() == [4, 4, 4]
+    support = torch.tensor([1, 4, 99])
+    batch = draw(data, torch.arange(3), support, 4, torch.Generator().manual_seed(0))
+    assert batch.support_mask.sum(1).tolist() == [1, 4, 6]
+    assert batch.query_mask.sum(1).tolist() == [4, 4, 4]
     for task in range(3):
-        rows = {tuple(row) for row in batch.asked[0][task][batch.asked_mask[task]].tolist()}
-        others = {tuple(row) for row in batch.seen[0][task][batch.seen_mask[task]].tolist()}
+        rows = {tuple(row) for row in batch.query[0][task][batch.query_mask[task]].tolist()}
+        others = {tuple(row) for row in batch.support[0][task][batch.support_mask[task]].tolist()}
         own = {tuple(row) for row in data.observation[task * 10 : task * 10 + 10].tolist()}
         assert not rows & others and (rows | others) <= own
 
@@ -130,10 +130,13 @@ def test_no_transition_is_both_seen_and_asked_for() -> None:
 def test_short_tasks_are_drawn_from_as_far_as_they_go() -> None:
     data = masses(2, steps=5)
     short = Transitions(
-        data.observation, data.action, data.following, torch.tensor([0, 2, 10]), data.episode
+        data.observation, data.action, data.next_observation, torch.tensor([0, 2, 10]), data.episode
     )
     batch = draw(short, torch.arange(2), torch.tensor([8, 8]), 4, torch.Generator().manual_seed(0))
-    assert batch.asked_mask.sum(1).tolist() == [1, 4] and batch.seen_mask.sum(1).tolist() == [1, 4]
+    assert batch.query_mask.sum(1).tolist() == [1, 4] and batch.support_mask.sum(1).tolist() == [
+        1,
+        4,
+    ]
 
 
 def test_sessions_are_tasks_and_steps_over_a_reset_are_none() -> None:
@@ -153,7 +156,7 @@ def test_sessions_are_tasks_and_steps_over_a_reset_are_none() -> None:
     assert data.episode.tolist() == [0, 0, 1, 1]
     assert data.context is not None and data.context.flatten().tolist() == [3.0, 5.0, 3.0, 5.0]
     assert data.observation[:5, 0].tolist() == [0.0, 4.0, 6.0, 8.0, 10.0]  # 2 -> 4 is the reset
-    assert data.following[:5, 0].tolist() == [2.0, 6.0, 8.0, 10.0, 12.0]
+    assert data.next_observation[:5, 0].tolist() == [2.0, 6.0, 8.0, 10.0, 12.0]
     assert data.action[:2].tolist() == [[1.0, 0.0], [1.0, 0.0]]
 
 
@@ -161,9 +164,14 @@ def test_files_come_back_as_they_were(fitted: Any, tmp_path: Path) -> None:
     data = masses(4)
     write_transitions(tmp_path / "folder" / "data.npz", data)
     again = read_transitions(tmp_path / "folder" / "data.npz")
-    for name in ("observation", "action", "following", "begin", "episode", "context"):
+    for name in ("observation", "action", "next_observation", "begin", "episode", "context"):
         assert torch.equal(getattr(data, name), getattr(again, name)), name
     assert again.about == {"env": "line"}
+    with np.load(tmp_path / "folder" / "data.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "old.npz", following=arrays.pop("next_observation"), **arrays)
+    old = read_transitions(tmp_path / "old.npz")  # the name in older files
+    assert torch.equal(old.next_observation, data.next_observation)
     write_encoder(tmp_path / "encoder.pt", fitted[0])
     stored = read_encoder(tmp_path / "encoder.pt")
     assert stored.shape == SHAPE and stored.report == fitted[0].report

@@ -33,15 +33,17 @@ def test_steps_and_whole_meta_episodes_give_the_same_contexts(window: int) -> No
 
 def test_the_order_of_transitions_makes_no_difference_and_others_do_not_count() -> None:
     encoder, (observation, action) = _encoder(), _trajectory()
-    following, mask = observation.roll(1, 0), torch.ones(2, 9, dtype=torch.bool)
-    context = encoder.of_set(observation, action, following, mask)
+    next_observation, mask = observation.roll(1, 0), torch.ones(2, 9, dtype=torch.bool)
+    context = encoder.of_set(observation, action, next_observation, mask)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(2))
-    turned = encoder.of_set(observation[:, order], action[:, order], following[:, order], mask)
+    turned = encoder.of_set(
+        observation[:, order], action[:, order], next_observation[:, order], mask
+    )
     torch.testing.assert_close(context, turned)
     mask[:, 3:] = False
-    first = encoder.of_set(observation, action, following, mask)
+    first = encoder.of_set(observation, action, next_observation, mask)
     observation[:, 3:] += 1.0
-    assert torch.equal(first, encoder.of_set(observation, action, following, mask))
+    assert torch.equal(first, encoder.of_set(observation, action, next_observation, mask))
     assert not torch.allclose(first, context)
 
 
@@ -57,13 +59,13 @@ def test_units_standardise_and_leave_out_what_never_changes() -> None:
     units = TransitionUnits(3)
     generator = torch.Generator().manual_seed(3)
     observation = torch.randn(500, 3, generator=generator) * torch.tensor([2.0, 5.0, 0.0]) + 1.0
-    following = observation + torch.tensor([0.1, -4.0, 0.0])
-    units.take(observation, following)
+    next_observation = observation + torch.tensor([0.1, -4.0, 0.0])
+    units.take(observation, next_observation)
     torch.testing.assert_close(
         units.states(observation)[:, :2].std(0), torch.ones(2), rtol=1e-2, atol=0
     )
     assert units.moves.tolist() == [True, True, False]
     expected = torch.tensor([1.0, -1.0, 0.0]).expand(500, 3)
-    torch.testing.assert_close(units.changes(observation, following), expected)
+    torch.testing.assert_close(units.changes(observation, next_observation), expected)
     far = units.states(torch.full((1, 3), 1e9))
     assert far.abs().max() == 10.0

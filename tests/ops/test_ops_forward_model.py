@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rllib_metarl.ops.forward_model import foretelling_error, set_mean, window_means
+from rllib_metarl.ops.forward_model import prediction_error, set_mean, window_means
 
 
 def test_the_mean_of_a_set_by_hand() -> None:
@@ -21,9 +21,9 @@ def test_window_means_by_hand() -> None:
 
 
 def test_the_error_is_a_mean_over_the_entries_that_count() -> None:
-    predicted, happened = torch.tensor([[1.0, 5.0, 2.0]]), torch.tensor([[0.0, 9.0, -1.0]])
-    counted = torch.tensor([True, False, True])
-    assert foretelling_error(predicted, happened, counted).tolist() == [(1.0 + 9.0) / 2]
+    predicted, target = torch.tensor([[1.0, 5.0, 2.0]]), torch.tensor([[0.0, 9.0, -1.0]])
+    mask = torch.tensor([True, False, True])
+    assert prediction_error(predicted, target, mask).tolist() == [(1.0 + 9.0) / 2]
 
 
 def test_wrong_shapes_and_types_are_named() -> None:

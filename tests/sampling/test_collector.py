@@ -8,16 +8,18 @@ import pytest
 import torch
 
 from rllib_metarl.algorithms.oracle.module import OracleModule
-from rllib_metarl.columns import LABELS
+from rllib_metarl.columns import CONTEXT_LABELS
 from rllib_metarl.envs import BatchedEnvs, make_vector
 from rllib_metarl.errors import UserError
-from rllib_metarl.sampling.collector import Collector, MetaEpisode
+from rllib_metarl.sampling.collector import Collector, MetaEpisodeData
 from tests.sampling.tiny import Corridor, build, corridors, grid, replay
 
 LENGTHS = (3, 5, 11)
 
 
-def _collect(calls: int = 6, min_steps: int = 20, **settings: Any) -> tuple[list[MetaEpisode], Any]:
+def _collect(
+    calls: int = 6, min_steps: int = 20, **settings: Any
+) -> tuple[list[MetaEpisodeData], Any]:
     env = corridors(LENGTHS, **settings)
     module = build(env)
     _predict_switches(module, corridors(LENGTHS, seed=9, **settings))
@@ -170,7 +172,7 @@ class Scrambled(gym.vector.VectorWrapper):
         return *rest, self._scramble(infos)
 
     def _scramble(self, infos: dict[str, Any]) -> dict[str, Any]:
-        changed = {k: self.rng.permutation(infos[k]) + 3 for k in LABELS}
+        changed = {k: self.rng.permutation(infos[k]) + 3 for k in CONTEXT_LABELS}
         final = {"final_info": self._scramble(infos["final_info"])} if "final_info" in infos else {}
         return infos | changed | final
 

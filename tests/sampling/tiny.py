@@ -13,7 +13,7 @@ from rllib_metarl.algorithms.belief.module import BeliefModule
 from rllib_metarl.algorithms.dynamite.module import DynaMITEModule
 from rllib_metarl.algorithms.oracle.module import OracleModule
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
-from rllib_metarl.sampling.collector import MetaEpisode
+from rllib_metarl.sampling.collector import MetaEpisodeData
 
 GRID = "DLCMDP/GridWorld-v0"
 SMALL_GRID = {"size": 3, "horizon": 6, "p_switch": 0.3}
@@ -114,7 +114,7 @@ def build(
     return module
 
 
-def replay(module: Any, episode: MetaEpisode) -> tuple[np.ndarray, np.ndarray]:
+def replay(module: Any, episode: MetaEpisodeData) -> tuple[np.ndarray, np.ndarray]:
     """Beliefs `[T + 1, D]` and termination logits `[T + 1]` of a whole meta-episode in one pass."""
     with torch.no_grad():
         action = module.encode_action(torch.as_tensor(episode.actions))

@@ -19,7 +19,7 @@ from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.encoder import State
 from rllib_metarl.models.observations import ObservationCodec
 from rllib_metarl.reading import expanded
-from rllib_metarl.sampling.collector import Collector, MetaEpisode
+from rllib_metarl.sampling.collector import Collector, MetaEpisodeData
 from rllib_metarl.sampling.envs import build_vector
 
 RANDOM = "random"
@@ -151,7 +151,7 @@ def collect(
     try:
         module = _generator(vector, settings, seed)
         collector = Collector(vector, module, seed=int(seed))
-        played: list[MetaEpisode] = []
+        played: list[MetaEpisodeData] = []
         steps = 0
         while steps < settings.env_steps:
             finished = collector.collect(min_episodes=1)

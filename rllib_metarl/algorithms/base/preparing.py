@@ -34,7 +34,7 @@ class Preparing:
         self._file.unlink(missing_ok=True)
 
 
-def told_in(folder: Path) -> str | None:
+def progress_in(folder: Path) -> str | None:
     """The line that a run in this folder keeps at the moment; None if it does not prepare."""
     try:
         return (folder / PREPARING).read_text(encoding="utf-8")

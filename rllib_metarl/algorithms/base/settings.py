@@ -120,8 +120,8 @@ class Choice:
     @property
     def words(self) -> str:
         plain = [v.value if isinstance(v, enum.Enum) else v for v in self.values]
-        told = [str(v).lower() if isinstance(v, bool) else str(v) for v in plain]
-        return " or ".join(dict.fromkeys(told))
+        names = [str(v).lower() if isinstance(v, bool) else str(v) for v in plain]
+        return " or ".join(dict.fromkeys(names))
 
     def fault(self, value: Any) -> str | None:
         known = any(type(value) is type(one) and value == one for one in self.values)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from rllib_metarl.ops.gaussian import entropy
-from rllib_metarl.sampling.collector import MetaEpisode
+from rllib_metarl.sampling.collector import MetaEpisodeData
 
 SNAPSHOT = "snapshot"
 """Key below ``evaluation/`` in the result of the iteration that evaluated."""
@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 
 
 def take_snapshot(
-    played: Sequence[MetaEpisode], module: Any, *, termination: bool = False
+    played: Sequence[MetaEpisodeData], module: Any, *, termination: bool = False
 ) -> dict[str, Any] | None:
     """The snapshot of some held-out meta-episodes.
 
@@ -42,15 +42,15 @@ def take_snapshot(
     if not latents:
         return None
     beliefs = [_gaussian(episode, latents) for episode in played]
-    told = _termination(played[0], module) if termination else None
+    termination_p = _termination(played[0], module) if termination else None
     return {
-        "meta_episode": _meta_episode(played[0], *beliefs[0], told),
+        "meta_episode": _meta_episode(played[0], *beliefs[0], termination_p),
         "entropy": _histogram(np.concatenate([log_var for _, log_var in beliefs])),
         "latents": _sample(played, [mean for mean, _ in beliefs]),
     }
 
 
-def _gaussian(episode: MetaEpisode, latents: dict[str, slice]) -> tuple[FloatArray, FloatArray]:
+def _gaussian(episode: MetaEpisodeData, latents: dict[str, slice]) -> tuple[FloatArray, FloatArray]:
     """Means and log-variances `[T + 1, L]`, of all latents one beside the other."""
     belief = np.concatenate([episode.belief, episode.final_belief[None]])
     behind = [slice(s.stop, 2 * s.stop - s.start) for s in latents.values()]
@@ -59,7 +59,7 @@ def _gaussian(episode: MetaEpisode, latents: dict[str, slice]) -> tuple[FloatArr
 
 
 def _meta_episode(
-    episode: MetaEpisode, mean: FloatArray, log_var: FloatArray, termination: FloatArray | None
+    episode: MetaEpisodeData, mean: FloatArray, log_var: FloatArray, termination: FloatArray | None
 ) -> dict[str, Any]:
     return {
         "return": float(episode.rewards.sum()),
@@ -72,7 +72,7 @@ def _meta_episode(
     }
 
 
-def _label(episode: MetaEpisode, name: str) -> list[Any] | None:
+def _label(episode: MetaEpisodeData, name: str) -> list[Any] | None:
     """A label at all T + 1 observations; no transition follows the last: nothing changes."""
     if name not in episode.labels:
         return None
@@ -82,7 +82,7 @@ def _label(episode: MetaEpisode, name: str) -> list[Any] | None:
 
 
 @torch.inference_mode()
-def _termination(episode: MetaEpisode, module: Any) -> FloatArray:
+def _termination(episode: MetaEpisodeData, module: Any) -> FloatArray:
     """P(the transition just seen opened a new session) `[T + 1]`, from the encoder run anew."""
     action = module.encode_action(torch.as_tensor(episode.actions))
     belief = module.encode(
@@ -107,7 +107,7 @@ def _histogram(log_var: FloatArray) -> dict[str, Any]:
     }
 
 
-def _sample(played: Sequence[MetaEpisode], means: Sequence[FloatArray]) -> dict[str, Any]:
+def _sample(played: Sequence[MetaEpisodeData], means: Sequence[FloatArray]) -> dict[str, Any]:
     """Beliefs spread evenly over all steps of all meta-episodes, before each transition."""
     lengths = [len(episode) for episode in played]
     number = np.repeat(np.arange(len(played)), lengths)

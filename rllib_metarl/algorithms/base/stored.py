@@ -61,7 +61,7 @@ def write_policy(folder: Path, algorithm: Any) -> bool:
     settings = _plain_settings(config)
     if config.acts_through_connectors() or settings is None:
         return False
-    told = {
+    record = {
         "algorithm": _name(type(algorithm)),
         "config": settings,
         "module": {
@@ -72,7 +72,7 @@ def write_policy(folder: Path, algorithm: Any) -> bool:
         },
     }
     np.savez(folder / WEIGHTS, **algorithm.learner_group.get_weights()["default_policy"])
-    checkpoints.write_whole(folder / POLICY, json.dumps(told, indent=1).encode())
+    checkpoints.write_whole(folder / POLICY, json.dumps(record, indent=1).encode())
     return True
 
 
@@ -88,12 +88,12 @@ def parsed(content: bytes, checkpoint: str, trusted: bool) -> Policy:
         UserError: it is of a plugin that is not imported.
         ValueError, KeyError, TypeError: it is damaged.
     """
-    told = parse_json(content)
-    algorithm: Any = _imported(told["algorithm"])
+    record = parse_json(content)
+    algorithm: Any = _imported(record["algorithm"])
     if not issubclass(algorithm, _algorithm_class()):
-        raise ValueError(f"{told['algorithm']} is no algorithm")
+        raise ValueError(f"{record['algorithm']} is no algorithm")
     known = {"env", "env_config", *own_keys(algorithm.get_default_config())}
-    config = {key: value for key, value in dict(told["config"]).items() if key in known}
+    config = {key: value for key, value in dict(record["config"]).items() if key in known}
     for key, kinds in _KINDS.items():
         if not isinstance(config.get(key), kinds):
             raise ValueError(f"{key} is {str(config.get(key))[:100]}")
@@ -106,7 +106,7 @@ def parsed(content: bytes, checkpoint: str, trusted: bool) -> Policy:
                 "mean."
             )
         _import_env(place, checkpoint)
-    return Policy(algorithm, config, dict(told["module"]))
+    return Policy(algorithm, config, dict(record["module"]))
 
 
 def built(policy: Policy, weights: BinaryIO) -> Any:
@@ -211,16 +211,16 @@ def _import_env(place: str, checkpoint: str) -> None:
 
 
 def _made(policy: Policy) -> Any:
-    told = policy.module
-    module: Any = _imported(told["class"])
+    record = policy.module
+    module: Any = _imported(record["class"])
     if not issubclass(module, RLModule):
-        raise ValueError(f"{told['class']} is no RLModule")
+        raise ValueError(f"{record['class']} is no RLModule")
     return module(
-        observation_space=space_of(told["observation_space"]),
-        action_space=space_of(told["action_space"]),
+        observation_space=space_of(record["observation_space"]),
+        action_space=space_of(record["action_space"]),
         inference_only=False,
         learner_only=False,
-        model_config=told["model_config"],
+        model_config=record["model_config"],
         catalog_class=None,
     )
 
@@ -268,8 +268,8 @@ def own_keys(config: Any) -> list[str]:
 
 def _plain_settings(config: Any) -> dict[str, Any] | None:
     """The env, and what was set for the algorithm; None where some of it is not plain."""
-    told = config.to_dict()
-    settings = {key: told[key] for key in ("env", "env_config", *own_keys(config))}
+    values = config.to_dict()
+    settings = {key: values[key] for key in ("env", "env_config", *own_keys(config))}
     try:
         plain: dict[str, Any] = json.loads(json.dumps(settings, default=_number))
     except (TypeError, ValueError):

@@ -25,7 +25,7 @@ from rllib_metarl.algorithms.base.learner import MetaLearner
 from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
 from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches
 from rllib_metarl.learning.guard import UpdateGuard
-from rllib_metarl.learning.shares import Share
+from rllib_metarl.learning.rank import Rank
 from rllib_metarl.ops.elbo import masked_mean
 from rllib_metarl.ops.gradients import clip_norm_
 from rllib_metarl.ops.ppo import (
@@ -51,9 +51,9 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
 
     @override(PPOTorchLearner)
     def build(self) -> None:
-        self.share = Share.of_this_process()
+        self.rank = Rank.of_this_process()
         super().build()
-        self.share.begin_alike(self.agent)
+        self.rank.begin_alike(self.agent)
         self._generator = torch.Generator().manual_seed(int(self.config.seed or 0) + 1)
         self._log: dict[str, list[Tensor]] = defaultdict(list)
         self.guard = UpdateGuard(self.config.max_skipped_updates)
@@ -118,17 +118,17 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
         for parameter in chain.from_iterable(trained):
             parameter.grad = None
         loss.backward()
-        if self.share.count > 1:
+        if self.rank.count > 1:
             # A loss that is not finite must hold back every learner, also where its gradient is
             # finite.
             finite = torch.isfinite(loss.detach())
             terms = torch.where(finite, terms.float(), float("nan"))
         norms = []
         for group, parameters in zip(groups, trained, strict=True):
-            self.share.join_gradients(parameters, terms)
+            self.rank.join_gradients(parameters, terms)
             norms.append(clip_norm_(parameters, self.gradient_clip(group)))
             self.record({f"{group}_grad_norm": norms[-1]})
-        joined = loss if self.share.count == 1 else norms[0]  # the same in all learners
+        joined = loss if self.rank.count == 1 else norms[0]  # the same in all learners
         if self.guard.passes(joined, norms):
             for optimiser in optimisers:
                 optimiser.step()
@@ -172,8 +172,8 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
             columns = flatten_valid(columns, valid)
             count = len(columns[Columns.ACTIONS])
             size = minibatch_size or count
-        for rows in minibatches(count, size * self.share.count, epochs, self._generator):
-            rows = rows[self.share.part(len(rows))].to(self._device)
+        for rows in minibatches(count, size * self.rank.count, epochs, self._generator):
+            rows = rows[self.rank.part(len(rows))].to(self._device)
             self.ppo_step({key: value[rows] for key, value in columns.items()})
 
     @staticmethod
@@ -283,11 +283,11 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
 
     def _report(self, steps: int) -> None:
         means = torch.stack([torch.stack(v).float().mean() for v in self._log.values()])
-        values = dict(zip(self._log, self.share.mean(means).tolist(), strict=True))
+        values = dict(zip(self._log, self.rank.mean(means).tolist(), strict=True))
         self._log.clear()
         values["skipped_updates"] = self.guard.take_skipped()
         self.metrics.log_dict(values, key=DEFAULT_MODULE_ID, window=1)
-        steps = 0 if self.share.index else steps  # all learn from the same ones
+        steps = 0 if self.rank.index else steps  # all learn from the same ones
         for key in (DEFAULT_MODULE_ID, ALL_MODULES):
             self.metrics.log_value((key, NUM_MODULE_STEPS_TRAINED), steps, reduce="sum")
             self.metrics.log_value(

@@ -183,12 +183,12 @@ class ContextConfig(BeliefConfig):
 
     @override(BeliefConfig)
     def unreported_metrics(self) -> dict[str, str]:
-        told = super().unreported_metrics()
+        unreported = super().unreported_metrics()
         if self.iida is None:
-            told["iida/*"] = "set iida: {...} with context: latent"
+            unreported["iida/*"] = "set iida: {...} with context: latent"
         if not self.train_encoder:
-            told["forward_*"] = "set train_encoder: true with context: latent"
-        return told
+            unreported["forward_*"] = "set train_encoder: true with context: latent"
+        return unreported
 
     @override(BeliefConfig)
     def module_class(self) -> type:

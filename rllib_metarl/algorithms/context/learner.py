@@ -12,7 +12,7 @@ from torch import Tensor
 from rllib_metarl.algorithms.belief.learner import BeliefLearner
 from rllib_metarl.learning.batch import Rollout, Trajectories
 from rllib_metarl.learning.iida import TaskBatch, Transitions, draw
-from rllib_metarl.learning.iida_fit import foretell
+from rllib_metarl.learning.iida_fit import prediction_errors
 from rllib_metarl.ops.elbo import masked_mean
 
 
@@ -53,14 +53,14 @@ class ContextLearner(BeliefLearner):
             return
         data = transitions_of(rollout.trajectories)
         if not self.agent.encoder.units.known:  # no fitted encoder was given: from the first batch
-            self.agent.encoder.units.take(data.observation, data.following)
+            self.agent.encoder.units.take(data.observation, data.next_observation)
         end_to_end = self.config.policy_gradient_to_encoder
-        told_apart = bool((data.lengths >= 2).any())  # a lone transition tells of no other
-        for _ in range(self.config.forward_updates if told_apart else 0):
+        comparable = bool((data.lengths >= 2).any())  # a lone transition tells of no other
+        for _ in range(self.config.forward_updates if comparable else 0):
             batch = self.forward_batch(data)
             loss = self.forward_loss(batch)
             groups = ("policy", "forward") if end_to_end else ("forward",)
-            terms = batch.asked_mask.sum()
+            terms = batch.query_mask.sum()
             self.gradient_step(loss, terms, *groups, batch=batch.named())
             self.record({"forward_loss": loss})
 
@@ -69,16 +69,16 @@ class ContextLearner(BeliefLearner):
         config = self.config
         usable = torch.nonzero(data.lengths >= 2)[:, 0]
         rows = self._integers(0, len(usable), config.forward_tasks)
-        seen = self._integers(1, config.context_window + 1, config.forward_tasks)
-        batch = draw(data, usable[rows], seen, config.forward_targets, self._draws)
-        return batch.take(self.share.part(config.forward_tasks))
+        support = self._integers(1, config.context_window + 1, config.forward_tasks)
+        batch = draw(data, usable[rows], support, config.forward_targets, self._draws)
+        return batch.take(self.rank.part(config.forward_tasks))
 
     def forward_loss(self, batch: TaskBatch) -> Tensor:
         """Mean squared error of foretold changes, in units of a usual one."""
         agent = self.agent
-        context = agent.encoder.of_set(*batch.seen, batch.seen_mask)
-        error = foretell(agent.encoder, agent.forward_model, batch, context)
-        return masked_mean(error, batch.asked_mask)
+        context = agent.encoder.of_set(*batch.support, batch.support_mask)
+        error = prediction_errors(agent.encoder, agent.forward_model, batch, context)
+        return masked_mean(error, batch.query_mask)
 
     def _integers(self, low: int, high: int, count: int) -> Tensor:
         return torch.randint(low, high, (count,), generator=self._draws, device=self._device)

@@ -13,7 +13,7 @@ from torch import Tensor
 from rllib_metarl.algorithms.belief.learner import BeliefLearner
 from rllib_metarl.algorithms.varibad.varibad import MAX_PAIRS
 from rllib_metarl.learning.batch import Rollout, Trajectories
-from rllib_metarl.learning.shares import SharedNoise
+from rllib_metarl.learning.rank import SharedNoise
 from rllib_metarl.learning.trajectories import TrajectoryBuffer
 from rllib_metarl.models.decoders import decoded_side
 from rllib_metarl.models.encoder import Belief
@@ -43,7 +43,7 @@ class VariBADLearner(BeliefLearner):
         super().build()
         seed = int(self.config.seed or 0)
         self.buffer = TrajectoryBuffer(self.config.vae_buffer_size, seed + 2)
-        self._noise = SharedNoise(self.share, seed + 3, self._device)
+        self._noise = SharedNoise(self.rank, seed + 3, self._device)
         self._noted = False
 
     @override(BeliefLearner)
@@ -82,11 +82,11 @@ class VariBADLearner(BeliefLearner):
     def elbo_step(self, batch: Trajectories) -> None:
         """One gradient step on the negative ELBO of B meta-episodes."""
         rows = len(batch.length)
-        share = batch.map(lambda column: column[self.share.part(rows)])
+        part = batch.map(lambda column: column[self.rank.part(rows)])
         self._noise.divide(rows)
-        loss, terms = self.elbo(share)
+        loss, terms = self.elbo(part)
         self._noise.divide(None)
-        self.gradient_step(loss, share.valid.sum(), *self.vae_groups(), batch=share)
+        self.gradient_step(loss, part.valid.sum(), *self.vae_groups(), batch=part)
         self.record(terms)
 
     def vae_groups(self) -> tuple[str, ...]:
@@ -152,8 +152,8 @@ class VariBADLearner(BeliefLearner):
         terms = {"vae_reward_loss": weight * loss.mean(), "vae_reward_error": error.mean()}
         if agent.state_decoder is not None:
             decoded = agent.state_decoder(latent, agent.state_features(data), pairs)
-            following = agent.normalise_observation(data.observation)[:, 1:]
-            target = decoded_side(following, steps, pairs)
+            next_observation = agent.normalise_observation(data.observation)[:, 1:]
+            target = decoded_side(next_observation, steps, pairs)
             terms["vae_state_loss"] = weight * 0.5 * squared_error(decoded, target).mean()
         return terms
 

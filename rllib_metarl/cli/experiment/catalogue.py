@@ -212,8 +212,8 @@ def _import_env_module(module: str, env: str) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        told = f"env '{env}': module '{module}' cannot be imported: {failure(error)}"
-        raise UserError(told) from None
+        message = f"env '{env}': module '{module}' cannot be imported: {failure(error)}"
+        raise UserError(message) from None
 
 
 def _check_gym_id(env_id: str, written: str) -> None:

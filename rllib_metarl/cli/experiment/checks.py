@@ -30,7 +30,7 @@ from rllib_metarl.reading import expanded
 from rllib_metarl.report.metrics import is_reported, reported_keys
 from rllib_metarl.spelling import nearest, suggestion
 
-Fail = Callable[[KeyPath, str], UserError]
+ErrorAt = Callable[[KeyPath, str], UserError]
 """Builds the error for a key path below the experiment's name."""
 
 _SPECIAL = {
@@ -73,58 +73,59 @@ class ConfigChecker:
         back = {new: old for old, new in _SPECIAL.items()}
         return sorted({back.get(key, key) for key in live} | _EXTRA | {"model_config"})
 
-    def check(self, config: dict[str, Any], algorithm: str, fail: Fail) -> dict[str, Any]:
+    def check(self, config: dict[str, Any], algorithm: str, error_at: ErrorAt) -> dict[str, Any]:
         """``config`` with every value converted to what its key wants; searches stay as written.
 
         Raises:
             UserError: an unknown key, or a value of the wrong type.
         """
         return {
-            key: self._value(key, value, ("config", key), algorithm, fail)
+            key: self._value(key, value, ("config", key), algorithm, error_at)
             for key, value in config.items()
         }
 
-    def _value(self, key: str, value: Any, path: KeyPath, algorithm: str, fail: Fail) -> Any:
+    def _value(self, key: str, value: Any, path: KeyPath, algorithm: str, error_at: ErrorAt) -> Any:
         if not isinstance(key, str):
-            raise fail(path, f"config key {key!r} is not a word; put quotation marks around it")
+            raise error_at(path, f"config key {key!r} is not a word; put quotation marks around it")
         target = _SPECIAL.get(key, key)
         if target not in self._attributes and target not in _EXTRA:
-            raise fail(
+            raise error_at(
                 path, f"unknown config key '{key}' for {algorithm}{suggestion(key, self.names())}"
             )
         if self._dead(target):
-            raise fail(path, f"config key '{key}' no longer exists in RLlib; remove it")
-        return value if contains_search(value) else self.converted(key, value, path, fail)
+            raise error_at(path, f"config key '{key}' no longer exists in RLlib; remove it")
+        return value if contains_search(value) else self.converted(key, value, path, error_at)
 
-    def searched(self, space: Space, config: dict[str, Any], fail: Fail) -> Space:
+    def searched(self, space: Space, config: dict[str, Any], error_at: ErrorAt) -> Space:
         """``space`` with its values converted to what their keys want.
 
         Raises:
             UserError: a value that the search may give does not fit its key.
         """
         parameters = [
-            self._parameter(one, fail) if len(one.path) == 1 else one for one in space.parameters
+            self._parameter(one, error_at) if len(one.path) == 1 else one
+            for one in space.parameters
         ]
         nested = {one.path[0]: one for one in parameters if len(one.path) > 1}
         space = Space(tuple(parameters), space.seeds)
         for point in space.probes(MAX_CHECKED_VARIANTS) if nested else ():
             filled = space.config(config, point)
             for key, one in nested.items():
-                self.converted(key, filled[key], ("config", *one.path), fail)
+                self.converted(key, filled[key], ("config", *one.path), error_at)
         return space
 
-    def _parameter(self, one: Parameter, fail: Fail) -> Parameter:
+    def _parameter(self, one: Parameter, error_at: ErrorAt) -> Parameter:
         key, path = one.path[0], ("config", *one.path)
-        otherwise = self.converted(key, one.otherwise, path, fail) if one.when else None
-        values = tuple(self.converted(key, value, path, fail) for value in one.values)
+        otherwise = self.converted(key, one.otherwise, path, error_at) if one.when else None
+        values = tuple(self.converted(key, value, path, error_at) for value in one.values)
         if not one.values:
             for value in one.extremes():
-                self.converted(key, value, path, fail)
+                self.converted(key, value, path, error_at)
             if not one.integer:  # ends may be whole numbers where what lies between is not
                 try:
-                    self.converted(key, one.low + 0.37 * (one.high - one.low), path, fail)
+                    self.converted(key, one.low + 0.37 * (one.high - one.low), path, error_at)
                 except UserError:
-                    raise fail(
+                    raise error_at(
                         path, f"'{key}': takes whole numbers only; search it by randint"
                     ) from None
         return replace(one, values=values, otherwise=otherwise)
@@ -135,17 +136,17 @@ class ConfigChecker:
             raise KeyError(path)
         return self._attributes[_SPECIAL.get(path[0], path[0])]
 
-    def converted(self, key: str, value: Any, path: KeyPath, fail: Fail) -> Any:
+    def converted(self, key: str, value: Any, path: KeyPath, error_at: ErrorAt) -> Any:
         """One value as its key wants it."""
         target = _SPECIAL.get(key, key)
         if _holds_nan(value):
-            raise fail(path, f"'{key}': {value!r} is not a number")
+            raise error_at(path, f"'{key}': {value!r} is not a number")
         if target == "_model_config":
-            self._check_model(value, path, fail)
+            self._check_model(value, path, error_at)
             return value
         default = self._attributes.get(target)
         if self._beyond_annotation(target, value, default):
-            self._check_range(target, value, path, fail)
+            self._check_range(target, value, path, error_at)
             return value
         try:
             if target in self._annotations:
@@ -153,16 +154,16 @@ class ConfigChecker:
             else:
                 value = convert_like(value, default)
         except ValueError as error:
-            raise fail(path, f"'{key}': {error}{misspelt(value)}") from None
-        self._check_range(target, value, path, fail)
+            raise error_at(path, f"'{key}': {error}{misspelt(value)}") from None
+        self._check_range(target, value, path, error_at)
         return value
 
-    def _check_range(self, target: str, value: Any, path: KeyPath, fail: Fail) -> None:
+    def _check_range(self, target: str, value: Any, path: KeyPath, error_at: ErrorAt) -> None:
         name = target if target in self._entries else f"_{target}"
         entry = self._entries.get(name)
         wrong = entry and problem(entry, name, value, self._attributes.get(name))
         if wrong:
-            raise fail(path, wrong)
+            raise error_at(path, wrong)
 
     @staticmethod
     def _beyond_annotation(target: str, value: Any, default: Any) -> bool:
@@ -173,11 +174,11 @@ class ConfigChecker:
             return True
         return isinstance(value, str) and isinstance(default, str)
 
-    def _check_model(self, value: Any, path: KeyPath, fail: Fail) -> None:
+    def _check_model(self, value: Any, path: KeyPath, error_at: ErrorAt) -> None:
         if not isinstance(value, dict):
-            raise fail(path, f"'model_config': expected a dict, got {value!r}")
+            raise error_at(path, f"'model_config': expected a dict, got {value!r}")
         if self._own:
-            raise fail(
+            raise error_at(
                 path,
                 "this algorithm takes its networks as config keys, not by model_config: "
                 "policy_hidden, policy_activation, encoder_hidden, encoder_embedding, latent_size",
@@ -187,7 +188,7 @@ class ConfigChecker:
         known = list(DefaultModelConfig.__dataclass_fields__)
         for key in value:
             if key not in known:
-                raise fail(
+                raise error_at(
                     (*path, key), f"unknown model_config key '{key}'{suggestion(key, known)}"
                 )
 
@@ -218,7 +219,9 @@ def entries_of(config_class: type) -> dict[str, Entry]:
     }
 
 
-def check_env_config(env: Any, env_config: Any, fail: Fail, name: str = "env_config") -> None:
+def check_env_config(
+    env: Any, env_config: Any, error_at: ErrorAt, name: str = "env_config"
+) -> None:
     """Make sure that the environment takes the keyword arguments in ``env_config``.
 
     Raises:
@@ -229,49 +232,51 @@ def check_env_config(env: Any, env_config: Any, fail: Fail, name: str = "env_con
     known = catalogue.environment_parameters(env)
     for key in env_config if known is not None else ():
         if known is not None and key not in known:
-            raise fail(
+            raise error_at(
                 ("config", name, key),
                 f"environment '{env}' takes no '{key}'{suggestion(key, known)}"
                 f" (it takes: {', '.join(known) or 'nothing'})",
             )
 
 
-def check_stop(stop: dict[str, Any], origin: str, config: Any, fail: Fail) -> list[str]:
+def check_stop(stop: dict[str, Any], origin: str, config: Any, error_at: ErrorAt) -> list[str]:
     """Notes about stop keys that cannot be checked.
 
     Args:
         stop: result key -> value at which a trial ends.
         origin: the package that the algorithm comes from.
         config: the AlgorithmConfig.
-        fail: builds the error.
+        error_at: builds the error.
 
     Raises:
         UserError: a key is never reported, so the run would never stop.
     """
     places = {("stop", key): key for key in stop}
-    found = [_check_result_key("stop key", k, p, origin, config, fail) for p, k in places.items()]
+    found = [
+        _check_result_key("stop key", k, p, origin, config, error_at) for p, k in places.items()
+    ]
     return [note for note in found if note]
 
 
-def check_metric(metric: str | None, origin: str, config: Any, fail: Fail) -> list[str]:
+def check_metric(metric: str | None, origin: str, config: Any, error_at: ErrorAt) -> list[str]:
     """The same for the metric that a sweep compares its trials by."""
     if metric is None:
         return []
-    note = _check_result_key("metric", metric, ("metric",), origin, config, fail)
+    note = _check_result_key("metric", metric, ("metric",), origin, config, error_at)
     return [note] if note else []
 
 
 def _check_result_key(
-    what: str, key: str, place: KeyPath, origin: str, config: Any, fail: Fail
+    what: str, key: str, place: KeyPath, origin: str, config: Any, error_at: ErrorAt
 ) -> str | None:
     """A note where a result key cannot be checked; raises where it is never reported."""
     own = origin != "ray"
     try:
         missing = _missing(key, config)
     except UserError as error:
-        raise fail(("config", "env_config"), str(error)) from None
+        raise error_at(("config", "env_config"), str(error)) from None
     if missing is not None:
-        raise fail(place, f"{what} '{key}' is never reported here: {missing}")
+        raise error_at(place, f"{what} '{key}' is never reported here: {missing}")
     if is_reported(key, own):
         return None
     if origin not in {"ray", "rllib_metarl"} or _has_custom_metrics(config):
@@ -279,7 +284,7 @@ def _check_result_key(
     known = reported_keys(own)
     best = nearest(key, known)
     hint = f"; did you mean '{best}'?" if best else "; docs/metrics.md lists the metrics"
-    raise fail(place, f"{what} '{key}' is never reported{hint}")
+    raise error_at(place, f"{what} '{key}' is never reported{hint}")
 
 
 def _missing(key: str, config: Any) -> str | None:
@@ -315,7 +320,7 @@ def _has_references(config: Any) -> bool:
         held_out.close()
 
 
-def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
+def check_restore(checkpoint: str, config: Any, error_at: ErrorAt) -> None:
     """Make sure that a checkpoint is of the algorithm and the networks that it is restored into.
 
     Raises:
@@ -327,17 +332,17 @@ def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
     try:
         opened = Checkpoint.open(expanded(checkpoint))
     except UserError as error:
-        raise fail(("restore",), str(error)) from None
+        raise error_at(("restore",), str(error)) from None
     name, stored, wanted = opened.name, opened.config, config.algo_class.__name__
     if name != wanted:
-        raise fail(
+        raise error_at(
             ("restore",),
             f"'{checkpoint}' is a checkpoint of {name}, this experiment runs {wanted}; "
             f"set run: {name}, or restore another",
         )
     for key, value in network_settings(config).items():
         if key in stored and stored[key] != value:
-            raise fail(
+            raise error_at(
                 ("restore",),
                 f"'{checkpoint}' was trained with {key}: {stored[key]}, this experiment has "
                 f"{value}; set {key} as it was, or restore another",
@@ -345,10 +350,10 @@ def check_restore(checkpoint: str, config: Any, fail: Fail) -> None:
     try:
         opened.module()  # its weights are all there, and finite
     except UserError as error:
-        raise fail(("restore",), str(error)) from None
+        raise error_at(("restore",), str(error)) from None
 
 
-def check_files(configs: list[Any], written: dict[str, Any], fail: Fail) -> None:
+def check_files(configs: list[Any], written: dict[str, Any], error_at: ErrorAt) -> None:
     """Make sure that the files which an algorithm reads at its start are there.
 
     Raises:
@@ -358,10 +363,10 @@ def check_files(configs: list[Any], written: dict[str, Any], fail: Fail) -> None
         try:
             getattr(config, "check_files", lambda: None)()
         except UserError as error:
-            raise fail(_blamed(str(error), written), str(error)) from None
+            raise error_at(_blamed(str(error), written), str(error)) from None
 
 
-def check_storage(storage_path: str, fail: Fail) -> None:
+def check_storage(storage_path: str, error_at: ErrorAt) -> None:
     """Make sure that results can be written, by making the directory and a file in it.
 
     Raises:
@@ -376,7 +381,7 @@ def check_storage(storage_path: str, fail: Fail) -> None:
             pass
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise fail(
+        raise error_at(
             ("storage_path",),
             f"storage path '{storage_path}' cannot be written: {why}; "
             "choose another with --storage-path",
@@ -384,7 +389,7 @@ def check_storage(storage_path: str, fail: Fail) -> None:
 
 
 def build_configs(
-    checker: ConfigChecker, variants: Sequence[dict[str, Any]], fail: Fail
+    checker: ConfigChecker, variants: Sequence[dict[str, Any]], error_at: ErrorAt
 ) -> list[Any]:
     """The AlgorithmConfig of each variant, validated by the algorithm itself.
 
@@ -402,7 +407,7 @@ def build_configs(
         except Exception as error:
             # Constraints are raised as ValueError, KeyError, NotImplementedError and others;
             # all of them speak about the config, which is the only thing at work here.
-            raise fail(_blamed(str(error), variant), _short(error)) from None
+            raise error_at(_blamed(str(error), variant), _short(error)) from None
         built.append(algorithm_config)
     return built
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from rllib_metarl.cli.experiment.source import KeyPath
 from rllib_metarl.cli.net import one_line
-from rllib_metarl.envs.core.faults import told
+from rllib_metarl.envs.core.faults import described
 from rllib_metarl.errors import UserError, shortened
 
-Fail = Callable[[KeyPath, str], UserError]
+ErrorAt = Callable[[KeyPath, str], UserError]
 LOOK_STEPS = 5_000
 """How many steps an env is played at random to see whether it ends."""
 LOOKS = 4
@@ -24,13 +24,15 @@ PATIENCE_S = 20.0
 MOST_BYTES = 2**40
 
 
-def check_envs(variants: Iterable[dict[str, Any]], configs: list[Any], fail: Fail) -> list[str]:
+def check_envs(
+    variants: Iterable[dict[str, Any]], configs: list[Any], error_at: ErrorAt
+) -> list[str]:
     """Make every environment that an experiment may use, and play some of them.
 
     Args:
         variants: configs as written, one for each value that is searched.
         configs: the AlgorithmConfigs of the first points.
-        fail: builds the error.
+        error_at: builds the error.
 
     Returns:
         What a person should know, in sentences.
@@ -38,29 +40,29 @@ def check_envs(variants: Iterable[dict[str, Any]], configs: list[Any], fail: Fai
     Raises:
         UserError: an environment cannot be made, or these algorithms cannot learn in it.
     """
-    seen: dict[str, Any] = {}
+    checked: dict[str, Any] = {}
     notes: list[str] = []
     for config in configs:
         key = repr((config.env, config.env_config))
-        if config.env is None or key in seen:
+        if config.env is None or key in checked:
             continue
-        seen[key] = config
+        checked[key] = config
         where = ("config", "env_config") if config.env_config else ("config", "env")
         try:
-            look = partial(_look, config, play=len(seen) <= LOOKS)
+            look = partial(_look, config, play=len(checked) <= LOOKS)
             notes += _within(f"env {config.env}", look)
         except UserError as error:
-            raise fail(where, str(error)) from None
+            raise error_at(where, str(error)) from None
     for variant in variants:
         env, env_config = variant.get("env"), variant.get("env_config")
         key = repr((env, env_config or {}))
-        if env is None or key in seen:
+        if env is None or key in checked:
             continue
-        seen[key] = None
+        checked[key] = None
         try:
             _within(f"env {env}", partial(_make, env, env_config, configs[0]))
         except UserError as error:
-            raise fail(("config", "env_config"), str(error)) from None
+            raise error_at(("config", "env_config"), str(error)) from None
     return notes
 
 
@@ -74,7 +76,7 @@ def _within(name: str, look: Callable[[], Any]) -> Any:
         except UserError as error:
             result.append(error)
         except BaseException as error:  # an env's code runs here, in a thread of its own
-            result.append([f"{name} could not be looked at: {_told(error)}"])
+            result.append([f"{name} could not be looked at: {_one_line(error)}"])
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -103,12 +105,12 @@ def _made(env: Any, env_config: Any, config: Any) -> Any:
         raise
     except (Exception, SystemExit) as error:
         # Making it runs an environment's code, which can raise anything.
-        raise UserError(f"env {env} cannot be made: {_told(error)}") from None
+        raise UserError(f"env {env} cannot be made: {_one_line(error)}") from None
 
 
-def _told(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     """What an env raised, and where, in one short line that any terminal can show."""
-    return shortened(one_line(told(error)), 400)
+    return shortened(one_line(described(error)), 400)
 
 
 def _single(env: Any, env_config: Any) -> Any:
@@ -142,7 +144,7 @@ def _look(config: Any, play: bool) -> list[str]:
         try:
             observation, info = env.reset()
         except (Exception, SystemExit) as error:
-            return [f"env {config.env} failed at its first reset: {_told(error)}"]
+            return [f"env {config.env} failed at its first reset: {_one_line(error)}"]
         _check_labels(config, module, info)
         length, news = _length(f"env {config.env}", env)
         return news + (_batch_notes(config, length, np.asarray(observation).size) if length else [])
@@ -184,7 +186,7 @@ def _length(name: str, env: Any) -> tuple[int | None, list[str]]:
         try:
             _, reward, terminated, truncated, _ = env.step(space.sample())
         except (Exception, SystemExit) as error:
-            return None, [f"{name} failed at step {step} of a random play: {_told(error)}"]
+            return None, [f"{name} failed at step {step} of a random play: {_one_line(error)}"]
         if not np.all(np.isfinite(reward)):
             return None, [f"{name} gave a reward that is not a finite number at step {step}"]
         if np.any(terminated) or np.any(truncated):

@@ -142,7 +142,7 @@ def _prepare_one(
     data = translation.experiment(name, data)
     data["plugins"] = [*shared, *_listed(data.get("plugins", []), name, source)]
 
-    def fail(path: KeyPath, message: str) -> UserError:
+    def error_at(path: KeyPath, message: str) -> UserError:
         for length in range(len(path), 0, -1):
             if path[:length] in options:
                 return UserError(f"{options[path[:length]]}: {message}")
@@ -153,10 +153,10 @@ def _prepare_one(
 
     from rllib_metarl.cli.experiment import checks
 
-    spec = _validated(data, name, source, fail)
-    prepared = _checked(name, spec, translation.notes, fail)
+    spec = _validated(data, name, source, error_at)
+    prepared = _checked(name, spec, translation.notes, error_at)
     storage = storage_path(spec)
-    return replace(prepared, written=data), lambda: checks.check_storage(storage, fail)
+    return replace(prepared, written=data), lambda: checks.check_storage(storage, error_at)
 
 
 def _listed(plugins: Any, name: str, source: Source) -> list[Any]:
@@ -165,9 +165,9 @@ def _listed(plugins: Any, name: str, source: Source) -> list[Any]:
     return plugins
 
 
-def _validated(data: dict[str, Any], name: str, source: Source, fail: Any) -> Experiment:
+def _validated(data: dict[str, Any], name: str, source: Source, error_at: Any) -> Experiment:
     if "resources_per_trial" in data:
-        raise fail(
+        raise error_at(
             ("resources_per_trial",),
             "RLlib computes a trial's resources from its config; set num_env_runners, "
             "num_cpus_per_env_runner, num_learners or num_gpus_per_learner there",
@@ -176,37 +176,37 @@ def _validated(data: dict[str, Any], name: str, source: Source, fail: Any) -> Ex
         return Experiment.model_validate(data)
     except ValidationError as error:
         path, message = first_problem(error, name)
-        raise fail(path[1:], message) from None
+        raise error_at(path[1:], message) from None
 
 
-def _checked(name: str, spec: Experiment, notes: list[str], fail: Any) -> Prepared:
+def _checked(name: str, spec: Experiment, notes: list[str], error_at: Any) -> Prepared:
     from rllib_metarl.cli.experiment import checks
     from rllib_metarl.cli.experiment.env_check import check_envs
 
-    _check_restore(spec, fail)
-    _import_plugins(spec, fail)
-    algorithm = _algorithm(spec, fail)
+    _check_restore(spec, error_at)
+    _import_plugins(spec, error_at)
+    algorithm = _algorithm(spec, error_at)
     checker = checks.ConfigChecker(algorithm)
-    fail = _env_where_it_is_written(spec, fail)
-    config = checker.check(_with_environment(spec, fail), spec.run, fail)
-    space = checker.searched(parse(config, fail, checker.default_value), config, fail)
-    space = Space(space.parameters, seeds_of(spec, config, space, fail))
+    error_at = _env_where_it_is_written(spec, error_at)
+    config = checker.check(_with_environment(spec, error_at), spec.run, error_at)
+    space = checker.searched(parse(config, error_at, checker.default_value), config, error_at)
+    space = Space(space.parameters, seeds_of(spec, config, space, error_at))
     variants = [space.config(config, p) for p in space.probes(checks.MAX_CHECKED_VARIANTS)]
-    _check_environments(variants, fail)
-    built = checks.build_configs(checker, variants, fail)
+    _check_environments(variants, error_at)
+    built = checks.build_configs(checker, variants, error_at)
     others = [space.config(config, point) for point in space.each_env()]
-    notes = notes + check_envs(others, built, fail)
+    notes = notes + check_envs(others, built, error_at)
     origin = algorithm.__module__.partition(".")[0]
     if spec.restore and origin == "rllib_metarl":
-        checks.check_restore(spec.restore, built[0], fail)
+        checks.check_restore(spec.restore, built[0], error_at)
     elif not spec.restore:
-        checks.check_files(built, config, fail)
-    _check_trust(spec, fail)
-    notes = notes + checks.check_stop(spec.stop, origin, built[0], fail)
+        checks.check_files(built, config, error_at)
+    _check_trust(spec, error_at)
+    notes = notes + checks.check_stop(spec.stop, origin, built[0], error_at)
     notes += [note for one in built for note in getattr(one, "notes", list)()]
-    notes += checks.check_metric(spec.metric, origin, built[0], fail)
-    _check_score(spec, origin, fail)
-    sweep = checked_sweep(spec, space, built[0], fail)
+    notes += checks.check_metric(spec.metric, origin, built[0], error_at)
+    _check_score(spec, origin, error_at)
+    sweep = checked_sweep(spec, space, built[0], error_at)
     sweep_or_none = sweep if is_sweep(spec, space) else None
     return Prepared(name, spec, algorithm, config, built, notes, sweep_or_none)
 
@@ -217,21 +217,21 @@ def storage_path(spec: Experiment) -> str:
     return path if "://" in path else str(expanded(path).absolute())
 
 
-def _check_restore(spec: Experiment, fail: Any) -> None:
+def _check_restore(spec: Experiment, error_at: Any) -> None:
     if spec.restore and not checkpoints.is_folder(expanded(spec.restore)):
-        raise fail(("restore",), f"restore: no checkpoint directory at '{spec.restore[:300]}'")
+        raise error_at(("restore",), f"restore: no checkpoint directory at '{spec.restore[:300]}'")
 
 
-def _check_trust(spec: Experiment, fail: Any) -> None:
+def _check_trust(spec: Experiment, error_at: Any) -> None:
     """Tune restores the whole algorithm, of which much is pickled."""
     if spec.restore:
         try:
             checkpoints.require_trust(expanded(spec.restore))
         except UserError as error:
-            raise fail(("restore",), str(error)) from None
+            raise error_at(("restore",), str(error)) from None
 
 
-def _import_plugins(spec: Experiment, fail: Any) -> None:
+def _import_plugins(spec: Experiment, error_at: Any) -> None:
     from rllib_metarl.cli.experiment.catalogue import register_everything
     from rllib_metarl.cli.experiment.values import import_plugin
 
@@ -240,33 +240,33 @@ def _import_plugins(spec: Experiment, fail: Any) -> None:
         try:
             import_plugin(plugin)
         except UserError as error:
-            raise fail(("plugins", index), str(error)) from None
+            raise error_at(("plugins", index), str(error)) from None
 
 
-def _algorithm(spec: Experiment, fail: Any) -> type:
+def _algorithm(spec: Experiment, error_at: Any) -> type:
     from rllib_metarl.cli.experiment.catalogue import algorithm_class
 
     try:
         return algorithm_class(spec.run)
     except UserError as error:
-        raise fail(("run",), str(error)) from None
+        raise error_at(("run",), str(error)) from None
 
 
-def _env_where_it_is_written(spec: Experiment, fail: Any) -> Any:
-    """``fail``, for an environment that stands beside the config rather than in it."""
+def _env_where_it_is_written(spec: Experiment, error_at: Any) -> Any:
+    """``error_at``, for an environment that stands beside the config rather than in it."""
     if spec.env is None:
-        return fail
-    return lambda path, text: fail(path[1:] if path[:2] == ("config", "env") else path, text)
+        return error_at
+    return lambda path, text: error_at(path[1:] if path[:2] == ("config", "env") else path, text)
 
 
-def _with_environment(spec: Experiment, fail: Any) -> dict[str, Any]:
+def _with_environment(spec: Experiment, error_at: Any) -> dict[str, Any]:
     """The config with the environment in it and the new API stack switched on."""
     config = spec.config
     if spec.env is not None and "env" in config:
-        raise fail(("config", "env"), "the environment is given twice: 'env' and 'config.env'")
+        raise error_at(("config", "env"), "the environment is given twice: 'env' and 'config.env'")
     env: Any = spec.env if spec.env is not None else config.get("env")
     if env is None and config.get("input_", config.get("input")) is None:
-        raise fail((), "no environment: set `env`, for example `env: DLCMDP/GridWorld-v0`")
+        raise error_at((), "no environment: set `env`, for example `env: DLCMDP/GridWorld-v0`")
     new_stack = {
         "enable_rl_module_and_learner": True,
         "enable_env_runner_and_connector_v2": True,
@@ -274,7 +274,7 @@ def _with_environment(spec: Experiment, fail: Any) -> dict[str, Any]:
     return {**new_stack, **config, **({"env": env} if env is not None else {})}
 
 
-def _check_environments(variants: list[dict[str, Any]], fail: Any) -> None:
+def _check_environments(variants: list[dict[str, Any]], error_at: Any) -> None:
     from rllib_metarl.cli.experiment import catalogue, checks
 
     for variant in variants:
@@ -284,18 +284,18 @@ def _check_environments(variants: list[dict[str, Any]], fail: Any) -> None:
         try:
             catalogue.check_environment(env)
         except UserError as error:
-            raise fail(("config", "env"), str(error)) from None
+            raise error_at(("config", "env"), str(error)) from None
         for key in ("env_config", "held_out_env_config"):
-            checks.check_env_config(env, variant.get(key), fail, key)
+            checks.check_env_config(env, variant.get(key), error_at, key)
 
 
-def _check_score(spec: Experiment, origin: str, fail: Any) -> None:
+def _check_score(spec: Experiment, origin: str, error_at: Any) -> None:
     from rllib_metarl.report.metrics import reported_keys
 
     key = spec.checkpoint_config.checkpoint_score_attribute
     known = [*reported_keys(origin != "ray"), "training_iteration"]
     if key and key not in known and origin in {"ray", "rllib_metarl"}:
-        raise fail(
+        raise error_at(
             ("checkpoint_config", "checkpoint_score_attribute"),
             f"'{key}' is never reported{suggestion(key, known)}",
         )

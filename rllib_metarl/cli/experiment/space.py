@@ -20,7 +20,7 @@ from rllib_metarl.cli.experiment.source import KeyPath
 from rllib_metarl.errors import UserError
 from rllib_metarl.spelling import nearest, suggestion
 
-Fail = Callable[[KeyPath, str], UserError]
+ErrorAt = Callable[[KeyPath, str], UserError]
 Point = dict[str, Any]
 """Parameter name -> value: one configuration of the search."""
 
@@ -229,20 +229,20 @@ def contains_search(value: Any) -> bool:
     return next(_found(value, ()), None) is not None
 
 
-def parse(config: dict[str, Any], fail: Fail, default: Callable[[KeyPath], Any]) -> Space:
+def parse(config: dict[str, Any], error_at: ErrorAt, default: Callable[[KeyPath], Any]) -> Space:
     """The search space of a config.
 
     Args:
         config: as written.
-        fail: builds the error for a path below the experiment's name.
+        error_at: builds the error for a path below the experiment's name.
         default: the value that a key has where nothing is written; raises KeyError for none.
 
     Raises:
         UserError: an expression that cannot be searched; the message says the mend.
     """
     found = list(_found(config, ()))
-    parameters = [_parameter(path, written, fail, default) for path, written in found]
-    return Space(tuple(_ordered(parameters, fail)))
+    parameters = [_parameter(path, written, error_at, default) for path, written in found]
+    return Space(tuple(_ordered(parameters, error_at)))
 
 
 def _found(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
@@ -257,12 +257,12 @@ def _found(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]
 
 
 def _parameter(
-    path: KeyPath, written: dict[str, Any], fail: Fail, default: Callable[[KeyPath], Any]
+    path: KeyPath, written: dict[str, Any], error_at: ErrorAt, default: Callable[[KeyPath], Any]
 ) -> Parameter:
     name = "/".join(map(str, path))
 
     def refuse(message: str) -> UserError:
-        return fail(("config", *path), f"'{name}': {message}")
+        return error_at(("config", *path), f"'{name}': {message}")
 
     if "when" not in written:
         ((kind, content),) = written.items()
@@ -342,12 +342,12 @@ def _is_number(value: Any) -> bool:
     return number and (isinstance(value, int) or math.isfinite(value))
 
 
-def _ordered(parameters: list[Parameter], fail: Fail) -> list[Parameter]:
+def _ordered(parameters: list[Parameter], error_at: ErrorAt) -> list[Parameter]:
     """Those that conditions speak of before those that have the conditions."""
     known = {one.name: one for one in parameters}
     for one in parameters:
         for other, values in one.when:
-            _check_condition(one, other, values, known, fail)
+            _check_condition(one, other, values, known, error_at)
     ordered: dict[str, Parameter] = {}
     while len(ordered) < len(parameters):
         ready = [
@@ -357,7 +357,7 @@ def _ordered(parameters: list[Parameter], fail: Fail) -> list[Parameter]:
         ]
         if not ready:
             (first, *_) = [one for one in parameters if one.name not in ordered]
-            raise fail(
+            raise error_at(
                 ("config", *first.path),
                 f"'{first.name}': its condition depends on itself, through "
                 f"{', '.join(other for other, _ in first.when)}; remove one of the conditions",
@@ -367,18 +367,22 @@ def _ordered(parameters: list[Parameter], fail: Fail) -> list[Parameter]:
 
 
 def _check_condition(
-    one: Parameter, other: str, values: tuple[Any, ...], known: dict[str, Parameter], fail: Fail
+    one: Parameter,
+    other: str,
+    values: tuple[Any, ...],
+    known: dict[str, Parameter],
+    error_at: ErrorAt,
 ) -> None:
     where = ("config", *one.path, "when")
     theirs = known.get(other)
     if theirs is None:
-        raise fail(
+        raise error_at(
             where,
             f"'{one.name}': `when` speaks of '{other}', which is not searched"
             f"{suggestion(other, known)}",
         )
     if theirs.kind not in LISTED:
-        raise fail(
+        raise error_at(
             where,
             f"'{one.name}': `when` needs a key searched by choice or grid_search; '{other}' is "
             f"searched by {theirs.kind}",
@@ -386,7 +390,7 @@ def _check_condition(
     possible = [*theirs.values, *([theirs.otherwise] if theirs.when else [])]
     for value in values:
         if value not in possible:
-            raise fail(
+            raise error_at(
                 where, f"'{one.name}': '{other}' is never {value!r}; it is one of {possible}"
             )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rllib_metarl.cli.experiment.schema import Experiment
-from rllib_metarl.cli.experiment.space import GRID, MAX_TRIALS, SEED, Fail, Parameter, Space
+from rllib_metarl.cli.experiment.space import GRID, MAX_TRIALS, SEED, ErrorAt, Parameter, Space
 from rllib_metarl.report.metrics import ENV_STEPS
 from rllib_metarl.spelling import suggestion
 
@@ -103,51 +103,53 @@ def is_sweep(spec: Experiment, space: Space) -> bool:
     return bool(asked or space.parameters or spec.num_samples > 1)
 
 
-def seeds_of(spec: Experiment, config: dict[str, Any], space: Space, fail: Fail) -> tuple[int, ...]:
+def seeds_of(
+    spec: Experiment, config: dict[str, Any], space: Space, error_at: ErrorAt
+) -> tuple[int, ...]:
     """The seeds that `seeds` asks for: a list, or so many from `config.seed` (0) on.
 
     Raises:
         UserError: it is neither a number nor a list of different ones, or the seed is searched.
     """
-    asked = spec.seeds
-    if asked is None:
+    wanted_seeds = spec.seeds
+    if wanted_seeds is None:
         return ()
     if SEED in space.named:
-        raise fail(("seeds",), "the seed is searched twice: by 'seeds' and by 'config.seed'")
-    if isinstance(asked, list):
-        if len(set(asked)) < len(asked) or not asked:
-            raise fail(("seeds",), f"'seeds': expected different numbers, got {asked}")
-        return tuple(asked)
-    if asked > MAX_SEEDS:
-        raise fail(("seeds",), f"'seeds': at most {MAX_SEEDS:,}, got {asked:,}")
+        raise error_at(("seeds",), "the seed is searched twice: by 'seeds' and by 'config.seed'")
+    if isinstance(wanted_seeds, list):
+        if len(set(wanted_seeds)) < len(wanted_seeds) or not wanted_seeds:
+            raise error_at(("seeds",), f"'seeds': expected different numbers, got {wanted_seeds}")
+        return tuple(wanted_seeds)
+    if wanted_seeds > MAX_SEEDS:
+        raise error_at(("seeds",), f"'seeds': at most {MAX_SEEDS:,}, got {wanted_seeds:,}")
     first = config.get(SEED) or 0
-    return tuple(range(first, first + asked))
+    return tuple(range(first, first + wanted_seeds))
 
 
-def checked_sweep(spec: Experiment, space: Space, config: Any, fail: Fail) -> Sweep:
+def checked_sweep(spec: Experiment, space: Space, config: Any, error_at: ErrorAt) -> Sweep:
     """The sweep that an experiment asks for.
 
     Args:
         spec: the experiment's own keys.
         space: what it searches, with its seeds.
         config: the AlgorithmConfig of one of its points.
-        fail: builds the error.
+        error_at: builds the error.
 
     Raises:
         UserError: settings that do not go together; the message says the mend.
     """
     search, scheduler = spec.search_alg or "random", spec.scheduler or "fifo"
-    _check_search(search, space, spec, fail)
-    _check_metric(spec, search, scheduler, fail)
-    _check_settings(spec.scheduler_config, scheduler, fail)
-    settings = _completed(spec, scheduler, fail)
-    _check_times(settings, scheduler, fail)
+    _check_search(search, space, spec, error_at)
+    _check_metric(spec, search, scheduler, error_at)
+    _check_settings(spec.scheduler_config, scheduler, error_at)
+    settings = _completed(spec, scheduler, error_at)
+    _check_times(settings, scheduler, error_at)
     if spec.metric:
-        _check_first_report(spec, settings, config, fail)
+        _check_first_report(spec, settings, config, error_at)
     if scheduler in POPULATION:
-        _check_population(spec, scheduler, space, config, fail)
+        _check_population(spec, scheduler, space, config, error_at)
     if scheduler == "hyperband" and spec.max_concurrent_trials:
-        raise fail(
+        raise error_at(
             ("max_concurrent_trials",),
             "hyperband pauses trials until its bracket is full, which max_concurrent_trials would "
             "never let happen; leave it out, the CPUs limit what runs at once",
@@ -164,7 +166,7 @@ def checked_sweep(spec: Experiment, space: Space, config: Any, fail: Fail) -> Sw
         spec.search_seed,
     )
     if sweep.trials > MAX_TRIALS:
-        raise fail(
+        raise error_at(
             ("num_samples",),
             f"this makes {sweep.trials:,} trials, at most {MAX_TRIALS:,} are possible; shorten a "
             "grid_search, or use choice, num_samples and search_alg: optuna",
@@ -172,20 +174,23 @@ def checked_sweep(spec: Experiment, space: Space, config: Any, fail: Fail) -> Sw
     return sweep
 
 
-def _check_search(search: str, space: Space, spec: Experiment, fail: Fail) -> None:
+def _check_search(search: str, space: Space, spec: Experiment, error_at: ErrorAt) -> None:
     place = ("search_alg",)
     package = _PACKAGES.get(search)
     if package and importlib.util.find_spec(package) is None:
-        raise fail(
+        raise error_at(
             place, f"search_alg: {search} is not installed; pip install 'rllib-metarl[sweeps]'"
         )
     if search not in ADAPTIVE:
         return
     if not space.parameters:
-        raise fail(place, f"search_alg: {search} has nothing to search; give a config key a range, "
-                   "for example `lr: {loguniform: [1e-4, 1e-2]}`")  # fmt: skip
+        raise error_at(
+            place,
+            f"search_alg: {search} has nothing to search; give a config key a range, for example "
+            "`lr: {loguniform: [1e-4, 1e-2]}`",
+        )
     if spec.scheduler in POPULATION:
-        raise fail(
+        raise error_at(
             place,
             f"scheduler: {spec.scheduler} searches by itself, while trials run; leave search_alg "
             "out, or take scheduler: asha",
@@ -193,38 +198,38 @@ def _check_search(search: str, space: Space, spec: Experiment, fail: Fail) -> No
     for one in space.parameters:
         place = ("config", *one.path)
         if one.kind == GRID:
-            raise fail(
+            raise error_at(
                 place,
                 f"'{one.name}': grid_search tries every value, {search} chooses by itself; write "
                 "choice, or search_alg: random",
             )
         if search == "bayesopt" and (one.kind not in ("uniform", "loguniform") or one.when):
             what = "a condition" if one.when else one.kind
-            raise fail(
+            raise error_at(
                 place,
                 f"'{one.name}': bayesopt searches uniform and loguniform only, not {what}; use "
                 "search_alg: optuna",
             )
 
 
-def _check_metric(spec: Experiment, search: str, scheduler: str, fail: Fail) -> None:
+def _check_metric(spec: Experiment, search: str, scheduler: str, error_at: ErrorAt) -> None:
     asks = f"search_alg: {search}" if search in ADAPTIVE else f"scheduler: {scheduler}"
     if spec.metric is None and (search in ADAPTIVE or scheduler != "fifo"):
         key = "search_alg" if search in ADAPTIVE else "scheduler"
-        raise fail(
+        raise error_at(
             (key,),
             f"{asks} compares trials by a metric; set `metric`, for example "
             "`metric: evaluation/return_mean`",
         )
 
 
-def _check_settings(written: dict[str, Any], scheduler: str, fail: Fail) -> None:
+def _check_settings(written: dict[str, Any], scheduler: str, error_at: ErrorAt) -> None:
     known = SCHEDULERS[scheduler]
     for key, value in written.items():
         place = ("scheduler_config", key)
         if key not in known:
             has = f"has {', '.join(known)}" if known else "has none; set `scheduler` first"
-            raise fail(
+            raise error_at(
                 place,
                 f"unknown scheduler_config key '{key}'{suggestion(str(key), known)} ({scheduler} "
                 f"{has})",
@@ -233,17 +238,17 @@ def _check_settings(written: dict[str, Any], scheduler: str, fail: Fail) -> None
         if not isinstance(value, kinds) or isinstance(value, bool) != (kinds == _FLAG):
             words: dict[Any, str] = {_NUMBER: "a number", _FLAG: "true or false"}
             wanted = words.get(kinds, kinds[0].__name__)
-            raise fail(place, f"'{key}': expected {wanted}, got {value!r}")
+            raise error_at(place, f"'{key}': expected {wanted}, got {value!r}")
         if isinstance(value, (int, float)) and not abs(value) <= 1e18:
-            raise fail(place, f"'{key}': expected a number up to 1e18, got {value!r}")
+            raise error_at(place, f"'{key}': expected a number up to 1e18, got {value!r}")
     if written.get("time_attr", ENV_STEPS) not in TIMES:
-        raise fail(
+        raise error_at(
             ("scheduler_config", "time_attr"),
             f"'time_attr': expected one of {', '.join(TIMES)}, got {written['time_attr']!r}",
         )
 
 
-def _completed(spec: Experiment, scheduler: str, fail: Fail) -> dict[str, Any]:
+def _completed(spec: Experiment, scheduler: str, error_at: ErrorAt) -> dict[str, Any]:
     """The scheduler's settings with what follows from the experiment's stop criteria."""
     settings, known = dict(spec.scheduler_config), SCHEDULERS[scheduler]
     if not known:
@@ -254,14 +259,16 @@ def _completed(spec: Experiment, scheduler: str, fail: Fail) -> dict[str, Any]:
     time_attr = settings.setdefault("time_attr", counted[0] if counted else ITERATIONS)
     end = settings.get("max_t", spec.stop.get(time_attr))
     if end is None:
-        raise fail(
+        raise error_at(
             ("scheduler",),
             f"scheduler: {scheduler} must know how long a trial is; "
             f"set `stop: {{{time_attr}: ...}}`"
             + (" or `scheduler_config: {max_t: ...}`" if "max_t" in known else ""),
         )
     if not isinstance(end, (int, float)) or isinstance(end, bool) or end <= 0:
-        raise fail(("stop", time_attr), f"'{time_attr}': expected a number above 0, got {end!r}")
+        raise error_at(
+            ("stop", time_attr), f"'{time_attr}': expected a number above 0, got {end!r}"
+        )
     if "max_t" in known:
         settings["max_t"] = end
     if "grace_period" in known:
@@ -275,9 +282,9 @@ def _completed(spec: Experiment, scheduler: str, fail: Fail) -> dict[str, Any]:
     return settings
 
 
-def _check_times(settings: dict[str, Any], scheduler: str, fail: Fail) -> None:
+def _check_times(settings: dict[str, Any], scheduler: str, error_at: ErrorAt) -> None:
     def refuse(key: str, wanted: str) -> None:
-        raise fail(
+        raise error_at(
             ("scheduler_config", key), f"'{key}': {wanted}, got {settings[key]!r} ({scheduler})"
         )
 
@@ -305,7 +312,7 @@ def _check_times(settings: dict[str, Any], scheduler: str, fail: Fail) -> None:
 
 
 def _check_first_report(
-    spec: Experiment, settings: dict[str, Any], config: Any, fail: Fail
+    spec: Experiment, settings: dict[str, Any], config: Any, error_at: ErrorAt
 ) -> None:
     """A metric must be there before trials are first compared by it, or they never are."""
     every = getattr(config, "evaluate_every_steps", None)
@@ -322,7 +329,7 @@ def _check_first_report(
     for path, period in times.items():
         unit = in_steps[path[1] if path[0] == "stop" else time_attr or ENV_STEPS]
         if period is not None and period * unit < every:
-            raise fail(
+            raise error_at(
                 path if path[0] == "stop" or path[1] in spec.scheduler_config else ("metric",),
                 f"'{spec.metric}' is first reported after {every:,} env steps, but {path[1]} is "
                 f"{period:g}{f' iterations of {batch} steps' if unit != 1 else ''}; set "
@@ -331,43 +338,43 @@ def _check_first_report(
 
 
 def _check_population(
-    spec: Experiment, scheduler: str, space: Space, config: Any, fail: Fail
+    spec: Experiment, scheduler: str, space: Space, config: Any, error_at: ErrorAt
 ) -> None:
     """Whether trials can take over weights and change what is searched."""
     if spec.seeds is not None:
-        raise fail(
+        raise error_at(
             ("seeds",),
             f"scheduler: {scheduler} changes configurations while they run, so seeds cannot repeat "
             "them; leave it out, num_samples is the size of the population",
         )
     size = space.count(spec.num_samples)
     if size < 2:
-        raise fail(
+        raise error_at(
             ("num_samples",),
             f"scheduler: {scheduler} needs a population of 2 trials or more; set num_samples: 4",
         )
     if spec.max_concurrent_trials is not None and spec.max_concurrent_trials < size:
-        raise fail(
+        raise error_at(
             ("max_concurrent_trials",),
             f"scheduler: {scheduler} takes turns among all {size} trials, by the CPUs there are; "
             "leave max_concurrent_trials out",
         )
     keep = spec.checkpoint_config.num_to_keep
     if keep is not None and keep < 4:
-        raise fail(
+        raise error_at(
             ("checkpoint_config", "num_to_keep"),
             f"scheduler: {scheduler} continues trials from each other's checkpoints, which "
             f"num_to_keep: {keep} may delete too early; set 4 or more",
         )
     mutated = mutable(space)
     if not mutated:
-        raise fail(
+        raise error_at(
             ("scheduler",),
             f"scheduler: {scheduler} has nothing to change while trials run; search a key by "
             "uniform, loguniform, randint or choice",
         )
     for one in mutated:
-        _check_mutable(one, scheduler, config, fail)
+        _check_mutable(one, scheduler, config, error_at)
 
 
 def mutable(space: Space) -> list[Parameter]:
@@ -375,24 +382,24 @@ def mutable(space: Space) -> list[Parameter]:
     return [one for one in space.parameters if one.kind != GRID]
 
 
-def _check_mutable(one: Parameter, scheduler: str, config: Any, fail: Fail) -> None:
+def _check_mutable(one: Parameter, scheduler: str, config: Any, error_at: ErrorAt) -> None:
     from rllib_metarl.algorithms.base.settings import network_settings
 
     place = ("config", *one.path)
     if len(one.path) > 1 or one.when:
-        raise fail(
+        raise error_at(
             place,
             f"'{one.name}': scheduler: {scheduler} changes whole config keys, without conditions; "
             f"search '{one.path[0]}' itself, or use grid_search here",
         )
     if _FIXED_FOR_LIFE.match(one.name) or one.name in network_settings(config):
-        raise fail(
+        raise error_at(
             place,
             f"'{one.name}' cannot change while a trial runs, since its weights and tasks come from "
             f"another trial's checkpoint; use grid_search, or a scheduler other than {scheduler}",
         )
     if scheduler == "pb2" and one.kind not in ("uniform", "randint"):
-        raise fail(
+        raise error_at(
             place,
             f"'{one.name}': pb2 models values between two bounds, by uniform or randint, not "
             f"{one.kind}; use scheduler: pbt",

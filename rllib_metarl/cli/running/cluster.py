@@ -45,7 +45,7 @@ def check_answers(address: str) -> None:
     """
     if address != "auto":
         _connect(address)
-    found = _asked(address)
+    found = _request(address)
     if found is None:
         raise _wrong(address, f"no Ray cluster answered within {ANSWER_S:.0f} s; {_HOW}")
     if found.get("kind") == _WRONG_TOKEN:
@@ -77,7 +77,7 @@ def _connect(address: str) -> None:
         raise _wrong(address, f"no Ray cluster answers there ({why}); {_HOW}") from None
 
 
-def _asked(address: str) -> dict[str, object] | None:
+def _request(address: str) -> dict[str, object] | None:
     """The probe's answer; None where it did not come in time, or not in one piece."""
     command = [sys.executable, "-c", _PROBE, address]
     try:

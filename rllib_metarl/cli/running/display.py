@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from rllib_metarl.algorithms.base.preparing import told_in
+from rllib_metarl.algorithms.base.preparing import progress_in
 from rllib_metarl.cli.output import LINE_EVERY_S
 from rllib_metarl.report.metrics import ENV_STEPS, flatten, tagged
 
@@ -31,7 +31,7 @@ LOOK_EVERY_S = 0.5
 
 
 @dataclass
-class _Seen:
+class _Reports:
     """First and last report of one trial in this command."""
 
     first_time: float
@@ -65,7 +65,7 @@ class Display(Callback):
         self._budget = time_budget_s
         self._named = trials > 1
         self._console = console or Console(file=sys.stdout, highlight=False)
-        self._seen: dict[str, _Seen] = {}
+        self._reports: dict[str, _Reports] = {}
         self._began = time.time()
         self._last_line = self._last_look = 0.0
         self._bars: dict[str, Any] = {}
@@ -88,18 +88,18 @@ class Display(Callback):
         """Show one training iteration."""
         now = time.time()
         fraction = self.fraction(result, now)
-        seen = self._seen.setdefault(trial.trial_id, _Seen(now, fraction))
+        reports = self._reports.setdefault(trial.trial_id, _Reports(now, fraction))
         score = tagged(result).get("eval/normalised_score")
-        seen.score = seen.score if score is None else score
-        text = describe(result, seen.score)
-        eta = _eta(seen, fraction, now)
+        reports.score = reports.score if score is None else score
+        text = describe(result, reports.score)
+        eta = _eta(reports, fraction, now)
         name = f"{trial} " if self._named else ""
-        seen.line = f"{name}{fraction:4.0%} {text}{eta}" if self._stop else f"{name}{text}"
-        seen.printed = False
+        reports.line = f"{name}{fraction:4.0%} {text}{eta}" if self._stop else f"{name}{text}"
+        reports.printed = False
         if self._progress is not None:
             self._draw(str(trial) if self._named else "", trial.trial_id, fraction, text, eta)
         elif now - self._last_line >= LINE_EVERY_S:
-            self._print_line(seen, now)
+            self._print_line(reports, now)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Show what trials do that have no result yet, where they tell (`Preparing`)."""
@@ -108,9 +108,9 @@ class Display(Callback):
             return
         self._last_look = now
         for trial in trials:
-            if trial.trial_id in self._seen or not trial.path:
+            if trial.trial_id in self._reports or not trial.path:
                 continue
-            line = told_in(Path(trial.path))
+            line = progress_in(Path(trial.path))
             if line is not None:
                 self._show_preparing(str(trial) if self._named else "", line, now)
 
@@ -162,16 +162,16 @@ class Display(Callback):
             self._progress.remove_task(self._bars.pop("starting"))
         self._progress.update(self._bar(key, name), completed=fraction, text=text, eta=eta)
 
-    def _print_line(self, seen: _Seen, now: float) -> None:
-        self._console.print(seen.line, markup=False, soft_wrap=True)
-        seen.printed = True
+    def _print_line(self, reports: _Reports, now: float) -> None:
+        self._console.print(reports.line, markup=False, soft_wrap=True)
+        reports.printed = True
         self._last_line = now
 
     def _print_unprinted(self) -> None:
         if self._progress is None:
-            for seen in self._seen.values():
-                if not seen.printed:
-                    self._print_line(seen, time.time())
+            for reports in self._reports.values():
+                if not reports.printed:
+                    self._print_line(reports, time.time())
 
 
 def describe(result: dict[str, Any], score: float | None = None) -> str:
@@ -194,11 +194,11 @@ def describe(result: dict[str, Any], score: float | None = None) -> str:
     return "  ".join(parts)
 
 
-def _eta(seen: _Seen, fraction: float, now: float) -> str:
-    gained = fraction - seen.first_fraction
+def _eta(reports: _Reports, fraction: float, now: float) -> str:
+    gained = fraction - reports.first_fraction
     if gained <= 0 or fraction >= 1:
         return ""
-    seconds = int((1 - fraction) * (now - seen.first_time) / gained)
+    seconds = int((1 - fraction) * (now - reports.first_time) / gained)
     hours, rest = divmod(seconds, 3600)
     clock = f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
     return f"  ETA {clock}"

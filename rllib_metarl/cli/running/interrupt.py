@@ -15,7 +15,7 @@ from typing import Any
 from ray.tune import Callback, Stopper
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from rllib_metarl.cli.running.signals import URGENT, heeded, say
+from rllib_metarl.cli.running.signals import URGENT, handled, say
 from rllib_metarl.report.metrics import flatten
 
 GRACE_S = 4.0
@@ -89,7 +89,7 @@ class Interrupt(Callback):
         return self.signal in URGENT
 
     def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, *heeded()):
+        for number in (signal.SIGINT, *handled()):
             self._previous[number] = signal.signal(number, self._handle)
         return self
 

@@ -104,14 +104,14 @@ class Keeper(Callback):
         if not self.folder.is_dir():
             return
         found = tunes_records(self._written if self._written.is_dir() else self.folder)
-        seen = {name: _stamp(path) for name, path in found.items()}
-        if not found or seen == self._kept or not all(map(ends_well, found.values())):
+        stamps = {name: _stamp(path) for name, path in found.items()}
+        if not found or stamps == self._kept or not all(map(ends_well, found.values())):
             return  # cut short, as by a full disk: the next time will do
         try:
             self._copy(found)
         except OSError as error:
             raise UserError(storage_problem(self.folder, error)) from None
-        self._kept = seen
+        self._kept = stamps
 
     def _copy(self, found: dict[str, Path]) -> None:
         earlier = records(self.folder)
@@ -149,5 +149,5 @@ def storage_problem(place: Path, error: OSError) -> str:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    told = path.stat()
-    return told.st_mtime_ns, told.st_size
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size

@@ -39,8 +39,8 @@ def write_record(experiment: Prepared, directory: Path) -> None:
     sweep = experiment.sweep
     assert sweep is not None
     directory.mkdir(parents=True, exist_ok=True)
-    told = json.dumps(_record(experiment, sweep), indent=2, default=str) + "\n"
-    write_whole(directory / RECORD, told.encode())
+    text = json.dumps(_record(experiment, sweep), indent=2, default=str) + "\n"
+    write_whole(directory / RECORD, text.encode())
     written = {**experiment.written, "storage_path": storage_path(experiment.spec)}
     head = f"# The sweep in this directory.\n#\n#   rllib sweep resume {directory}\n"
     text = head + _yaml({experiment.name: written})

@@ -45,20 +45,20 @@ def check_resources(configs: Sequence[Any], nodes: Sequence[Resources], name: st
             room = sum(_times(dict(bundle), node) for node in nodes)
             if wanted > room:
                 raise UserError(
-                    f"{name}: a trial needs {wanted} times {_told(dict(bundle))}, each on one "
+                    f"{name}: a trial needs {wanted} times {_listed(dict(bundle))}, each on one "
                     f"machine, and the cluster's {len(nodes)} nodes have room for {room:g}; {_LESS}"
                 )
 
 
 def _times(bundle: Resources, node: Resources) -> float:
     """How often a bundle fits on an empty node."""
-    asked = {resource: amount for resource, amount in bundle.items() if amount}
+    needed = {resource: amount for resource, amount in bundle.items() if amount}
     # Ray counts in steps of 1e-4, and 1.0 // 0.1 is 9.
-    times = (math.floor(node.get(r, 0.0) / amount + 1e-6) for r, amount in asked.items())
+    times = (math.floor(node.get(r, 0.0) / amount + 1e-6) for r, amount in needed.items())
     return min(times, default=math.inf)
 
 
-def _told(resources: Resources) -> str:
+def _listed(resources: Resources) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in sorted(resources.items()) if amount)
 
 
@@ -90,7 +90,7 @@ class Waiting(Callback):
         pending = [g["bundles"] for g in groups if g["state"] == "PENDING"]
         request = trials[0].placement_group_factory if trials else None
         if request is not None and dict(enumerate(request.bundles)) in pending:
-            asked = request.required_resources
-            free = {key: ray.available_resources().get(key, 0.0) for key in asked}
+            needed = request.required_resources
+            free = {key: ray.available_resources().get(key, 0.0) for key in needed}
             shown = ", ".join(f"{amount:g} {key}" for key, amount in sorted(free.items()))
-            self._tell(f"waiting for room: a trial needs {_told(asked)}; free are {shown}")
+            self._tell(f"waiting for room: a trial needs {_listed(needed)}; free are {shown}")

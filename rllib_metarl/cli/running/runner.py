@@ -122,7 +122,7 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
     storage = bool(problems) or any(_is_storage(cause_of(trial), trial) for trial in failed)
     best = _best(experiment)
     summary = combined(experiment.name, records, time.time() - began, best)
-    return Outcome(summary, interrupt.signal, failures, _told(best), storage)
+    return Outcome(summary, interrupt.signal, failures, _about_best(best), storage)
 
 
 def _take_over(
@@ -187,7 +187,7 @@ def _best(experiment: Prepared) -> SweepData | None:
     return sweep if sweep.best else None
 
 
-def _told(sweep: SweepData | None) -> tuple[str, ...]:
+def _about_best(sweep: SweepData | None) -> tuple[str, ...]:
     if sweep is None:
         return ()
     return best_line(sweep), f"best config: {write_best(sweep)}"

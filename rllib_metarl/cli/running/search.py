@@ -217,10 +217,10 @@ class BayesSampler:
         )
         self._random = np.random.default_rng(sweep.search_seed)
         self._left_at_random = start_points(sweep)
-        self._told = 0
+        self._results = 0
 
     def ask(self) -> tuple[Any, Point]:
-        if self._left_at_random > 0 or not self._told:
+        if self._left_at_random > 0 or not self._results:
             self._left_at_random -= 1
             units = {name: float(self._random.random()) for name in self._space.named}
         else:
@@ -230,7 +230,7 @@ class BayesSampler:
     def tell(self, handle: Any, value: float | None) -> None:
         if value is not None:
             self._optimiser.register(params=handle, target=self._sign * value)
-            self._told += 1
+            self._results += 1
 
 
 def start_points(sweep: Sweep) -> int:

@@ -36,7 +36,7 @@ def ending_on_signals() -> Iterator[None]:
     Raises:
         Stopped: such a signal came, and no `Interrupt` was there to see to it.
     """
-    previous = {number: signal.signal(number, _end) for number in heeded()}
+    previous = {number: signal.signal(number, _end) for number in handled()}
     try:
         yield
     finally:
@@ -44,7 +44,7 @@ def ending_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def heeded() -> list[signal.Signals]:
+def handled() -> list[signal.Signals]:
     """The urgent signals, but for those that whoever started the command has it ignore (nohup)."""
     if threading.current_thread() is not threading.main_thread():
         return []
@@ -53,7 +53,7 @@ def heeded() -> list[signal.Signals]:
 
 def ignore_repeated() -> None:
     """Within `ending_on_signals`: from now on nothing cuts off what is said at the end."""
-    for number in heeded():
+    for number in handled():
         signal.signal(number, signal.SIG_IGN)
 
 

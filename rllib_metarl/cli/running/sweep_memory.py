@@ -123,23 +123,23 @@ class Remembering(TrialScheduler):
             for entry in journal.entries
             if entry["result"].get(ITERATION, math.inf) <= reached.get(entry["trial"], -1)
         ]
-        doomed, told = set(), set()
+        doomed, notified = set(), set()
         for entry in entries:
             name = entry["trial"]
             if self.seen_again(controller, trials[name], entry):
                 doomed.add(name)
             if entry["ended"]:
-                told.add(name)
+                notified.add(name)
         journal.keep_only(entries)
         journal.entries = []
         # What was decided, but not yet done when the sweep was killed.
         for trial in (one for one in trials.values() if one.status == one.PENDING):
             if trial.trial_id in doomed or self.met(trial.last_result or {}):
-                self._end(controller, trial, told=trial.trial_id in told)
+                self._end(controller, trial, notified=trial.trial_id in notified)
 
-    def _end(self, controller: Any, trial: Any, told: bool) -> None:
+    def _end(self, controller: Any, trial: Any, notified: bool) -> None:
         result = flatten(trial.last_result or {})
-        if not told:
+        if not notified:
             self.on_trial_complete(controller, trial, result)
         controller.search_alg.on_trial_result(trial.trial_id, result)
         trial.export_formats = []  # its process would do that, and there is none

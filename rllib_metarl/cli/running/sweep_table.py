@@ -182,8 +182,8 @@ class SweepDisplay(Callback):
         row.status = status
         if self._lines is not None:
             value = "" if row.value is None else f", {self._sweep.metric} {row.value:.4g}"
-            told = f"trial {row.number} {status} after {row.env_steps:,} env steps{value}"
-            self._console.print(told + self._best(), markup=False, soft_wrap=True)
+            line = f"trial {row.number} {status} after {row.env_steps:,} env steps{value}"
+            self._console.print(line + self._best(), markup=False, soft_wrap=True)
 
     def _best(self) -> str:
         valued = [row for row in self._rows.values() if row.value is not None]
@@ -213,11 +213,11 @@ class SweepDisplay(Callback):
         counts: dict[str, int] = {}
         for row in rows:
             counts[row.status] = counts.get(row.status, 0) + 1
-        told = ", ".join(f"{number} {status}" for status, number in counts.items())
+        counted = ", ".join(f"{number} {status}" for status, number in counts.items())
         minutes, seconds = divmod(int(time.time() - self._began), 60)
         limit = f" of {self._budget / 60:.0f} min" if self._budget else ""
         made.title = (
-            f"{len(rows)} of {self._sweep.trials} trials ({told or 'starting Ray'}), "
+            f"{len(rows)} of {self._sweep.trials} trials ({counted or 'starting Ray'}), "
             f"{minutes}:{seconds:02}{limit}"
         )
         made.title_justify = "left"
@@ -230,7 +230,7 @@ def best_line(sweep: Any) -> str:
     numbers = ", ".join(str(trial.number) for trial in found.trials)
     values = found.trials[0].values
     hidden = {"seed"} if sweep.record["seeds"] else set()  # of which one stands for all
-    told = ", ".join(f"{k} {shown(v)}" for k, v in values.items() if k not in hidden)
+    values_text = ", ".join(f"{k} {shown(v)}" for k, v in values.items() if k not in hidden)
     plural = "s" if len(found.trials) > 1 else ""
     line = f"best: trial{plural} {numbers}, {sweep.metric} {found.value:.4g}"
-    return f"{line} ({told})" if told else line
+    return f"{line} ({values_text})" if values_text else line

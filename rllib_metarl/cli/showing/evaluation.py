@@ -26,8 +26,8 @@ def show(result: dict[str, Any], console: Console) -> None:
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     last = ""
     for group, name, value, ideal in rows(result):
-        told = _text(value) if isinstance(value, str) else _number(value)
-        table.add_row(group if group != last else "", name, told, _number(ideal, ""))
+        shown = _text(value) if isinstance(value, str) else _number(value)
+        table.add_row(group if group != last else "", name, shown, _number(ideal, ""))
         last = group
     console.print(table)
     for row, why in (result.get("absent") or {}).items():
@@ -50,8 +50,8 @@ def rows(result: dict[str, Any]) -> list[Row]:
 def _returns(result: dict[str, Any], protocol: dict[str, Any]) -> Iterator[Row]:
     references = result.get("references") or {}
     mean, error = result["return_mean"], protocol.get("return_standard_error")
-    told = f"{mean:,.3f}" + ("" if error is None else f" ± {error:.3f}")
-    yield "return", "return_mean", told, references.get("bayes")
+    shown = f"{mean:,.3f}" + ("" if error is None else f" ± {error:.3f}")
+    yield "return", "return_mean", shown, references.get("bayes")
     for name, value in result.items():
         if isinstance(value, float) and name not in ("return_mean", "normalised_score"):
             yield "return", name, value, None

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from rllib_metarl.cli.output import occasional_lines
-from rllib_metarl.evaluation.ladder.verdicts import LABELS, verdicts
+from rllib_metarl.evaluation.ladder.verdicts import RUNG_LABELS, verdicts
 from rllib_metarl.sampling.held_out import normalised_score
 
 Tell = Callable[[int, float], None]
@@ -108,7 +108,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     filled = [""] * (3 if scored else 2)
     table.add_row("random actions", _return(report["random"]), *filled, "where one starts from")
     for rung, row in report["rungs"].items():
-        table.add_row(LABELS[rung], *_cells(row, scored), row["says"])
+        table.add_row(RUNG_LABELS[rung], *_cells(row, scored), row["says"])
     console.print(table)
     exact = ", ".join(f"{k} {v:.2f}" for k, v in (report["references"] or {}).items())
     if exact:

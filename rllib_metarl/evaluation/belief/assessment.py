@@ -48,7 +48,7 @@ class Plays:
 
 
 @dataclass(frozen=True)
-class Agent:
+class AssessedAgent:
     """What is to be known of the agent.
 
     Attributes:
@@ -71,7 +71,7 @@ class Agent:
 
 def assess(
     plays: Plays,
-    agent: Agent,
+    agent: AssessedAgent,
     env: Any,
     tell: Tell = lambda stage: None,
 ) -> Section:
@@ -95,15 +95,15 @@ def assess(
     decoded = _decoded(plays, agent, exact, absent)
     tell("what the agent claims")
     claims = agent.claims(plays.held_out)
-    told = None
+    posterior = None
     if exact is not None and _labelled(plays.held_out):
-        told = run_filter(exact, plays.held_out)
+        posterior = run_filter(exact, plays.held_out)
     sections = {
         "protocol": _protocol(plays, decoded, absent),
         "belief": decoded.belief() if decoded is not None else None,
-        "calibration": _calibration(decoded, claims, told, plays, absent),
+        "calibration": _calibration(decoded, claims, posterior, plays, absent),
         "uncertainty": _uncertainty(plays, agent, claims, decoded, exact, absent, tell),
-        "termination": _termination(plays.held_out, agent, claims, told, absent),
+        "termination": _termination(plays.held_out, agent, claims, posterior, absent),
     }
     seen = None if agent.altered is not None else env
     shown = meta_episodes(plays.held_out, seen, decoded, claims)
@@ -123,7 +123,7 @@ def _exact_filter(env: Any, absent: dict[str, str]) -> ExactFilter | None:
 
 
 def _decoded(
-    plays: Plays, agent: Agent, exact: ExactFilter | None, absent: dict[str, str]
+    plays: Plays, agent: AssessedAgent, exact: ExactFilter | None, absent: dict[str, str]
 ) -> Decoded | None:
     why = agent.no_belief
     if why is None and len(plays.held_out) < FEWEST_EPISODES:
@@ -207,7 +207,7 @@ def _detection(decoded: DecodedClasses, probabilities: Array, suffix: str) -> Se
 def _calibration(
     decoded: Decoded | None,
     claims: Claims,
-    told: Posterior | Density | None,
+    exact: Posterior | Density | None,
     plays: Plays,
     absent: dict[str, str],
 ) -> Section | None:
@@ -220,24 +220,24 @@ def _calibration(
             "the agent claims no probability of a reward; reward_likelihood: bernoulli does"
         )
     else:
-        section["prediction"] = _prediction(claims, told, plays.held_out)
+        section["prediction"] = _prediction(claims, exact, plays.held_out)
     return section or None
 
 
-def _prediction(claims: Claims, told: Posterior | Density | None, played: Recording) -> Section:
+def _prediction(claims: Claims, exact: Posterior | Density | None, played: Recording) -> Section:
     """What the agent foretells of rewards, without a probe that could mend it."""
     assert claims.positive is not None and claims.surprise is not None
     valid = played.valid
-    happened = played.rewards[valid] > 0
-    curve = calibration.event_reliability(claims.positive[valid], happened)
+    rewarded = played.rewards[valid] > 0
+    curve = calibration.event_reliability(claims.positive[valid], rewarded)
     section = {
         "ece": calibration.ece(curve),
-        "brier": float(np.square(claims.positive[valid] - happened).mean()),
+        "brier": float(np.square(claims.positive[valid] - rewarded).mean()),
         "log_loss": float(claims.surprise[valid].mean()),
         "reliability": curve,
     }
-    if told is not None:
-        section["log_loss_exact"] = float(told.surprise[valid].mean())
+    if exact is not None:
+        section["log_loss_exact"] = float(exact.surprise[valid].mean())
     return section
 
 
@@ -246,7 +246,7 @@ def _prediction(claims: Claims, told: Posterior | Density | None, played: Record
 
 def _uncertainty(
     plays: Plays,
-    agent: Agent,
+    agent: AssessedAgent,
     claims: Claims,
     decoded: Decoded | None,
     exact: ExactFilter | None,
@@ -275,15 +275,15 @@ def _uncertainty(
 
 
 def _entropy(played: Recording, decoded: Decoded) -> Section:
-    valid, told = played.valid, decoded.entropy(played)[:, :-1]
-    section: Section = {"entropy_by_step": uncertainty.mean_by_step(told, valid)}
+    valid, entropy = played.valid, decoded.entropy(played)[:, :-1]
+    section: Section = {"entropy_by_step": uncertainty.mean_by_step(entropy, valid)}
     gaussian = _gaussian_entropy(played)
     if gaussian is not None:
         section["belief_entropy_by_step"] = uncertainty.mean_by_step(gaussian, valid)
     if decoded.entropy_exact is not None:
         ideal = decoded.entropy_exact[:, :-1]
         section["entropy_by_step_exact"] = uncertainty.mean_by_step(ideal, valid)
-        section["entropy_correlation"] = _correlation(pearsonr, told[valid], ideal[valid])
+        section["entropy_correlation"] = _correlation(pearsonr, entropy[valid], ideal[valid])
         if gaussian is not None:
             ranks = _correlation(spearmanr, gaussian[valid], ideal[valid])
             section["belief_entropy_correlation"] = ranks
@@ -305,8 +305,8 @@ def _correlation(of: Callable[..., Any], x: Array, y: Array) -> float:
 
 
 def _abstaining(decoded: DecodedClasses) -> Section:
-    truth, told = decoded.flat(decoded.truth), decoded.flat(decoded.probabilities)
-    curve = uncertainty.risk_coverage(told, truth)
+    truth, predicted = decoded.flat(decoded.truth), decoded.flat(decoded.probabilities)
+    curve = uncertainty.risk_coverage(predicted, truth)
     section: Section = {
         "risk_coverage": curve,
         "area_under_risk": uncertainty.area_under_risk(curve),
@@ -337,7 +337,7 @@ def _threshold(decoded: DecodedClasses, target: float) -> Section:
 
 def _unfamiliar(
     plays: Plays,
-    agent: Agent,
+    agent: AssessedAgent,
     claims: Claims,
     decoded: Decoded,
     exact: ExactFilter | None,
@@ -348,15 +348,15 @@ def _unfamiliar(
     own = {name: _agents_statistics(x, agent.claims(x), decoded) for name, x in odd.items()}
     held_out = _agents_statistics(plays.held_out, claims, decoded)
     claimed = agent.claims(plays.set_aside)
-    familiar = uncertainty.Familiar(_agents_statistics(plays.set_aside, claimed, decoded))
-    table = familiar.aurocs(held_out, own)
+    ordinary = _agents_statistics(plays.set_aside, claimed, decoded)
+    table = uncertainty.OutOfDistributionScorer(ordinary).aurocs(held_out, own)
     raw = {name: uncertainty.one_sided(held_out, x) for name, x in own.items()}
     if exact is not None:
         tell("the unfamiliar: the exact filter")
         ideal = {name: _exact_statistics(x, run_filter(exact, x)) for name, x in odd.items()}
         usual = _exact_statistics(plays.held_out, run_filter(exact, plays.held_out))
         aside = _exact_statistics(plays.set_aside, run_filter(exact, plays.set_aside))
-        for name, scores in uncertainty.Familiar(aside).aurocs(usual, ideal).items():
+        for name, scores in uncertainty.OutOfDistributionScorer(aside).aurocs(usual, ideal).items():
             table[name] |= {f"{key}_exact": value for key, value in scores.items()}
     return {"out_of_distribution": table, "out_of_distribution_one_sided": raw}
 
@@ -378,10 +378,10 @@ def _agents_statistics(played: Recording, claims: Claims, decoded: Decoded) -> d
     }
 
 
-def _exact_statistics(played: Recording, told: Posterior | Density) -> dict[str, Array]:
-    values = {"surprise": told.surprise}
-    if isinstance(told, Posterior):
-        values["entropy"] = calibration.entropies(told.probabilities)[:, :-1]
+def _exact_statistics(played: Recording, exact: Posterior | Density) -> dict[str, Array]:
+    values = {"surprise": exact.surprise}
+    if isinstance(exact, Posterior):
+        values["entropy"] = calibration.entropies(exact.probabilities)[:, :-1]
     return {name: uncertainty.mean_by_episode(x, played.valid) for name, x in values.items()}
 
 
@@ -390,9 +390,9 @@ def _exact_statistics(played: Recording, told: Posterior | Density) -> dict[str,
 
 def _termination(
     played: Recording,
-    agent: Agent,
+    agent: AssessedAgent,
     claims: Claims,
-    told: Posterior | Density | None,
+    exact: Posterior | Density | None,
     absent: dict[str, str],
 ) -> Section | None:
     why = agent.no_termination
@@ -405,13 +405,13 @@ def _termination(
         return None
     assert claims.termination is not None and played.switched is not None
     # What is said with o_{t+1} concerns transition t; the first one opens no session.
-    asked = played.valid[:, 1:]
-    switched = played.switched[:, 1:-1][asked]
+    scored = played.valid[:, 1:]
+    switched = played.switched[:, 1:-1][scored]
     section: Section = termination_scores(
-        claims.termination[:, 2:][asked], switched, agent.threshold
+        claims.termination[:, 2:][scored], switched, agent.threshold
     )
-    if told is not None:
-        ideal = termination_scores(told.switch[:, 2:][asked], switched)
+    if exact is not None:
+        ideal = termination_scores(exact.switch[:, 2:][scored], switched)
         section |= {f"{key}_exact": ideal[key] for key in ("auroc", "precision", "recall", "f1")}
     if section["auroc"] is None:
         absent["termination"] = "no session ends in what was played"

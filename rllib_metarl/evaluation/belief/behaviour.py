@@ -150,15 +150,15 @@ def detection(
         ``delay``: mean n over those noticed, None if none is; ``detected``: their share;
         ``changes``: how many counted.
     """
-    told = probabilities.argmax(-1)
+    predicted = probabilities.argmax(-1)
     delays = []
     for row in range(len(classes)):
         length = int(valid[row].sum())
         truth = classes[row, :length]
         at = np.flatnonzero(truth[1:] != truth[:-1]) + 1
         for start, end in zip(at, np.append(at[1:], length), strict=False):
-            if told[row, start] == truth[start - 1]:
-                noticed = np.flatnonzero(told[row, start + 1 : end + 1] == truth[start])
+            if predicted[row, start] == truth[start - 1]:
+                noticed = np.flatnonzero(predicted[row, start + 1 : end + 1] == truth[start])
                 delays.append(1 + int(noticed[0]) if len(noticed) else 0)
     found = [delay for delay in delays if delay]
     return {

@@ -41,8 +41,8 @@ def class_scores(probabilities: ArrayLike, truth: ArrayLike) -> dict[str, float]
 
 def log_losses(probabilities: Array, truth: NDArray[np.int64]) -> Array:
     """-log of the probability of what was right, `[N]`."""
-    told = np.take_along_axis(probabilities, truth[:, None], 1)[:, 0]
-    return np.asarray(-np.log(np.maximum(told, SMALLEST)))
+    p_truth = np.take_along_axis(probabilities, truth[:, None], 1)[:, 0]
+    return np.asarray(-np.log(np.maximum(p_truth, SMALLEST)))
 
 
 def kl_divergence(exact: ArrayLike, decoded: ArrayLike) -> float:
@@ -93,14 +93,14 @@ def ece(curve: list[dict[str, float]]) -> float:
 
 
 def event_reliability(
-    probability: ArrayLike, happened: ArrayLike, bins: int = BINS
+    probability: ArrayLike, outcome: ArrayLike, bins: int = BINS
 ) -> list[dict[str, float]]:
     """`reliability` of an event's probability `[N]`: how often it happened where it was said to.
 
     Raises:
         ValueError: if shapes disagree.
     """
-    p, y = np.asarray(probability, np.float64), np.asarray(happened, np.float64)
+    p, y = np.asarray(probability, np.float64), np.asarray(outcome, np.float64)
     if p.ndim != 1 or p.shape != y.shape:
         raise ValueError(f"event_reliability: shapes {p.shape} and {y.shape}; give [N] twice.")
     return _binned(p, y, bins)

@@ -115,9 +115,9 @@ class _Likelihood:
         decoded = decoded.reshape(self.data.reward.shape)
         log_prob = self._reward(decoded)
         if self.state_features is not None:
-            following = self.module.state_decoder(latent, self.state_features, self.pairs)
+            predicted = self.module.state_decoder(latent, self.state_features, self.pairs)
             target = self.module.normalise_observation(self.data.observation)[:, 1:]
-            error = (following.reshape(target.shape) - target).square().sum(-1)
+            error = (predicted.reshape(target.shape) - target).square().sum(-1)
             log_prob = log_prob - 0.5 * (error + target.shape[-1] * np.log(2 * np.pi))
         return log_prob, decoded
 
@@ -148,9 +148,9 @@ def _binary_entropy(p: Tensor) -> Tensor:
 def _termination(belief: Any, settings: Any) -> Array | None:
     if without_termination(settings) is not None:
         return None
-    told = torch.sigmoid(belief.termination_logit)
-    told[:, 0] = 0.0
-    return _numpy(told)
+    probability = torch.sigmoid(belief.termination_logit)
+    probability[:, 0] = 0.0
+    return _numpy(probability)
 
 
 def without_termination(settings: Any) -> str | None:

@@ -82,15 +82,15 @@ class DecodedClasses:
 
     def belief(self) -> Section:
         """Scores of what is decoded, and of the exact filter."""
-        truth, told = self.flat(self.truth), self.flat(self.probabilities)
-        section: Section = {"classes": list(self.classes), "probe": _scores(told, truth)}
+        truth, predicted = self.flat(self.truth), self.flat(self.probabilities)
+        section: Section = {"classes": list(self.classes), "probe": _scores(predicted, truth)}
         section |= {name: _scores(self.flat(p), truth) for name, p in self.views.items()}
         if self.exact is not None:
             exact = self.flat(self.exact.probabilities)
-            gap = calibration.log_losses(told, truth) - calibration.log_losses(exact, truth)
+            gap = calibration.log_losses(predicted, truth) - calibration.log_losses(exact, truth)
             section |= {
                 "exact": _scores(exact, truth),
-                "kl_exact_to_decoded": calibration.kl_divergence(exact, told),
+                "kl_exact_to_decoded": calibration.kl_divergence(exact, predicted),
                 "nats_from_exact": float(gap.mean()),
                 "nats_from_exact_standard_error": self._standard_error(gap),
             }
@@ -179,8 +179,8 @@ class DecodedNumbers:
         """Error and calibration in another world, as decoded by the probe of this one."""
         if played.context is None or played.context.shape[-1] != self.truth.shape[-1]:
             return None
-        told = self.probe(features(played))
-        truth, mean, std = (x[:, :-1][played.valid] for x in (played.context, *told))
+        predicted = self.probe(features(played))
+        truth, mean, std = (x[:, :-1][played.valid] for x in (played.context, *predicted))
         return _interval_scores(mean, std, truth) | {"rmse": _rmse(mean, truth)}
 
 
@@ -207,8 +207,8 @@ def decode(fit: Recording, scored: Recording, exact: ExactFilter | None) -> Deco
             f"the context has {values.shape[1]} entries, more than the {MOST_NUMBERS} that a probe "
             "is fitted for"
         )
-    told = None if exact is None else run_filter(exact, scored)
-    return _numbers(fit, scored, told if isinstance(told, Density) else None)
+    filtered = None if exact is None else run_filter(exact, scored)
+    return _numbers(fit, scored, filtered if isinstance(filtered, Density) else None)
 
 
 def _are_classes(values: Array) -> bool:
@@ -227,8 +227,8 @@ def _classes(
 
     probe = probe_of(features)
     views = {name: probe_of(view)(view(scored)) for name, view in VIEWS.items()}
-    told = probe(features(scored))
-    return DecodedClasses(names, class_of(scored.context), scored.valid, told, views, exact, probe)
+    truth, predicted = class_of(scored.context), probe(features(scored))
+    return DecodedClasses(names, truth, scored.valid, predicted, views, exact, probe)
 
 
 def _numbers(fit: Recording, scored: Recording, exact: Density | None) -> DecodedNumbers:

@@ -42,8 +42,8 @@ def mig(codes: ArrayLike, factors: ArrayLike, bins: int = BINS) -> float:
     z_bins, v_bins = (np.stack([_binned(x, bins) for x in side.T], 1) for side in (z, v))
     gaps = []
     for factor in v_bins.T:
-        told = _two_largest([_mutual_information(code, factor) for code in z_bins.T])
-        gaps.append((told[0] - told[1]) / _mutual_information(factor, factor))
+        largest = _two_largest([_mutual_information(code, factor) for code in z_bins.T])
+        gaps.append((largest[0] - largest[1]) / _mutual_information(factor, factor))
     return float(np.mean(gaps))
 
 
@@ -83,9 +83,9 @@ def dci(codes: ArrayLike, factors: ArrayLike, penalty: float = 0.02) -> DCI:
     half = len(z) // 2
     weights = np.stack([_lasso(z[:half], factor[:half], penalty) for factor in v.T], 1)
     size = abs(weights)
-    share = size.sum(1) / max(size.sum(), 1e-12)
+    weight = size.sum(1) / max(size.sum(), 1e-12)
     return DCI(
-        float((share * (1 - _relative_entropy(size))).sum()),
+        float((weight * (1 - _relative_entropy(size))).sum()),
         float((1 - _relative_entropy(size.T)).mean()),
         float(np.mean(_r_squared(z[half:] @ weights, v[half:]))),
     )
@@ -181,8 +181,8 @@ def _mutual_information(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
     joint = np.zeros((a.max() + 1, b.max() + 1))
     np.add.at(joint, (a, b), 1.0 / len(a))
     independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
-    seen = joint > 0
-    return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
+    positive = joint > 0
+    return float((joint[positive] * np.log(joint[positive] / independent[positive])).sum())
 
 
 def _two_largest(values: ArrayLike) -> Array:
@@ -197,9 +197,9 @@ def _relative_entropy(size: Array) -> Array:
     if count == 1:
         return np.zeros(len(size))
     total = size.sum(1, keepdims=True)
-    share = np.where(total > 1e-12, size / np.maximum(total, 1e-12), 1.0 / count)
-    logs = np.log(np.where(share > 0, share, 1.0))
-    return -(share * logs).sum(1) / np.log(count)
+    weight = np.where(total > 1e-12, size / np.maximum(total, 1e-12), 1.0 / count)
+    logs = np.log(np.where(weight > 0, weight, 1.0))
+    return -(weight * logs).sum(1) / np.log(count)
 
 
 def _lasso(z: Array, v: Array, penalty: float, rounds: int = 200) -> Array:

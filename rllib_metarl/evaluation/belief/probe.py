@@ -204,8 +204,8 @@ class _Scaled:
         return self
 
     def predict(self, x: Array) -> Array:
-        told = np.asarray(self.model.predict(x))
-        return told.reshape(len(x), -1) * self.scale + self.mean
+        predicted = np.asarray(self.model.predict(x))
+        return predicted.reshape(len(x), -1) * self.scale + self.mean
 
 
 def _columns(model: _Scaled, x: Array) -> Array:
@@ -214,9 +214,9 @@ def _columns(model: _Scaled, x: Array) -> Array:
 
 def _probabilities(model: Any, x: Array, present: NDArray[np.int64], count: int) -> Array:
     """`[N, K]`; a class that was missing in fitting keeps the smallest probability there is."""
-    told = np.concatenate([model.predict_proba(part) for part in _chunks(x)])
+    predicted = np.concatenate([model.predict_proba(part) for part in _chunks(x)])
     p = np.full((len(x), count), SMALLEST)
-    p[:, present] = told
+    p[:, present] = predicted
     return p / p.sum(1, keepdims=True)
 
 

@@ -34,9 +34,9 @@ def mean_by_episode(values: Array, valid: Array) -> Array:
 # --- the unfamiliar -----------------------------------------------------------------------------
 
 
-def auroc(familiar: ArrayLike, unfamiliar: ArrayLike) -> float:
+def auroc(ordinary: ArrayLike, odd: ArrayLike) -> float:
     """P(an unfamiliar one scores higher than a familiar one), ties counted half."""
-    x, y = np.asarray(familiar, np.float64), np.asarray(unfamiliar, np.float64)
+    x, y = np.asarray(ordinary, np.float64), np.asarray(odd, np.float64)
     labels = np.concatenate([np.zeros(len(x)), np.ones(len(y))])
     return float(roc_auc_score(labels, np.concatenate([x, y])))
 
@@ -58,7 +58,7 @@ def unusualness(reference: ArrayLike, values: ArrayLike) -> Array:
     return np.asarray(abs(below / len(ordered) - 1.0))
 
 
-class Familiar:
+class OutOfDistributionScorer:
     """Scores meta-episodes against ordinary ones, by each of several statistics and by all.
 
     The score of all together is that of an isolation forest (Liu et al. 2008): how few random cuts
@@ -79,18 +79,18 @@ class Familiar:
     ) -> dict[str, dict[str, float]]:
         """AUROC of each score for telling each kind of odd meta-episodes from held-out ones."""
         usual = self.scores(held_out)
-        told = {kind: self.scores(statistics) for kind, statistics in odd.items()}
+        by_kind = {kind: self.scores(statistics) for kind, statistics in odd.items()}
         return {
             kind: {name: auroc(usual[name], scores[name]) for name in usual}
-            for kind, scores in told.items()
+            for kind, scores in by_kind.items()
         }
 
     def scores(self, statistics: Mapping[str, Array]) -> dict[str, Array]:
         """How odd meta-episodes are by each statistic and by all together, `[N]` each."""
         scores = {name: unusualness(r, statistics[name]) for name, r in self.reference.items()}
         if len(self.reference) > 1:
-            told = self.forest.score_samples(self._columns(statistics))
-            scores[self.TOGETHER] = np.asarray(-told)
+            density = self.forest.score_samples(self._columns(statistics))
+            scores[self.TOGETHER] = np.asarray(-density)
         return scores
 
     def _columns(self, statistics: Mapping[str, Array]) -> Array:

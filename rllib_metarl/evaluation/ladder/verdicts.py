@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rllib_metarl.algorithms import RUNGS
 
-LABELS = {name: rung.label for name, rung in RUNGS.items()}
+RUNG_LABELS = {name: rung.label for name, rung in RUNGS.items()}
 Z = 2.0  # standard errors that a difference must have to count
 
 
@@ -82,7 +82,7 @@ def verdicts(
     The uncertainty is that over held-out tasks: one training is one draw, which it does not hold.
 
     Args:
-        outcomes: rung -> outcome, of `LABELS`' keys, as far as one has come.
+        outcomes: rung -> outcome, of `RUNG_LABELS`' keys, as far as one has come.
         references: the env's exact returns (``blind``, ``bayes``, ``oracle``), where it has some.
     """
     says = {

@@ -15,14 +15,14 @@ from torch import Tensor, distributed
 
 
 @dataclass(frozen=True)
-class Share:
+class Rank:
     """Which of `count` learners this process is."""
 
     index: int = 0
     count: int = 1
 
     @classmethod
-    def of_this_process(cls) -> Share:
+    def of_this_process(cls) -> Rank:
         """By torch's process group; the only one where there is none."""
         if distributed.is_available() and distributed.is_initialized():
             return cls(distributed.get_rank(), distributed.get_world_size())
@@ -73,14 +73,14 @@ class SharedNoise:
     """Standard normal noise for rows that are divided: the same for a row however many learners.
 
     Args:
-        share: which rows are this learner's.
+        rank: which rows are this learner's.
         seed: of the stream, which must be the same in all learners.
         device: where the noise is drawn.
     """
 
-    def __init__(self, share: Share, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, rank: Rank, seed: int, device: torch.device | str = "cpu") -> None:
         self.generator = torch.Generator(device=device).manual_seed(seed)
-        self._share = share
+        self._rank = rank
         self._rows: int | None = None
 
     def divide(self, rows: int | None) -> None:
@@ -91,4 +91,4 @@ class SharedNoise:
         """Noise of the shape of `part` `[b, ...]`."""
         rows = len(part) if self._rows is None else self._rows
         noise = part.new_empty(rows, *part.shape[1:]).normal_(generator=self.generator)
-        return noise if self._rows is None else noise[self._share.part(rows)]
+        return noise if self._rows is None else noise[self._rank.part(rows)]
