@@ -20,7 +20,7 @@ from .guard import Guard
 from .hooks import hook_of
 from .nested import joined_mask, nested, rows_of, same, values_of
 from .returned import Labels, not_finite, plain_reset, plain_step
-from .streams import Stream, check_count, seeds_of
+from .streams import Stream, check_count, seeds_of, set_state, state_of
 from .tasks import TASK, TASK_ID, Held, held_tasks
 
 Infos = dict[str, Any]
@@ -125,7 +125,7 @@ class BatchedEnvs(VectorEnv):
     def rng_state(self) -> list[Any]:
         """Return the states of each sub-env's generators, picklable."""
         return [
-            {"next_seed": seed, "generators": [rng.bit_generator.state for rng in _generators(env)]}
+            {"next_seed": seed, "generators": list(map(state_of, _generators(env)))}
             for env, seed in zip(self.envs, self._seeds, strict=True)
         ]
 
@@ -282,7 +282,7 @@ class BatchedEnvs(VectorEnv):
         self._playing[i] = -1 if self._held is None else self._held.ids[i]
         if self._held is not None:
             options = {**(options or {}), TASK: self._held.uniforms(i)}
-        generators = [rng.bit_generator.state for rng in _generators(self.envs[i])]
+        generators = list(map(state_of, _generators(self.envs[i])))
         self._history.begin(i, {"seed": seed, "options": options, "generators": generators})
         result = self._call(self.envs[i].reset, seed=seed, options=options)
         observation, info = plain_reset(self.single_observation_space, result)
@@ -400,12 +400,12 @@ def _begun(begun: dict[str, Any]) -> dict[str, Any]:
 
 def _set_generators(env: gym.Env, states: list[Any]) -> None:
     for rng, state in zip(_generators(env), states, strict=True):
-        rng.bit_generator.state = state
+        set_state(rng, state)
 
 
-def _generators(env: gym.Env) -> list[np.random.Generator]:
+def _generators(env: gym.Env) -> list[Any]:
     """All generators that the environment and the wrappers around it draw from."""
-    found = [env.unwrapped.np_random]
+    found: list[Any] = [env.unwrapped.np_random]
     while isinstance(env, gym.Wrapper):
         if isinstance(env, Sessions):
             found.append(env.session_random)

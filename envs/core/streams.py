@@ -76,3 +76,24 @@ def _check_range(name: str, value: int, end: int) -> None:
             f"Stream: {name} is {value}, but must be a whole number from 0 to {end - 1}; "
             f"choose a {name} in that range."
         )
+
+
+def state_of(generator: Any) -> Any:
+    """Return where a generator stands, picklable; None if it is of no kind that numpy has.
+
+    Not every environment draws from a `Generator`, as gymnasium asks: dm_control has the older
+    `RandomState`.
+    """
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state(legacy=False)
+    return getattr(getattr(generator, "bit_generator", None), "state", None)
+
+
+def set_state(generator: Any, state: Any) -> None:
+    """Let a generator go on from `state_of` one of its kind."""
+    if state is None:
+        return
+    if isinstance(generator, np.random.RandomState):
+        generator.set_state(state)
+    else:
+        generator.bit_generator.state = state

@@ -18,6 +18,7 @@ from rllib_metarl.envs import (
     Stream,
     make_vector,
 )
+from rllib_metarl.envs.core.nested import nested, parts_of, values_of
 from tests.envs.test_every_env import IDS
 
 STEPS = 25
@@ -46,6 +47,38 @@ class Walk(gym.Env):
         return self.place.copy(), float(self.context[0]), ended, False, {}
 
 
+class Parts(gym.Wrapper):
+    """Spaces in spaces, and the older of numpy's two kinds of generators, as dm_control has it."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.observation_space = gym.spaces.Dict(
+            place=env.observation_space, seen=gym.spaces.Tuple([gym.spaces.MultiBinary(2)])
+        )
+        self.action_space = gym.spaces.Tuple((env.action_space, gym.spaces.Discrete(2)))
+        self.unwrapped.np_random = np.random.RandomState(0)
+
+    def observation(self, place: Any) -> dict[str, Any]:
+        return {"place": place, "seen": ((place > 0).astype(np.int8),)}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self.unwrapped.np_random = np.random.RandomState(seed)
+        place, info = self.env.reset(options=options)
+        return self.observation(place), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        place, *rest = self.env.step(action[0] * action[1])
+        return self.observation(place), *rest
+
+
+def parts(seed: int) -> BatchedEnvs:
+    dynamics = Markov([0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], [[-1.0], [1.0]])
+    batched = BatchedEnvs([Parts(Sessions(Walk(), Bernoulli(0.3), dynamics)) for _ in range(3)])
+    batched.set_stream(Stream(seed))
+    return batched
+
+
 def walks(seed: int = 0, **settings: Any) -> BatchedEnvs:
     dynamics = Markov([0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], [[-1.0], [1.0]])
     envs = [MetaEpisode(Sessions(Walk(**settings), Bernoulli(0.3), dynamics), 2) for _ in range(3)]
@@ -59,12 +92,17 @@ def act(env: gym.vector.VectorEnv, steps: int, seed: int) -> list[Any]:
     rng = np.random.default_rng(seed)
     record = []
     for _ in range(steps):
-        actions = [_drawn(env.single_action_space, rng) for _ in range(env.num_envs)]
-        observation, reward, terminated, truncated, infos = env.step(np.stack(actions))
+        actions = _batch(env.single_action_space, rng, env.num_envs)
+        observation, *told, infos = env.step(actions)
         labels = {key: v.tolist() for key, v in infos.items() if isinstance(v, np.ndarray)}
-        told = observation, reward, terminated, truncated
+        told += values_of(env.single_observation_space, observation)
         record.append([*(array.tolist() for array in told), labels])
     return record
+
+
+def _batch(space: gym.Space, rng: np.random.Generator, count: int) -> Any:
+    columns = [np.stack([_drawn(part, rng) for _ in range(count)]) for part in parts_of(space)]
+    return nested(space, iter(columns))
 
 
 def _drawn(space: gym.Space, rng: np.random.Generator) -> Any:
@@ -99,6 +137,7 @@ def test_every_env_goes_on_where_it_was(env_id: str) -> None:
 def test_so_do_plain_envs_and_their_wrappers() -> None:
     for before in (0, 3, 40):
         assert goes_on(walks(0), walks(1), before)
+        assert goes_on(parts(0), parts(1), before)
 
 
 def test_an_env_that_does_not_do_the_same_again_is_told_of() -> None:

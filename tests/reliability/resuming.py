@@ -64,9 +64,35 @@ class WanderingSessions(Sessions):
         super().__init__(Wandering(), Bernoulli(0.3), dynamics)
 
 
+class Nested(gym.Wrapper):
+    """The same with spaces in spaces: it is seen in parts, and its action has two."""
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(WanderingSessions())
+        box, halves = self.env.observation_space, gym.spaces.MultiBinary(2)
+        self.observation_space = gym.spaces.Dict(place=box, more=gym.spaces.Tuple((halves,)))
+        self.action_space = gym.spaces.Dict(
+            way=self.env.action_space, fast=gym.spaces.Tuple((gym.spaces.Discrete(2, start=1),))
+        )
+
+    def observation(self, place: Any) -> dict[str, Any]:
+        return {"place": place, "more": ((place > 0).astype(np.int8),)}
+
+    def reset(self, **settings: Any) -> tuple[Any, dict[str, Any]]:
+        place, info = self.env.reset(**settings)
+        return self.observation(place), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        place, *rest = self.env.step(action["way"] * action["fast"][0])
+        return self.observation(place), *rest
+
+
+ENVS = {"wandering": WanderingSessions, "nested": Nested}
+
+
 def config_of(name: str, env: str) -> Any:
     """A batch is no multiple of what the sub-envs play at once: meta-episodes are cut by it."""
-    settings = {"env": WanderingSessions, "env_config": {}} if env == "wandering" else {}
+    settings = {"env": ENVS[env], "env_config": {}} if env in ENVS else {}
     config = small_config(name, train_batch_size_per_learner=45, **settings)
     config.env_runners(num_envs_per_env_runner=7, rollout_fragment_length="auto")
     config.evaluate_every_steps, config.held_out_episodes = 96, 4
