@@ -17,6 +17,9 @@ MAPPED = {"rllib_metarl.envs": "envs", "rllib_metarl.tuned_examples": "tuned_exa
 # What search algorithms beside random search need.
 SWEEPS = ["bayesian-optimization>=2", "optuna>=4"]
 
+# Environments of other projects that are light; docs/suites.md has them and heavier ones.
+SUITES = ["highway-env>=1.10", "minigrid>=3", "popgym>=1"]
+
 # What writes MP4.
 VIDEO = ["av>=14"]
 
@@ -90,6 +93,7 @@ setup(
         "typer",
     ],
     extras_require={
+        "suites": SUITES,
         "sweeps": SWEEPS,
         "video": VIDEO,
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=1", "ruff"],

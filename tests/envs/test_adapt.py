@@ -77,6 +77,26 @@ def test_contexts_that_are_dicts_change_between_sessions_and_are_hidden() -> Non
     assert infos["context"].shape == (3, 2) and len(np.unique(infos["context"], axis=0)) == 3
 
 
+def test_a_context_that_comes_with_the_first_reset_is_known_before_it() -> None:
+    """As CARL has it: none until a reset chooses one of `contexts`."""
+
+    class Choosing(Contextual):
+        def __init__(self, env: gym.Env) -> None:
+            super().__init__(env)
+            self.contexts, self.context = {0: {"mass": 1.0, "gravity": 9.8}}, None
+
+        def reset(self, **settings: Any) -> Any:
+            self.context = {"mass": 1.0, "gravity": 9.8}
+            return super().reset(**settings)
+
+    env = DictContexts(Choosing(Cart()))
+    assert env.reset(seed=0)[1]["context"].tolist() == [1.0, 5.0]
+    env = DictContexts(Choosing(Cart()))
+    env.set_context([2.0, 3.0])
+    assert env.reset(seed=0)[1]["context"].tolist() == [2.0, 3.0]
+    assert env.step(0)[1] == 3.0 + 200.0 and env.step(0)[-1]["context"].tolist() == [2.0, 3.0]
+
+
 def test_the_other_entries_keep_their_values() -> None:
     env = DictContexts(Contextual(Cart()), ["gravity"])
     env.set_context([2.0])
