@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from rllib_metarl import Checkpoint, load_agent
+from rllib_metarl import Checkpoint, checkpoints, load_agent
 from rllib_metarl.algorithms import ALGORITHMS
 from rllib_metarl.envs.core.nested import rows_of, same
 from rllib_metarl.errors import UserError
+from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 from rllib_metarl.sampling.held_out import HeldOut
 from rllib_metarl.serving import given
+from rllib_metarl.serving.agent import Agent
 from tests.algorithms.small import GRID, SMALL_GRID, small_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +69,51 @@ def test_it_acts_and_believes_as_in_an_evaluation(
         state = agent.observe(state, reward=np.stack([e.rewards[t] for e in played]))
         actions |= set(action.tolist())
     assert len(actions) > 1
+
+
+def test_an_evaluation_acts_with_the_agent_that_is_taken_away(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One acting path: what evaluate measures is what `act` would have done."""
+    decided = []
+    decide = Agent.decide
+
+    def counted(agent: Agent, *args: Any, **settings: Any) -> Any:
+        decided.append(agent)
+        return decide(agent, *args, **settings)
+
+    monkeypatch.setattr(Agent, "decide", counted)
+    told = evaluate_checkpoint(checkpoint, 4, quick=True)
+    steps = len(decided)
+    assert steps == told["env_steps"] / 4
+    agent = load_agent(checkpoint)
+    agent.act(np.zeros(6), agent.initial_state())
+    assert len(decided) == steps + 1
+
+
+def test_a_mask_beside_the_observation_is_kept_to(checkpoint: Path) -> None:
+    agent = load_agent(checkpoint)
+    for choice in range(5):
+        mask = np.arange(5) == choice
+        action, _ = agent.act(np.zeros(6), agent.initial_state(), action_mask=mask)
+        assert action == choice
+    with pytest.raises(UserError, match="3 entries"):
+        agent.act(np.zeros(6), agent.initial_state(), action_mask=[1, 1, 1])
+
+
+def test_what_tuner_stores_is_trusted_as_what_the_command_stores(
+    shared_ray: None, tmp_path: Path
+) -> None:
+    """Tune stores through `save`; nobody of the command line comes after it."""
+    algorithm = small_config("VariBAD").build_algo()
+    algorithm.train()
+    algorithm.save(str(tmp_path))
+    algorithm.stop()
+    assert checkpoints.is_own(tmp_path)
+    checkpoints.require_trust(tmp_path)  # what --restore asks for
+    assert json.loads((tmp_path / "iteration.json").read_text())["training_iteration"] == 1
+    agent = load_agent(tmp_path)
+    agent.act(np.zeros(6), agent.initial_state())
 
 
 def test_one_meta_episode_is_a_batch_without_its_dimension(checkpoint: Path) -> None:

@@ -96,7 +96,7 @@ def _film(checkpoint: Checkpoint, video: Path, result: dict[str, Any], console: 
         raise UserError("--video: this agent acts through connectors, which a film has not")
     with progress(console) as tell:
         frames = film(
-            *(video, checkpoint.module(), result["env"], result["env_config"]),
+            *(video, checkpoint.agent(), result["env"], result["env_config"]),
             *(result["held_out_seed"], lambda taken: tell("filming", min(taken / 1000, 0.99))),
         )
     console.print(f"film: {video}, {frames} frames", markup=False, soft_wrap=True)

@@ -67,12 +67,12 @@ def evaluate_checkpoint(
         raise UserError(f"episodes is {episodes}: evaluate at least 1 meta-episode.")
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint.open(checkpoint)
-    config, module = checkpoint.config, checkpoint.module()
+    config, actor = checkpoint.config, _actor_of(checkpoint)
     seed = (config.get("held_out_seed") or 0) if seed is None else seed
     trained, unseen = (config.get(key) or {} for key in ("env_config", "held_out_env_config"))
     config["env_config"] = {**trained, **unseen, **(env_config or {})}
     config["held_out_env_config"] = {}
-    work = _Work(progress, checkpoint, config, module, seed)
+    work = _Work(progress, checkpoint, config, actor, seed)
     held_out = _held_out(checkpoint, config, episodes, seed)
     try:
         if not quick:
@@ -105,11 +105,11 @@ class _Work:
         progress: Progress,
         checkpoint: Checkpoint,
         config: dict[str, Any],
-        module: Any,
+        actor: Any,
         seed: int,
     ) -> None:
         self.progress, self.checkpoint, self.config = progress, checkpoint, config
-        self.module, self.seed = module, seed
+        self.actor, self.seed = actor, seed
         self.total, self.done, self.stage = 1, 0, 1
 
     def expect(self, episodes: int, variants: int, set_aside: int) -> None:
@@ -125,7 +125,7 @@ class _Work:
             self.progress(f"playing: {what}", min((self.done + played) / self.total, 1.0))
 
         tell(0)
-        played: list[Any] = held_out.play(self.module, explore=explore, progress=tell)
+        played: list[Any] = held_out.play(self.actor, explore=explore, progress=tell)
         self.done += len(played)
         return played
 
@@ -157,7 +157,7 @@ def _assess(
     from rllib_metarl.evaluation.belief.assessment import Plays, assess
     from rllib_metarl.evaluation.recording import record
 
-    module, config = work.module, work.config
+    module, config = getattr(work.actor, "module", work.actor), work.config
     latents, count = getattr(module, "latents", None), min(len(played), MOST_SCORED)
     steps = max(map(len, played))
     aside = min(_fitted_on(len(played)), max(MOST_SET_ASIDE_STEPS // steps, 64))
@@ -233,6 +233,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _actor_of(checkpoint: Checkpoint) -> Any:
+    """The agent that can be taken away; the bare module where connectors of an EnvRunner act."""
+    if checkpoint.is_rllibs or checkpoint.settings.acts_through_connectors():
+        return checkpoint.module()
+    return checkpoint.agent()
 
 
 def _settings(checkpoint: Checkpoint, config: dict[str, Any]) -> Any:

@@ -18,6 +18,7 @@ import torch
 from rllib_metarl.columns import ACTION_MASK, RECORDED
 from rllib_metarl.envs import BrokenEnv, EnvFault, name_of
 from rllib_metarl.errors import UserError
+from rllib_metarl.sampling.acting import Actor, Memory
 from rllib_metarl.sampling.patience import MAX_STEPS, Patience, bytes_of, time_limit
 
 LABELLED = (*RECORDED, ACTION_MASK)
@@ -66,8 +67,7 @@ class Collector:
 
     Args:
         env: a vector env whose metadata says ``AutoresetMode.SAME_STEP``.
-        module: has `initial_state`, `step`, `encode_action`, `needs_privileged`,
-            `actions`, `observations`.
+        module: acts: an `Actor`, or a module for one.
         seed: seeds the stream that actions are drawn from.
         max_steps: how many steps a meta-episode may have.
 
@@ -92,9 +92,10 @@ class Collector:
                 "AutoresetMode.SAME_STEP envs. Build it with rllib_metarl.envs.make_vector."
             )
         self.env = env
-        self.module = module
+        self._actor = module if isinstance(module, Actor) else Actor(module)
+        self.module = self._actor.module
         self.device = torch.device(device)
-        self._codec = module.observations
+        self._codec = self.module.observations
         self._mask: np.ndarray | None = None
         self.generator = torch.Generator(device=self.device)
         self.generator.manual_seed(seed)
@@ -110,11 +111,8 @@ class Collector:
         self._see(observation, infos)
         self._steps: list[dict[str, Any]] = []
         self._start = np.zeros(self.env.num_envs, dtype=np.int64)
-        self._state = self.module.initial_state(self.env.num_envs, self.device)
-        self._previous_action = torch.zeros(
-            self.env.num_envs, self.module.action_width, device=self.device
-        )
-        self._previous_reward = torch.zeros(self.env.num_envs, device=self.device)
+        begun = self._actor.begin(self.env.num_envs, self.device)
+        self._previous_action, self._previous_reward, self._state = begun
         self._check_finite(self._observation, "an observation")
 
     def _see(self, observation: Any, infos: dict[str, Any]) -> None:
@@ -172,27 +170,25 @@ class Collector:
             self._patience.look(steps, bytes_of(self._steps[-1]))
 
     def _step(self, explore: bool) -> np.ndarray:
-        step = self.module.step(
+        mask = self._mask
+        decided = self._actor.decide(
             self._float(self._observation),
-            self._previous_action,
-            self._previous_reward,
-            self._state,
-            self._privileged(self._infos),
+            Memory(self._previous_action, self._previous_reward, self._state),
+            privileged=self._privileged(self._infos),
+            mask=None if mask is None else torch.as_tensor(mask, device=self.device),
+            explore=explore,
+            generator=self.generator,
         )
-        actions, logits, mask = self.module.actions, step.logits, self._mask
-        if mask is not None:
-            logits = actions.masked(logits, torch.as_tensor(mask, device=self.device))
-        action = actions.sample(logits, self.generator) if explore else actions.mode(logits)
-        action_array = action.cpu().numpy()
+        action_array = decided.action.cpu().numpy()
         labels = {key: _label(key, self._infos[key]) for key in RECORDED if key in self._infos}
         record = {
             "observation": self._observation,
             "action": action_array,
-            "belief": step.belief,
-            "logits": logits,
+            "belief": decided.belief,
+            "logits": decided.logits,
             "labels": labels if mask is None else labels | {ACTION_MASK: mask},
         }
-        result = self.env.step(actions.to_env(action_array))
+        result = self.env.step(self.module.actions.to_env(action_array))
         observation, reward, terminated, truncated, infos = result
         self._check_finite(reward, "a reward")
         self._see(observation, infos)
@@ -201,8 +197,7 @@ class Collector:
         self._check_finite(self._observation, "an observation")
         record.update(reward=reward, terminated=terminated, truncated=truncated)
         self._steps.append(record)
-        self._state = step.state
-        self._previous_action = self.module.encode_action(action)
+        self._state, self._previous_action = decided.state, decided.encoded
         self._previous_reward = torch.as_tensor(reward, dtype=torch.float32, device=self.device)
         return np.logical_or(terminated, truncated)
 

@@ -54,7 +54,7 @@ class HeldOut:
         Every sub-env contributes equally many, so that short meta-episodes are not over-counted.
 
         Args:
-            module: acts.
+            module: acts: an `Actor`, or a module for one.
             explore: by sampling, else greedily.
             progress: called now and then with the number of meta-episodes played.
         """

@@ -14,6 +14,7 @@ from torch import Tensor
 from rllib_metarl.checkpoint import Checkpoint, find
 from rllib_metarl.envs.core.nested import rows_of
 from rllib_metarl.errors import UserError
+from rllib_metarl.sampling.acting import Actor, Memory
 from rllib_metarl.serving import given
 
 Array = NDArray[np.float32]
@@ -38,7 +39,7 @@ class AgentState:
     single: bool
 
 
-class Agent:
+class Agent(Actor):
     """Acts as the checkpoint's policy does in `rllib evaluate`.
 
     Args:
@@ -50,7 +51,7 @@ class Agent:
     """
 
     def __init__(self, module: Any) -> None:
-        self._module = module.eval()
+        super().__init__(module.eval())
         self.observation_space, self.action_space = module.observation_space, module.action_space
         self.needs: str | None = module.needs_privileged
         begun = module.initial_state(1, torch.device("cpu"))
@@ -66,13 +67,8 @@ class Agent:
             UserError: ``batch_size`` is no whole number of at least 1.
         """
         count = 1 if batch_size is None else given.batch_size(batch_size)
-        return AgentState(
-            self._module.initial_state(count, torch.device("cpu")),
-            None,
-            torch.zeros(count, self._module.action_width),
-            torch.zeros(count),
-            single=batch_size is None,
-        )
+        action, reward, recurrent = self.begin(count)
+        return AgentState(recurrent, None, action, reward, single=batch_size is None)
 
     @torch.inference_mode()
     def act(
@@ -83,6 +79,7 @@ class Agent:
         explore: bool = False,
         generator: torch.Generator | None = None,
         privileged: Any = None,
+        action_mask: Any = None,
     ) -> tuple[Any, AgentState]:
         """An action for each observation.
 
@@ -93,6 +90,8 @@ class Agent:
             explore: draw from the policy's distribution; else the likeliest action.
             generator: what is drawn with; torch's own where None.
             privileged: the label that `needs` names, `[C]` or `[N, C]`.
+            action_mask: what the env gives as ``info["action_mask"]``, if it does: the possible
+                choices, `[A]` or `[N, A]`; not where the observation has it.
 
         Returns:
             actions in the env's own action space (N of them as the space's vectorised form), and
@@ -110,18 +109,21 @@ class Agent:
             )
         _check_generator(generator)
         drawn = bool(given.truths("explore", explore, None))
-        module, count = self._module, _count(state)
-        actions = module.actions
-        inputs, mask = self._observed(observation, count)
-        label = self._label(privileged, count)
-        step = module.step(inputs, state.action, state.reward, state.recurrent, label)
-        logits = step.logits if mask is None else actions.masked(step.logits, mask)
-        flat = actions.sample(logits, generator) if drawn else actions.mode(logits)
-        action: Any = actions.to_env(flat.numpy())
+        count = _count(state)
+        inputs, mask = self._observed(observation, count, action_mask)
+        decided = self.decide(
+            inputs,
+            Memory(state.action, state.reward, state.recurrent),
+            privileged=self._label(privileged, count),
+            mask=mask,
+            explore=drawn,
+            generator=generator,
+        )
+        action: Any = self.module.actions.to_env(decided.action.numpy())
         if state.single:
             action = rows_of(self.action_space, action)[0]
-        encoded = module.encode_action(flat)
-        return action, AgentState(dict(step.state), step.belief, encoded, None, state.single)
+        after = (decided.state, decided.belief, decided.encoded, None)
+        return action, AgentState(*after, state.single)
 
     def observe(self, state: AgentState, *, reward: Any, done: Any = False) -> AgentState:
         """The state with the reward of the last action: a number, or `[N]`.
@@ -161,7 +163,7 @@ class Agent:
         self._check_state(state)
         if state.belief is None or not state.belief.shape[-1]:
             return {}
-        latents = getattr(self._module, "latents", None)
+        latents = getattr(self.module, "latents", None)
         if not latents:
             return {"vector": self._plain(state.belief, state)}
         behind = [slice(s.stop, 2 * s.stop - s.start) for s in latents.values()]
@@ -179,25 +181,29 @@ class Agent:
                 "returned."
             )
         shapes = {key: value.shape[1:] for key, value in state.recurrent.items()}
-        if shapes != self._remembers or state.action.shape[1] != self._module.action_width:
+        if shapes != self._remembers or state.action.shape[1] != self.module.action_width:
             raise UserError("state is of another agent: begin with initial_state of this one.")
 
-    def _observed(self, observation: Any, count: int | None) -> tuple[Tensor, Tensor | None]:
+    def _observed(
+        self, observation: Any, count: int | None, given_mask: Any
+    ) -> tuple[Tensor, Tensor | None]:
         """Flat observations `[N, O]`, and which actions are possible where they say so."""
-        codec = self._module.observations
+        codec = self.module.observations
         batch = given.observations(self.observation_space, observation, count)
         inputs = torch.as_tensor(codec.flatten(batch), dtype=torch.float32)
         mask = codec.mask(batch)
+        if mask is None and given_mask is not None:
+            mask = np.asarray(given_mask)[None] if count is None else given_mask
         if mask is None:
             return inputs, None
-        return inputs, torch.as_tensor(self._module.actions.mask_of(mask, len(inputs)))
+        return inputs, torch.as_tensor(self.module.actions.mask_of(mask, len(inputs)))
 
     def _label(self, privileged: Any, count: int | None) -> Tensor | None:
         if self.needs is None:
             return None
         if privileged is None:
             raise UserError(f"act: this agent needs the {self.needs}: give it as privileged=.")
-        width = self._module.belief_size
+        width = self.module.belief_size
         return torch.as_tensor(given.label("privileged", privileged, width, count))
 
     @staticmethod

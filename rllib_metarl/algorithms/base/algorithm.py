@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import (
 
 from rllib_metarl.algorithms.base.generators import generator_states, set_generator_states
 from rllib_metarl.algorithms.base.snapshot import SNAPSHOT, take_snapshot
-from rllib_metarl.algorithms.base.spare import Spare
+from rllib_metarl.algorithms.base.spare import Spare, finish
 from rllib_metarl.algorithms.base.stored import write_policy
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.faults import noted_faults, reported_fault
@@ -230,6 +230,12 @@ class MetaAlgorithm(Algorithm):
         if not kwargs.get("state") and Path(saved).is_dir():  # else stored elsewhere, or not it all
             write_policy(Path(saved), self)
         return saved
+
+    @override(Algorithm)
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """What Tune stores is whole and sealed before it does, whoever has started the run."""
+        super().save_checkpoint(checkpoint_dir)
+        finish(Path(checkpoint_dir), self._last_result)
 
     @override(Algorithm)
     def get_state(

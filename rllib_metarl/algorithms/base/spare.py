@@ -63,5 +63,15 @@ def _write(algorithm: Any, result: dict[str, Any], place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     algorithm.save_to_path(str(place))
-    (place / RESULT).write_text(json.dumps(result, cls=SafeFallbackEncoder), encoding="utf-8")
+    finish(place, result)
+
+
+def finish(place: Path, result: dict[str, Any] | None) -> None:
+    """Makes a checkpoint whole, with what its run had reported up to it, if anything.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    told = json.dumps(result or {}, cls=SafeFallbackEncoder)
+    (place / RESULT).write_text(told, encoding="utf-8")
     checkpoints.finish(place)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
-from ray.tune.utils.util import SafeFallbackEncoder
 
 from rllib_metarl import checkpoints
-from rllib_metarl.algorithms.base.spare import HIDDEN, RESULT
+from rllib_metarl.algorithms.base.spare import HIDDEN, finish
 from rllib_metarl.cli.running.recovery import RECORD, ends_well, records, tunes_records
 from rllib_metarl.errors import UserError
 
@@ -52,9 +50,7 @@ class Keeper(Callback):
             return
         try:
             _keep_logs(trial.storage)
-            result = json.dumps(trial.last_result or {}, cls=SafeFallbackEncoder)
-            (place / RESULT).write_text(result, encoding="utf-8")
-            checkpoints.finish(place)
+            finish(place, trial.last_result)
         except OSError as error:
             self.problem = storage_problem(place, error)
             raise

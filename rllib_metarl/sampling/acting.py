@@ -1,0 +1,82 @@
+"""One step of acting: the same in training, in evaluation and in agents that are taken away."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Memory(NamedTuple):
+    """What N meta-episodes have left behind: zeros and the initial state before the first step.
+
+    previous_action: `[N, A]` as the encoder takes it; previous_reward: `[N]`; state: the encoder's,
+    `[N, ...]` each.
+    """
+
+    previous_action: Tensor
+    previous_reward: Tensor
+    state: dict[str, Tensor]
+
+
+class Decision(NamedTuple):
+    """What N meta-episodes come to.
+
+    action: flat, `[N]` or `[N, P]` (see `ActionCodec`); encoded: `[N, A]`, as the encoder takes it;
+    belief: `[N, D]` as the policy saw it; logits: `[N, A']`, masked; state: the encoder's next.
+    """
+
+    action: Tensor
+    encoded: Tensor
+    belief: Tensor
+    logits: Tensor
+    state: dict[str, Tensor]
+
+
+class Actor:
+    """Acts with a trained or training RLModule.
+
+    Args:
+        module: has `initial_state`, `step`, `encode_action`, `needs_privileged`,
+            `actions`, `observations`.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def begin(self, count: int, device: Any = "cpu") -> Memory:
+        """The memory before so many meta-episodes."""
+        device = torch.device(device)
+        return Memory(
+            torch.zeros(count, self.module.action_width, device=device),
+            torch.zeros(count, device=device),
+            self.module.initial_state(count, device),
+        )
+
+    def decide(
+        self,
+        observation: Tensor,
+        memory: Memory,
+        *,
+        privileged: Tensor | None = None,
+        mask: Tensor | None = None,
+        explore: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Decision:
+        """The next action of each meta-episode.
+
+        Args:
+            observation: flat, `[N, O]`.
+            memory: of the steps before.
+            privileged: the label that the module needs, `[N, C]`.
+            mask: which choices are possible, `[N, A']`.
+            explore: by sampling, else the likeliest.
+            generator: what is drawn with; torch's own where None.
+        """
+        actions = self.module.actions
+        step = self.module.step(observation, *memory, privileged)
+        logits = step.logits if mask is None else actions.masked(step.logits, mask)
+        action = actions.sample(logits, generator) if explore else actions.mode(logits)
+        encoded = self.module.encode_action(action)
+        return Decision(action, encoded, step.belief, logits, dict(step.state))
