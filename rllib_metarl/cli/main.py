@@ -1,9 +1,9 @@
 """The ``rllib`` command.
 
 Exit codes: 0 done; 1 a trial failed; 2 something in the command, the file, the storage or a plugin
-is wrong, told in one line; 70 a defect of this project, told in one line that names a file with the
-traceback; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, each after a checkpoint, so that a
-scheduler may start it again; 141 nobody reads what is printed any more.
+is wrong, reported in one line; 70 a bug in this project, reported in one line that names a file
+with the traceback; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, each after a checkpoint,
+so that a scheduler may restart it; 141 standard output was closed.
 """
 
 from __future__ import annotations

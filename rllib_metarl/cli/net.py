@@ -1,4 +1,4 @@
-"""The last net below every command: whatever goes wrong is told in a line, with an exit code."""
+"""The last safety net of every command: any error is reported in a line, with an exit code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tell(error: BaseException, arguments: Sequence[str]) -> int:
 
     Args:
         error: what came through to the command's outermost call.
-        arguments: of the command, for the log of a defect.
+        arguments: of the command, for the log of a bug.
     """
     if isinstance(error, KeyboardInterrupt):
         print("\nstopped", file=sys.stderr)
@@ -76,8 +76,8 @@ def _judged(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
     if frame is not None and not _is_ours(frame):
         return f"{frame.f_code.co_filename}:{line}: {what}; {log}", MENDABLE
     return (
-        f"a defect of rllib_metarl, not a mistake of yours: {what}; please report it where you "
-        f"have rllib_metarl from, as CONTRIBUTING.md says; {log}"
+        f"a bug in rllib_metarl, not a mistake of yours: {what}; please report it, as "
+        f"CONTRIBUTING.md says; {log}"
     ), DEFECT
 
 

@@ -63,7 +63,7 @@ def comparison(task: Task) -> Table:
         "IQM: interquartile mean over seeds, with its 95 % bootstrap interval. A setting behind a "
         "name is the one in which that group differs from most of its algorithm."
     )
-    return Table("What came out", columns, rows, caption)
+    return Table("Results", columns, rows, caption)
 
 
 def improvement(task: Task) -> Table | None:

@@ -33,10 +33,10 @@ def ends(rllib, monkeypatch, tmp_path):
     return run
 
 
-def test_a_defect_is_told_as_ours_with_a_log(ends, tmp_path):
+def test_a_bug_is_reported_as_ours_with_a_log(ends, tmp_path):
     ended = ends(KeyError("é"))
     assert ended.code == 70 and ended.err.count("\n") == 1
-    assert "a defect of rllib_metarl, not a mistake of yours: KeyError: 'é'" in ended.err
+    assert "a bug in rllib_metarl, not a mistake of yours: KeyError: 'é'" in ended.err
     assert "CONTRIBUTING.md" in ended.err
     log = Path(re.search(r"the traceback is in (\S+)", ended.err).group(1))
     assert log.parent == tmp_path
