@@ -2,7 +2,7 @@
 
     python benchmarks/forward_model_error.py DLCMDP/Striker-v0 swimmer hopper gait --json out.json
 
-An environment is an id, or one of these, where masses are drawn anew for each episode and stay:
+An environment is an id, or one of these, where masses are redrawn for each episode and stay:
 
     swimmer   gymnasium's; three masses of 25 to 45 kg, as IIDA's authors have them
     hopper    this project's; four masses 0.77 to 1.3 times the model's; ten falls make an episode

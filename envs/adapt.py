@@ -19,7 +19,7 @@ class DictContexts(gym.Wrapper):
 
     The convention is CARL's: an attribute `context` holds a dict, a method ``_update_context()``,
     where there is one, makes the physics follow it, and ``reset()`` may choose another context. The
-    one of `set_context` is set anew after each reset. Where observations are a dict of ``obs`` and
+    one of `set_context` is set again after each reset. Where observations are a dict of ``obs`` and
     ``context``, only ``obs`` is shown. `info` gets the label `context`: the entries of `names`,
     whoever has chosen them.
 
@@ -151,7 +151,7 @@ class NSGymSessions(gym.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin a meta-episode, whose changes are drawn anew."""
+        """Begin a meta-episode, whose changes are redrawn."""
         observation, info = self.env.reset(seed=seed, options=options)
         functions = self._layer.tunable_params
         for name, function in functions.items():

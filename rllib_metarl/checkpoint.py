@@ -182,7 +182,7 @@ class Checkpoint:
         if major != ray.__version__.split(".")[:2]:
             raise UserError(
                 f"{self.path} was written with Ray {written}, this is Ray {ray.__version__}: "
-                f"install ray=={written} to evaluate it, or train anew."
+                f"install ray=={written} to evaluate it, or train again."
             )
 
     @cached_property
@@ -236,7 +236,7 @@ class Checkpoint:
 def _named(path: Any) -> Path:
     """A path that was given, which `Path` alone would take for the current folder where empty."""
     if not isinstance(path, (str, Path)) or not str(path).strip():
-        raise UserError(f"{path!r} is no path: name a checkpoint's folder.")
+        raise UserError(f"{path!r} is not a path: give a checkpoint's folder.")
     return Path(path)
 
 

@@ -66,11 +66,9 @@ def check_regular(path: Path, most: int | None = None) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise UserError(f"{path}: is a directory, expected a file")
     if not stat.S_ISREG(found.st_mode):
-        raise UserError(f"{path}: is not a regular file; copy what it gives into one")
+        raise UserError(f"{path}: is not a regular file; copy its contents into one")
     if most is not None and found.st_size > most:
-        raise UserError(
-            f"{path}: {found.st_size:,} bytes, more than the {most:,} that are read of such a file"
-        )
+        raise UserError(f"{path}: {found.st_size:,} bytes, more than the limit of {most:,}")
 
 
 def read_text(path: Path, most: int = MOST_JSON) -> str:
@@ -184,7 +182,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise Unreadable(f"key '{key}' is written twice; keep one")
+            raise Unreadable(f"key '{key}' appears twice; keep one")
         found[key] = value
     return found
 
@@ -268,7 +266,7 @@ def parse_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise Unreadable(
-            f"the character {chr(error.character)!r} cannot stand here", line
+            f"the character {chr(error.character)!r} is not allowed here", line
         ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
@@ -287,7 +285,7 @@ class _Builder:
         self.visits = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
-        """The data of a node; a node that an alias repeats is built, and counted, anew."""
+        """The data of a node; a node that an alias repeats is built, and counted, again."""
         line = node.start_mark.line + 1
         self.visits += 1
         if len(path) > MAX_DEPTH:
@@ -299,7 +297,7 @@ class _Builder:
             return self.scalar(node)
         kind = "seq" if isinstance(node, yaml.SequenceNode) else "map"
         if node.tag != _TAG + kind:
-            raise Unreadable(f"the tag {_shown(node.tag)} means nothing here; leave it out", line)
+            raise Unreadable(f"the tag {_shown(node.tag)} is not supported; leave it out", line)
         if kind == "seq":
             return [self.build(item, (*path, n)) for n, item in enumerate(node.value)]
         return self.mapping(node, path)
@@ -320,7 +318,7 @@ class _Builder:
                 raise Unreadable("a key must be a word, found a list or a mapping", line)
             name = self.scalar(key)
             if name in own or key.value in own:
-                raise Unreadable(f"key '{key.value}' is written twice; keep one", line)
+                raise Unreadable(f"key '{key.value}' appears twice; keep one", line)
             own |= {name, key.value}
             self.lines[(*path, key.value)] = line
             found[name] = self.build(value, (*path, key.value))
@@ -341,7 +339,7 @@ class _Builder:
         if tag == "value":  # a lone `=`
             return node.value
         if tag not in _SCALARS:
-            raise Unreadable(f"the tag {_shown(node.tag)} means nothing here; leave it out", line)
+            raise Unreadable(f"the tag {_shown(node.tag)} is not supported; leave it out", line)
         wrong = f"{_shown(node.value)!r} is no {tag}; put text in quotation marks"
         if tag in ("int", "float") and len(node.value) > MOST_DIGITS + 20:
             raise Unreadable(wrong, line)

@@ -194,9 +194,9 @@ def test_what_cannot_be_is_told(checkpoint: Path) -> None:
         "batch_size is True": lambda: agent.initial_state(True),
         "batch_size is '2'": lambda: agent.initial_state("2"),
         "batch_size is 1000000000000": lambda: agent.initial_state(10**12),
-        "None is no path": lambda: load_agent(None),
-        "'' is no path": lambda: load_agent(""),
-        "3 is no path": lambda: Checkpoint.open(3),
+        "None is not a path": lambda: load_agent(None),
+        "'' is not a path": lambda: load_agent(""),
+        "3 is not a path": lambda: Checkpoint.open(3),
         "~nobody-has/x: no such checkpoint": lambda: load_agent("~nobody-has/x"),
     }.items():
         with pytest.raises(UserError, match=re.escape(message)):

@@ -49,7 +49,7 @@ def test_what_aliases_repeat_is_copied() -> None:
     [
         ("a:\n  - !!int x", "'x' is no int"),
         ("a:\n  - [1,", "expected the node content"),
-        ("a:\n  - \x07", "cannot stand here"),
+        ("a:\n  - \x07", "is not allowed here"),
         ("a:\n  - !!python/name:os.system x", "!!python/name:os.system means nothing here"),
         ("a:\n  - {b: 1, b: 2}", "'b' is written twice"),
         ('a:\n  - "\\ud800"', "half a letter"),

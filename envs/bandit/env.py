@@ -164,7 +164,7 @@ class BernoulliBanditEnv(DLCMDPEnv):
     | context m | the arms' probabilities, `arms` numbers |
     | prior | `structure` |
     | change | never by default; with `p_switch` after each pull a session ends with that \
-probability, and all arms are drawn anew from the prior (a restless bandit) |
+probability, and all arms are redrawn from the prior (a restless bandit) |
     | what tells m | each reward, of the arm that was pulled; with dependent arms of both alike |
     | returns of the default | random 5, blind 5, Bayes-optimal 6.66, oracle 8.33 |
 
@@ -180,7 +180,7 @@ probability, and all arms are drawn anew from the prior (a restless bandit) |
     | `arms` | 5 | number of arms, 2 or more; RL²'s k |
     | `pulls` | 10 | number of pulls in a trial, 1 or more; RL²'s n |
     | `structure` | "independent" | see Starting state |
-    | `p_switch` | 0 | probability that all arms are drawn anew after a pull |
+    | `p_switch` | 0 | probability that all arms are redrawn after a pull |
     | `show_time` | False | see Observation space |
 
     ## Version history

@@ -45,7 +45,7 @@ def exact_filter(p: BanditParameters) -> ExactFilter:
 
 
 def _good_arm(p: BanditParameters) -> FiniteFilter:
-    """A hidden Markov model: a switch draws the good arm anew."""
+    """A hidden Markov model: a switch draws the good arm again."""
     good = GOOD[p.structure]
     pays = np.array([[good, 1 - good], [1 - good, good]])  # [arm, which is good]
 

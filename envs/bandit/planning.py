@@ -123,7 +123,7 @@ def _spoken(distribution: Array, chance: float) -> Array:
 
 
 def _restless(n: int, good: float, p_switch: float) -> float:
-    """As `_one_good`, with arms drawn anew at switches: values of beliefs that arm 0 is the good.
+    """As `_one_good`, with arms redrawn at switches: values of beliefs that arm 0 is the good.
 
     V_t(b) = max { pay, 1 - pay } + P(+) V_{t+1}(b+) + P(-) V_{t+1}(b-), pay = P(+) = P(a pull
     speaks for arm 0), with V linear between beliefs of a grid.

@@ -238,8 +238,8 @@ class BatchedEnvs(VectorEnv):
         if self._guard is not None:
             faulty = not_finite(self.single_observation_space, stacked, rewards)
             for i, error in faulty.items():
-                mended = self._as_it_was(i, error)
-                observations[i], rewards[i], terminated[i], truncated[i], infos[i] = mended
+                fixed = self._as_it_was(i, error)
+                observations[i], rewards[i], terminated[i], truncated[i], infos[i] = fixed
             if faulty:
                 stacked = self._stack(observations)
             if ((terminated | truncated) & ~np.array(self._broken)).any():

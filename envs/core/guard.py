@@ -26,7 +26,7 @@ class Tolerance:
     """How many faults are tolerated.
 
     Attributes:
-        step_timeout_s: seconds that one reset or step may take; None waits for ever. It is measured
+        step_timeout_s: seconds that one reset or step may take; None waits forever. It is measured
             where Python's main thread steps the env, and ends what Python waits for or computes.
         most: faults in a row, with no meta-episode ending well between, that are too many.
     """
@@ -39,7 +39,7 @@ class Guard:
     """Watches over the sub-envs of a `BatchedEnvs`, counts their faults and makes new ones.
 
     Args:
-        make: makes sub-env i anew.
+        make: makes sub-env i again.
         tolerance: how many faults are tolerated.
 
     Attributes:

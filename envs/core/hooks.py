@@ -19,9 +19,9 @@ context)``              [T + 1, ...] and contexts [T + 1, C] (or None): ``size``
                         from the upper left corner; or None.
 ======================  ===========================================================================
 
-All of them are optional, on single and on vector environments. `hook_of` finds one through wrappers
-from the outside in, so that a wrapper can define it anew. One that makes another problem of what it
-wraps hides what no longer holds with ``name = None``.
+All of them are optional, on single and on vector environments. `hook_of` looks them up from the
+outermost wrapper inwards, so that a wrapper can redefine one. A wrapper that changes the problem
+hides the hooks that no longer hold with ``name = None``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an environment returns, as plain values; whatever cannot be taken so is a fault of its own.
 
 Everything that steps environments reads what they return through this module: batches of them,
-RLlib's own vector environments (through `Plain`) and whoever looks at the labels in `info`.
+RLlib's own vector environments (through `Plain`) and anyone who looks at the labels in `info`.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class GridWorldFamilyEnv(DLCMDPEnv):
 
     Default members: changes that are rare (p = 0.05) or frequent (0.5), four in five of them to
     goal 0 or four in five to goal 1. Returns of the default: random walk -3.12, blind 29.20,
-    Bayes-optimal 47.42 (proven: 47.32 to 47.56), member known 49.61, oracle 51.65. Whoever takes
+    Bayes-optimal 47.42 (proven: 47.32 to 47.56), member known 49.61, oracle 51.65. Anyone who takes
     one law of change for certain, and acts Bayes-optimally by it, has about 43.2 at best.
 
     `info` carries `context` (float32 [4]: m, p, T(1 given 0), T(0 given 1)), `session` (int64,

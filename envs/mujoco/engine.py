@@ -137,7 +137,7 @@ class Engine:
         return {"arguments": self._arguments, "states": self.states}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Models are loaded again, as they were at first: whoever changed them has to do so again.
+        # Models are reloaded in their original state: changes to them have to be made again.
         self.__init__(*state["arguments"])  # type: ignore[misc]
         self.states[:] = state["states"]
 

@@ -132,7 +132,7 @@ class PointGoalEnv(DLCMDPEnv):
 
     The point starts in the middle. Somewhere, by default on the upper half of the circle of radius
     1 around it, is a goal that cannot be seen. With sparse rewards nothing but being there tells of
-    it: a good agent walks along the semi-circle until it is paid, stays, and searches anew when it
+    it: a good agent walks along the semi-circle until it is paid, stays, and searches again when it
     is paid no longer. With ``p_switch=0`` the goal stays: the setting of PEARL and VariBAD (which
     has several inner episodes).
 

@@ -92,7 +92,7 @@ class ReacherEnv(MujocoTaskEnv):
     ## Description
 
     The arm of gymnasium's ``Reacher-v5``, whose goal cannot be seen. The reward tells how far away
-    it is. At the end of a session the goal jumps, and has to be found anew. With ``p_switch=0`` it
+    it is. At the end of a session the goal jumps, and has to be found again. With ``p_switch=0`` it
     stays.
 
     ## Action space

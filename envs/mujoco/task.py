@@ -35,7 +35,7 @@ class State:
     Attributes:
         qpos: [N, nq] generalised positions.
         qvel: [N, nv] generalised velocities.
-        sensed: [N, K] what `Task.sense` told of this very state; K = 0 without it.
+        sensed: [N, K] what `Task.sense` returned for this state; K = 0 without it.
         memory: [N, M] what `Task.remember` keeps of the inner episode; M = 0 without it.
         dt: seconds between one action and the next.
     """

@@ -157,7 +157,7 @@ class ForceContext(ContextWrapper):
         self._body, self._axes = names.index(body), ["xyz".index(axis) for axis in axes]
 
     def _step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        # Written anew in each step: a reset of the environment takes all forces away.
+        # Written again in each step: a reset of the environment takes all forces away.
         self.data.xfrc_applied[self._body, self._axes] = self._context
         return self.env.step(action)
 

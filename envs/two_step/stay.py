@@ -5,13 +5,13 @@ An agent that merely repeats what paid (model-free) stays after a reward. One th
 transitions (model-based) stays after a reward that followed a common transition and after a miss
 that followed a rare one: an interaction of reward and transition (Daw et al. 2011).
 
-The plain interaction is misleading here. As the good state persists, whoever is on the good action
-has both stayed for a while and is rewarded after common and not after rare transitions: rounds
-long past appear as an effect of the last one, and model-free agents seem to plan (Akam, Costa and
-Dayan 2015). So `regress_stays` has regressors for earlier rounds too, as Miller, Brody and
-Botvinick (2016) have: what happened some rounds ago, signed by whether the same action was chosen
-there. What is left for the last round is its own effect. The plain figures that the literature
-shows are in `stay_probabilities` and `plain_interaction`.
+The plain interaction is misleading here. Because the good state persists, an agent on the good
+action both has stayed for a while and is rewarded after common but not after rare transitions:
+rounds long past appear as an effect of the last one, and model-free agents seem to plan (Akam,
+Costa and Dayan 2015). So `regress_stays` also has regressors for earlier rounds, like Miller,
+Brody and Botvinick (2016): what happened some rounds ago, signed by whether the same action was
+chosen there. What remains for the last round is its own effect. The plain figures of the
+literature are in `stay_probabilities` and `plain_interaction`.
 
 All intervals are 95 % percentile bootstrap intervals over meta-episodes, which are independent;
 rounds are not.

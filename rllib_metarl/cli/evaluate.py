@@ -93,7 +93,7 @@ def _film(checkpoint: Checkpoint, video: Path, result: dict[str, Any], console: 
     if checkpoint.is_rllibs:
         raise UserError("--video is for this project's algorithms, not for RLlib's own")
     if checkpoint.settings.acts_through_connectors():
-        raise UserError("--video: this agent acts through connectors, which a film has not")
+        raise UserError("--video: this agent acts through connectors, which films do not support")
     with progress(console) as tell:
         frames = film(
             *(video, checkpoint.agent(), result["env"], result["env_config"]),

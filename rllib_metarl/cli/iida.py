@@ -177,4 +177,4 @@ def _show(report: dict[str, Any], console: Console) -> None:
     console.print(table)
     errors = report["scaled_error_by_transitions"].items()
     shown = ", ".join(f"{count}: {error:.4g}" for count, error in errors)
-    console.print(f"by the transitions that the context is of: {shown}", soft_wrap=True)
+    console.print(f"by the number of transitions in the context: {shown}", soft_wrap=True)

@@ -140,7 +140,9 @@ def _settings(written: dict[str, Any]) -> dict[str, Any]:
             known = {name for checker in checkers.values() for name in checker.names()}
             raise UserError(f"--config: no rung has a setting '{key}'{suggestion(key, known)}")
         if contains_search(value):
-            raise UserError(f"--config: '{key}': a ladder has one value for all, no grid_search")
+            raise UserError(
+                f"--config: '{key}': the ladder uses one value for all rungs, not a grid_search"
+            )
         checked |= checkers[having[0]].check({key: value}, having[0], _config_error)
     return checked
 

@@ -30,7 +30,7 @@ def show_list(word: str | None = None) -> int:
         lists = {title: _matching(rows, word) for title, rows in lists.items()}
         if not any(lists.values()):
             told = shortened(word, 100)
-            raise UserError(f"nothing here has '{told}' in it{suggestion(word, every)}")
+            raise UserError(f"nothing here matches '{told}' in it{suggestion(word, every)}")
     print("\n\n".join("\n".join(_lines(t, rows)) for t, rows in lists.items() if rows))
     return 0
 

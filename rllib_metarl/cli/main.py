@@ -422,7 +422,7 @@ def rllib(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit code. What a person can mend is told in one line."""
+    """Run the command; returns the exit code. What a person can fix is told in one line."""
     if argv is None:
         net.use_utf8()
     arguments = sys.argv[1:] if argv is None else argv
@@ -440,7 +440,7 @@ def _refuse_early_options(context: typer.Context) -> None:
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if given:
         option = "--" + given[0].replace("_", "-")
-        raise UserError(f"{option} stands before the file; write it after the file name")
+        raise UserError(f"{option} comes before the file name; write it after it")
 
 
 def _options(values: dict[str, Any]) -> Any:

@@ -23,7 +23,7 @@ _STORAGE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.EISDIR),
 }
-"""What no program can mend that is given such a path, disk or machine."""
+"""What no program can fix that is given such a path, disk or machine."""
 _HERE = Path(__file__).resolve().parents[1]
 _OURS = (_HERE, _HERE.parent / "envs")
 
@@ -69,7 +69,7 @@ def _judged(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
         return "there is not enough memory for this; ask for less, or use another machine", MENDABLE
     frame, line = _culprit(error)
     if isinstance(error, SystemExit):
-        what = f"called sys.exit({error.code!r}), which would end the command without a word"
+        what = f"called sys.exit({error.code!r}), which would end the command without a message"
     else:
         what = f"{type(error).__name__}: {error}"
     log = _log(error, arguments)
@@ -131,7 +131,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _nobody_reads() -> int:
-    """Whoever read standard output is gone: no more is written, and nothing is complained of."""
+    """Standard output was closed by its reader: stop writing, without an error."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return NOBODY_READS

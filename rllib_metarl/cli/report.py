@@ -56,8 +56,8 @@ def _report_sweep(
     for option, given in (("--figures", figures), ("--evaluation", evaluations)):
         if given:
             raise UserError(
-                f"{option}: {directory} is a sweep's, whose page has none; name the directories of "
-                "its trials for the page of their runs"
+                f"{option}: {directory} belongs to a sweep, whose page has none; give the "
+                "directories of its trials for a page on their runs"
             )
     _check_places(out, None)
     with quiet():

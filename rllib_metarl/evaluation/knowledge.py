@@ -1,7 +1,7 @@
 """What an env says of itself: its hooks (see `rllib_metarl.envs.core.hooks`), asked and checked.
 
 A user's env can have them too, so that whatever they return is looked at, and what does not fit is
-a `UserError` that names the env, the method and the mend.
+a `UserError` that names the env, the method and the fix.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def run_filter(exact: ExactFilter, played: Recording) -> Posterior | Density:
             _check_shape("mean", posterior.mean, played.context.shape)
     except Exception as error:  # a user's filter can raise anything
         raise UserError(
-            f"the env's exact filter failed: {_said(error)}. Mend its exact_filter(), or let it "
+            f"the env's exact filter failed: {_said(error)}. Fix its exact_filter(), or let it "
             "return None."
         ) from error
     return posterior
@@ -117,8 +117,8 @@ def frame_of(env: Any, observations: NDArray[Any], context: NDArray[Any] | None)
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
-        mend = "return size, position [T + 1, 2] and goals [G, 2] (of several, context[0] is one)"
-        raise _refused(env, "frame", found, f"{mend}, or None")
+        fix = "return size, position [T + 1, 2] and goals [G, 2] (of several, context[0] is one)"
+        raise _refused(env, "frame", found, f"{fix}, or None")
     grid = {"size": size, "position": position.tolist(), "goals": goals.tolist()}
     return {"kind": "grid", **grid}
 
@@ -147,14 +147,14 @@ def _ask(env: Any, name: str, *arguments: Any) -> Any:
         raise
     except Exception as error:  # a user's method can raise anything
         raise UserError(
-            f"env {name_of(env)}: its {name}() failed: {_said(error)}. Mend it, or leave it out."
+            f"env {name_of(env)}: its {name}() failed: {_said(error)}. Fix it, or leave it out."
         ) from error
 
 
-def _refused(env: Any, name: str, found: Any, mend: str) -> UserError:
+def _refused(env: Any, name: str, found: Any, fix: str) -> UserError:
     shown = repr(found)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    return UserError(f"env {name_of(env)}: its {name}() returned {shown}; {mend}.")
+    return UserError(f"env {name_of(env)}: its {name}() returned {shown}; {fix}.")
 
 
 def _said(error: Exception) -> str:

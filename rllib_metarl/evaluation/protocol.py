@@ -23,7 +23,7 @@ MOST_SET_ASIDE_STEPS = 250_000
 SET_ASIDE = 2**32
 """Added to the seed of held-out tasks: other tasks, for what has to be fitted."""
 STAGES = 6
-"""How many stages of an evaluation that do not play are told of."""
+"""How many stages of an evaluation that do not play are reported."""
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and with the share of the work that is done."""
@@ -265,11 +265,11 @@ def _held_out(checkpoint: Checkpoint, config: dict[str, Any], episodes: int, see
         raise
     except Exception as error:  # an env is anybody's code
         absent = isinstance(error, (gym.error.Error, ModuleNotFoundError))
-        mend = (
+        fix = (
             "import the module that registers it, e.g. with --plugin"
             if absent
-            else ("give it other arguments, or mend it")
+            else ("give it other arguments, or fix it")
         )
         raise UserError(
-            f"env {config['env']} cannot be made ({type(error).__name__}: {error}): {mend}."
+            f"env {config['env']} cannot be made ({type(error).__name__}: {error}): {fix}."
         ) from error

@@ -241,12 +241,14 @@ def check_transitions(data: Transitions, place: str) -> None:
     )
     if not whole:
         found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-        raise UserError(f"{place}: these are no transitions of tasks ({found}): collect them anew.")
+        raise UserError(
+            f"{place}: these are not transitions of tasks ({found}): collect them again."
+        )
     for name in (*_ROWS, "context"):
         values = getattr(data, name)
         if values is not None and not bool(values.isfinite().all()):
             bad = int((~values.isfinite()).any(dim=1).sum())
             raise UserError(
                 f"{place}: {name} holds NaN or infinity in {bad:,} of {len(values):,} rows, which "
-                "nothing can be fitted to: mend the env, and collect anew."
+                "nothing can be fitted to: fix the env, and collect again."
             )

@@ -132,6 +132,6 @@ def _stored(content: Any) -> Stored:
 def _check_weights(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in wanted.items()}:
-        raise ValueError("its weights are not of the networks that it names")
+        raise ValueError("its weights do not match its networks")
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise ValueError("its weights hold NaN or infinity")

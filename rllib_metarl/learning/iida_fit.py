@@ -19,7 +19,7 @@ from rllib_metarl.ops.forward_model import prediction_error
 
 WITH, WITHOUT, TRUE = "with_context", "without_context", "true_context"
 JUDGED = 64
-"""Transitions of a held-out task that are foretold at most, to judge a model."""
+"""Transitions of a held-out task that are predicted at most, to judge a model."""
 Progress = Callable[[str, int, int, float], None]
 """Called after an epoch with the kind of model, epochs done and at most, the held-out error."""
 

@@ -162,7 +162,7 @@ class ActionCodec:
         self.discrete = isinstance(space, spaces.Discrete)
         self.gaussian = not self.categories
         if not self.width:
-            raise UserError(f"action space {space} is empty: there is nothing to choose.")
+            raise UserError(f"action space {space} is empty: there is no action to choose.")
         self.flat_space = self._flat_space()
         # Categories of different sizes as rows of one table: index -1 is a logit that is not there.
         self._table = np.full((len(self.categories), max(self.categories, default=0)), -1)
@@ -294,7 +294,7 @@ class ActionCodec:
             if not mask[:, begin : begin + size].any(axis=1).all():
                 raise UserError(
                     "an action_mask forbids every action, or every value of a part of it: end the "
-                    "episode where nothing can be done, or leave one action to do."
+                    "episode if nothing can be done, or allow at least one action."
                 )
             begin += size
         return mask

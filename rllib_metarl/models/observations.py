@@ -133,7 +133,7 @@ def _set_one_hots(flat: NDArray[Any], part: Any, value: NDArray[Any]) -> None:
     if wrong.any():
         raise UserError(
             f"an observation of the env is {value[wrong.any(1)][0]}, which is not in its space "
-            f"{part}: mend the space or the observation."
+            f"{part}: fix the space or the observation."
         )
     columns = index.astype(np.int64) + np.cumsum([0, *sizes[:-1]])
     flat[np.arange(len(flat))[:, None], columns] = 1

@@ -46,15 +46,15 @@ def reliability(task: Task) -> Chart:
 
 
 def predicted_rewards(task: Task) -> Chart:
-    """Reliability curve of what the agent itself foretells, without a probe."""
+    """Reliability curve of what the agent itself predicts, without a probe."""
     tables = _rows(task, "calibration", "prediction")
     found = [
         (group, n, table["reliability"]) for group, n, table in tables if "reliability" in table
     ]
     return Chart(
         "reliability_of_rewards",
-        "Calibration: reliability of foretold rewards",
-        "foretold (probability of a reward > 0)",
+        "Calibration: reliability of predicted rewards",
+        "predicted (probability of a reward > 0)",
         "how often it came (share of steps)",
         tuple(_reliability_lines(found)),
         f"What the agent's own decoder says of the coming reward. {PER_RUN}",

@@ -63,7 +63,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "faults/hung_env_runners",
         ("faults/hung_env_runners",),
-        "EnvRunners that did not answer within `sample_timeout_s` and were started anew.",
+        "EnvRunners that did not answer within `sample_timeout_s` and were restarted.",
         "EnvRunners",
         "0",
         own=True,
@@ -274,7 +274,7 @@ METRICS: tuple[Metric, ...] = (
         "iida/scaled_error",
         ("iida/scaled_error",),
         "Squared error of the forward model with the inferred context on tasks whose contexts were "
-        "held out, in units of a usual change of the state (1: it foretells nothing).",
+        "held out, in units of a usual change of the state (1: it predicts nothing).",
         "1",
         "constant; far below 1, and below that of a model without context (`rllib iida fit`)",
         own=True,

@@ -148,8 +148,8 @@ def check_evaluation(content: Row, file: Path) -> Row:
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise UserError(
-            f"{file}: {where}: {message}; this is not what `rllib evaluate --json` writes, write "
-            "it anew"
+            f"{file}: {where}: {message}; this was not written by `rllib evaluate --json`; write "
+            "it again"
         ) from None
     return content
 

@@ -76,7 +76,7 @@ class _Rows:
     values: list[dict[str, float]] = field(default_factory=list)
 
     def add(self, step: float, values: dict[str, float]) -> None:
-        """A resumed run goes back to its checkpoint: what it reported beyond is reported anew."""
+        """A resumed run goes back to its checkpoint: what it reported beyond is reported again."""
         while self.steps and self.steps[-1] >= step:
             self.steps.pop()
             self.values.pop()
@@ -129,7 +129,7 @@ def _trial_folders(directory: Path) -> list[Path]:
     directory = expanded(directory)
     if not directory.exists():
         raise UserError(
-            f"{directory}: no such directory; name a run's, which lies below the --storage-path "
+            f"{directory}: no such directory; give a run's, below the --storage-path "
             "of `rllib train` (~/ray_results by default)"
         )
     if not directory.is_dir():
@@ -137,7 +137,7 @@ def _trial_folders(directory: Path) -> list[Path]:
     found = sorted(path.parent for path in directory.rglob(RESULTS))
     if not found:
         raise UserError(
-            f"{directory}: no results in it, for there is no {RESULTS} in it or below; name a "
+            f"{directory}: no results: there is no {RESULTS} in it or below; name a "
             "directory that `rllib train` has written"
         )
     return found
@@ -205,7 +205,7 @@ def read_object(file: Path) -> dict[str, Any]:
     except Unreadable as error:
         place = f"{file}:{error.line}" if error.line else file
         raise UserError(
-            f"{place}: not valid JSON ({error}), the file is damaged; write it anew, or leave it "
+            f"{place}: not valid JSON ({error}), the file is damaged; write it again, or leave it "
             "out"
         ) from None
     if not isinstance(content, dict):

@@ -77,7 +77,7 @@ def check_record(content: dict[str, Any], file: Path) -> dict[str, Any]:
         again = f"`rllib train file {file.parent / 'sweep.yaml'} --resume`"
         raise UserError(
             f"{file}: {_first(error)}: the file is damaged; continue the sweep with {again}, "
-            "which writes it anew"
+            "which writes it again"
         ) from None
 
 

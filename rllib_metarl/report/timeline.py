@@ -82,7 +82,7 @@ def _switches(episode: Recorded) -> Chart:
 
 
 def switches(episode: Recorded) -> list[int]:
-    """The steps at which the context was drawn anew."""
+    """The steps at which the context was redrawn."""
     return [step for step, switched in enumerate(episode.switched or []) if switched]
 
 

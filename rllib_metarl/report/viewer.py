@@ -103,9 +103,9 @@ def describe(episode: Recorded, t: int) -> str:
         parts.append(f"session {episode.session[t]}")
     parts += _beliefs(episode, t)
     if episode.termination is not None and episode.termination[t] is not None:
-        parts.append(f"the agent tells a switch with probability {episode.termination[t]:.2f}")
+        parts.append(f"the agent predicts a switch with probability {episode.termination[t]:.2f}")
     if episode.switched and episode.switched[t]:
-        parts.append("the context was drawn anew just now")
+        parts.append("the context has just been redrawn")
     return "; ".join(parts) + "."
 
 
@@ -122,7 +122,7 @@ def _beliefs(episode: Recorded, t: int) -> list[str]:
         if rows is not None:
             best = max(range(len(rows[t])), key=lambda k: rows[t][k])
             words.append(
-                f"the {who} holds {episode.class_names[best]} likeliest, {rows[t][best]:.2f}"
+                f"the {who} holds {episode.class_names[best]} most likely, {rows[t][best]:.2f}"
             )
     return words
 

@@ -285,7 +285,7 @@ class Collector:
         step = len(self._steps) - int(self._start[index])
         raise UserError(
             f"env {env_name(self.env)}: sub-env {index} gave {what} that is NaN or infinite "
-            f"({array[index]}) at step {step} of its meta-episode. Mend the env (bound its state, "
+            f"({array[index]}) at step {step} of its meta-episode. Fix the env (bound its state, "
             "clip its reward); training can then be resumed from the last checkpoint."
         )
 
@@ -317,7 +317,7 @@ class Collector:
                 env.set_under_way(state["under_way"]["env"])
                 self._set_under_way(state["under_way"])
             except Exception as error:  # of the env's own code, run again
-                logger.warning("meta-episodes under way are begun anew: %s", error)
+                logger.warning("meta-episodes under way are restarted: %s", error)
                 self._observation = None
         if state["env"] is not None and hasattr(env, "set_rng_state"):
             env.set_rng_state(state["env"])
@@ -392,8 +392,8 @@ def blamed(env: gym.vector.VectorEnv) -> Iterator[None]:
         yield
     except (BrokenEnv, EnvFault) as error:
         raise UserError(
-            f"env {env_name(env)}: {error}. Mend the env, then go on with --resume; where it fails "
-            "now and then for reasons of its own, raise max_env_faults."
+            f"env {env_name(env)}: {error}. Fix the env, then continue with --resume; if occasional "
+            "failures are expected, raise max_env_faults."
         ) from error
 
 

@@ -1,7 +1,7 @@
 """Carries what went wrong from the EnvRunners, where it is seen, to the algorithm, which tells.
 
 RLlib restarts an EnvRunner that raised and goes on, which is right for a machine that failed and
-wrong for an env that will fail again: a run could sample nothing for ever. The message is left in
+wrong for an env that will fail again: a run could sample nothing forever. The message is left in
 the cluster's key-value store, where the driver looks after each iteration.
 """
 
@@ -27,7 +27,7 @@ def report_fault(trial_id: str | None, message: str) -> None:
 
 @contextmanager
 def carried(worker_index: int | None, trial_id: str | None) -> Iterator[None]:
-    """Reports what a user can mend, where it happens in a remote EnvRunner."""
+    """Reports what a user can fix, where it happens in a remote EnvRunner."""
     try:
         yield
     except UserError as error:

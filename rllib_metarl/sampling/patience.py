@@ -59,14 +59,14 @@ class Patience:
         if steps > self._max:
             raise UserError(
                 f"env {self._name}: a meta-episode has not ended in {steps - 1:,} steps "
-                f"(max_meta_episode_steps). {MEND} Where they are meant to be as long, raise "
+                f"(max_meta_episode_steps). {MEND} If they are meant to be that long, raise "
                 "max_meta_episode_steps."
             )
         if steps * (bytes_of_a_step + _OVERHEAD) > self._most_bytes:
             raise UserError(
                 f"env {self._name}: a meta-episode has not ended in {steps:,} steps, and those "
                 f"of all sub-envs take {self._most_bytes / 2**30:.1f} GiB, a quarter of the "
-                f"memory. {MEND} Where they are meant to be as long, lower "
+                f"memory. {MEND} If they are meant to be that long, lower "
                 "num_envs_per_env_runner."
             )
         if steps >= self._warn_at:

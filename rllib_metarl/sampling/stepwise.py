@@ -112,7 +112,7 @@ class StepwiseRunner(SingleAgentEnvRunner):
             fault = error if isinstance(error, EnvFault) else error.__cause__
             if not isinstance(fault, EnvFault):
                 raise
-            raise UserError(f"env {said(self.config.env)} {fault}. Mend the env.") from error
+            raise UserError(f"env {said(self.config.env)} {fault}. Fix the env.") from error
 
     @override(SingleAgentEnvRunner)
     def _sample(self, **settings: Any) -> list[SingleAgentEpisode]:

@@ -141,9 +141,9 @@ class Agent(Actor):
         """
         self._check_state(state)
         if state.belief is None:
-            raise UserError("observe: no action was taken yet; a meta-episode begins with act.")
+            raise UserError("observe: no action was taken yet; call act first.")
         if state.reward is not None:
-            raise UserError("observe: the last action's reward is known already: act comes next.")
+            raise UserError("observe: the last action's reward is already known: call act next.")
         given.truths("done", done, _count(state))
         return dataclasses.replace(
             state, reward=torch.as_tensor(given.reward(reward, _count(state)))
@@ -182,7 +182,7 @@ class Agent(Actor):
             )
         shapes = {key: value.shape[1:] for key, value in state.recurrent.items()}
         if shapes != self._remembers or state.action.shape[1] != self.module.action_width:
-            raise UserError("state is of another agent: begin with initial_state of this one.")
+            raise UserError("state belongs to another agent: start with initial_state of this one.")
 
     def _observed(
         self, observation: Any, count: int | None, given_mask: Any

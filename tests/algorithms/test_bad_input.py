@@ -1,4 +1,4 @@
-"""What a user can get wrong is told in one message that names the thing and the mend."""
+"""What a user can get wrong is told in one message that names the thing and the fix."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ UNSUPPORTED = {
 }
 
 
-@pytest.mark.parametrize(("which", "space", "mend"), UNSUPPORTED.values(), ids=UNSUPPORTED.keys())
-def test_spaces_that_are_not_supported_are_named(which: str, space: Any, mend: str) -> None:
+@pytest.mark.parametrize(("which", "space", "fix"), UNSUPPORTED.values(), ids=UNSUPPORTED.keys())
+def test_spaces_that_are_not_supported_are_named(which: str, space: Any, fix: str) -> None:
     config = small_config("VariBAD", env=Spaces, env_config={which: space})
-    with pytest.raises(UserError, match=rf"{which} space .* is not supported.*{mend}"):
+    with pytest.raises(UserError, match=rf"{which} space .* is not supported.*{fix}"):
         small_runner(config)
 
 

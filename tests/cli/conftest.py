@@ -95,7 +95,7 @@ def start(*arguments: object, cwd: Path = ROOT) -> subprocess.Popen[str]:
 
 
 def until_an_iteration(process: subprocess.Popen[str]) -> str:
-    """What was printed until a line told of the next iteration."""
+    """What was printed until a line reported the next iteration."""
     said = ""
     assert process.stdout is not None
     for line in process.stdout:

@@ -77,7 +77,7 @@ class Tune:
 
     def run(self, rng: random.Random, steps: int = 10_000, failing: float = 0.0) -> None:
         while steps and not all(trial.is_finished() for trial in self.trials):
-            assert self.step(rng, failing), f"waits for ever: {[t.status for t in self.trials]}"
+            assert self.step(rng, failing), f"waits forever: {[t.status for t in self.trials]}"
             steps -= 1
 
 
@@ -115,7 +115,7 @@ def test_a_sweep_left_alone_is_halved_as_by_tunes_own() -> None:
 @pytest.mark.parametrize("failing", [0.0, 0.05])
 def test_tunes_own_waits_for_ever(failing: float) -> None:
     """What the other tests hold against."""
-    with pytest.raises(AssertionError, match="waits for ever"):
+    with pytest.raises(AssertionError, match="waits forever"):
         for seed in range(60):
             rng = random.Random(seed)
             tune = Tune([Trial(number) for number in range(11)], kind=HyperBandScheduler)

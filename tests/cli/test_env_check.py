@@ -44,7 +44,7 @@ def registered() -> Any:
 
 @pytest.fixture
 def check(tmp_path, capsys):
-    """The code and what was told of one experiment."""
+    """The exit code and the messages of one experiment."""
 
     def run(env: str = GRID, run: str = "DynaMITE", **config: Any) -> tuple[int, str]:
         written = {"run": run, "env": env, "stop": {"training_iteration": 1}, "config": config}

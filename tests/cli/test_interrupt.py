@@ -209,7 +209,7 @@ def test_an_iteration_that_takes_too_long_is_given_up_and_comes_again(tmp_path: 
     process.terminate()
     ended = finish(process, first)
     assert ended.code == 143, ended.err
-    assert "gave up the iteration under way" in ended.err
+    assert "abandoned the current iteration" in ended.err
     assert Path(ended.lines[-1].removeprefix("checkpoint: ")).is_dir()
     before = numbers(tmp_path)
     again = finish(start(*arguments, "--resume"))

@@ -124,7 +124,7 @@ def test_the_grid_is_tried_whole_and_each_point_with_every_seed():
     drawn = drawn_points(experiment.sweep)
     assert experiment.variants == len(drawn) == 2 * 2 * 2 * 3
     assert [point["seed"] for point in drawn[:4]] == [7, 8, 9, 7]
-    assert len({point["kl_weight"] for point in drawn}) == 8  # equal over seeds, else drawn anew
+    assert len({point["kl_weight"] for point in drawn}) == 8  # equal over seeds, else redrawn
     for first in range(0, len(drawn), 3):
         alike = [{**point, "seed": 0} for point in drawn[first : first + 3]]
         assert alike[0] == alike[1] == alike[2]

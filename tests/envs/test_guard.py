@@ -1,4 +1,4 @@
-"""Sub-envs that raise, hang or return rubbish."""
+"""Sub-envs that raise, hang or return invalid values."""
 
 from __future__ import annotations
 

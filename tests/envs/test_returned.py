@@ -175,7 +175,7 @@ def test_an_odd_result_now_and_then_is_a_fault_that_names_the_env(
     assert said in env.fault_news()[0]
     with pytest.raises(BrokenEnv, match="sub-env 2"):
         steps(batched(None, step=step), 3)
-        if "reward" in said:  # found by whoever looks at the batch
+        if "reward" in said:  # found by anyone who looks at the batch
             raise BrokenEnv("sub-env 2")
 
 

@@ -1,4 +1,4 @@
-"""What an agent foretells of rewards and observations, by its own decoders."""
+"""What an agent predicts of rewards and observations, by its own decoders."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_bernoulli_reward_costs_its_probability() -> None:
 
 
 def test_how_far_the_belief_moves_is_what_the_bound_adds() -> None:
-    """Where all samples foretell the same, it is the surprise and KL(q_{t+1} || q_t)."""
+    """Where all samples predict the same, it is the surprise and KL(q_{t+1} || q_t)."""
     module = Constant(SMALL_GRID)
     played = _played(module)
     claims = claims_of(module, SETTINGS, played)

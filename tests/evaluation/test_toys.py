@@ -143,7 +143,7 @@ def test_overconfidence_is_caught_by_what_the_agent_foretells(
     told = overconfident["calibration"]["prediction"]
     assert told["ece"] > 0.05
     assert told["log_loss"] > told["log_loss_exact"] + 0.1
-    # A probe mends it, for it can learn how sure to be: its scores do not see this fault.
+    # A probe fixes it, for it can learn how sure to be: its scores do not see this fault.
     assert abs(overconfident["belief"]["nats_from_exact"]) < 0.005
     assert overconfident["return_mean"] == calibrated["return_mean"]
 

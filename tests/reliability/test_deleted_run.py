@@ -30,7 +30,7 @@ def test_a_deleted_folder_ends_the_run_with_one_message(
     shutil.move(tmp_path / which, kept)
     if made_again:
         (tmp_path / which).mkdir(parents=True)
-    with pytest.raises(UserError, match="was deleted while the run wrote to it.*start it anew"):
+    with pytest.raises(UserError, match="was deleted while the run wrote to it.*start it again"):
         keeper.check_folders([trial])
 
 

@@ -1,4 +1,4 @@
-"""Training goes on where an env raises, hangs or returns rubbish."""
+"""Training goes on where an env raises, hangs or returns invalid values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.algorithms.small import numbers, small_config
 SAID = {
     "raise": "raised RuntimeError: the physics engine fell over",
     "hang": "took too long",
-    "rubbish": "gave an observation that is NaN",
+    "invalid values": "gave an observation that is NaN",
 }
 
 
@@ -81,12 +81,12 @@ def training(folder: Path, kind: str, runners: int, times: int = 3, **settings: 
 
 
 SLOW = pytest.mark.slow  # EnvRunners in processes of their own, once more
-CASES = [("raise", 0), ("hang", 0), ("rubbish", 0), ("raise", 2)]
+CASES = [("raise", 0), ("hang", 0), ("invalid values", 0), ("raise", 2)]
 
 
 @pytest.mark.parametrize(
     ("kind", "runners"),
-    [*CASES, *(pytest.param(kind, 2, marks=SLOW) for kind in ("hang", "rubbish"))],
+    [*CASES, *(pytest.param(kind, 2, marks=SLOW) for kind in ("hang", "invalid values"))],
 )
 def test_training_goes_on_and_the_faults_are_counted(
     shared_ray: None, tmp_path: Path, kind: str, runners: int

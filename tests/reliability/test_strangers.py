@@ -1,4 +1,4 @@
-"""A folder from elsewhere: whatever lies in it, no reader runs code of it, or waits for ever."""
+"""A folder from elsewhere: whatever lies in it, no reader runs code of it, or waits forever."""
 
 from __future__ import annotations
 

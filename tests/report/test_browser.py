@@ -155,7 +155,7 @@ def test_buttons_go_to_the_switches(tab: Tab, experiment: Path) -> None:
     for button, expected in (("next", first), ("next", second), ("previous", first)):
         tab.run(f"document.querySelector('[data-control={button}]').click()")
         assert tab.run(f"{STEP}.value") == str(expected)
-        assert "the context was drawn anew just now" in tab.run(TEXT)
+        assert "the context has just been redrawn" in tab.run(TEXT)
 
 
 def test_another_meta_episode_can_be_chosen(tab: Tab, experiment: Path) -> None:

@@ -61,7 +61,7 @@ def test_an_odd_record_is_refused_with_its_place(
     assert main(["sweep", "status", str(sweep)]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {sweep / 'sweep.json'}: ") and told in error
-    assert "writes it anew" in error and error.count("\n") == 1
+    assert "writes it again" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["/etc", "../other", 3, "x" * 2_000])

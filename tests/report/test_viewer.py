@@ -101,7 +101,7 @@ def test_the_text_says_what_the_figures_show() -> None:
     assert f"Step {t} of 24; reward of the last step {raw['rewards'][t - 1]:.2f}" in text
     assert f"agent in row {row}, column {column}; true context {true}; " in text
     assert f"session {raw['session'][t]}; " in text
-    assert "the context was drawn anew just now" in text
+    assert "the context has just been redrawn" in text
     assert "exact filter holds" in text
 
 

@@ -63,7 +63,7 @@ def test_both_runners_give_the_same_meta_episodes(both: tuple[list[Any], list[An
 def test_a_batch_from_the_stock_runner_is_the_same_batch(
     both: tuple[list[Any], list[Any]],
 ) -> None:
-    """Labels come from infos there, and the belief after the last observation is encoded anew."""
+    """Labels come from infos there, and the belief after the last observation is encoded again."""
     module = _runner(MetaEpisodeRunner).module
     theirs, own = (rollout_from_episodes(episodes, module) for episodes in both)
     for name in ("session", "switched", "reward", "observation", "action"):

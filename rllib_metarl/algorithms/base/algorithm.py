@@ -161,14 +161,14 @@ class MetaAlgorithm(Algorithm):
         return None
 
     def _write_faults(self) -> None:
-        """What EnvRunners have borne goes into a file of the run."""
+        """Writes the env faults that EnvRunners have tolerated to a file of the run."""
         news = noted_faults(self.trial_id)
         if news:
             with (self.run_folder() / FAULTS).open("a", encoding="utf-8") as file:
                 file.writelines(f"{time.strftime('%F %T')} {line}\n" for line in news)
 
     def _restart_hung_runners(self) -> None:
-        """Ends EnvRunners that do not answer; RLlib would send them samples for ever.
+        """Ends EnvRunners that do not answer; RLlib would send them samples forever.
 
         Of a sample that came too late RLlib has dropped the answer, so that nothing more is lost.
         """
@@ -178,7 +178,7 @@ class MetaAlgorithm(Algorithm):
         for index, runner in hung:
             logger.warning(
                 "EnvRunner %d did not answer within sample_timeout_s (%s s): its env hangs or is "
-                "slow; it is started anew",
+                "slow; it is restarted",
                 *(index, self.config.sample_timeout_s),
             )
             ray.kill(runner, no_restart=False)
@@ -233,7 +233,7 @@ class MetaAlgorithm(Algorithm):
 
     @override(Algorithm)
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """What Tune stores is whole and sealed before it does, whoever has started the run."""
+        """Completes and seals a checkpoint before Tune stores it."""
         super().save_checkpoint(checkpoint_dir)
         finish(Path(checkpoint_dir), self._last_result)
 

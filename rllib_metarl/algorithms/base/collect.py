@@ -135,7 +135,7 @@ def collect(
         env_config: its arguments.
         settings: see `CollectSettings`.
         seed: of tasks and actions; no training meets these tasks.
-        progress: told of the env steps so far.
+        progress: called with the env steps so far.
 
     Raises:
         UserError: the env or the generator cannot be used, or the env gave NaN.

@@ -146,7 +146,7 @@ class MetaConfig(AlgorithmConfig):
         """Checks what RLlib lets pass.
 
         Raises:
-            UserError: one message that names the setting, its value and the mend.
+            UserError: one message that names the setting, its value and the fix.
         """
         if self._validate_config:
             check_settings(self)

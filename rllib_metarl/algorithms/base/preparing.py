@@ -1,4 +1,4 @@
-"""What a run does before its first result, in a file of its folder: whoever watches can read it."""
+"""Progress before a run's first result, in a file of its folder for others to read."""
 
 from __future__ import annotations
 

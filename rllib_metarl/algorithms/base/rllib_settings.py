@@ -160,18 +160,18 @@ SAMPLING: dict[str, Entry] = {
 }
 
 FAULTS: dict[str, Entry] = {
-    "restart_failed_env_runners": Setting(SWITCH, "start EnvRunners that died anew"),
+    "restart_failed_env_runners": Setting(SWITCH, "start EnvRunners that died again"),
     "ignore_env_runner_failures": Setting(SWITCH, "go on without them"),
-    "max_num_env_runner_restarts": Setting(COUNT, "how often one is started anew"),
+    "max_num_env_runner_restarts": Setting(COUNT, "how often one is restarted"),
     "delay_between_env_runner_restarts_s": Setting(SECONDS, "seconds between"),
     "restart_failed_sub_environments": Setting(
-        SWITCH, "make envs anew that fail; without a connector max_env_faults does that", STEPWISE
+        SWITCH, "make envs again that fail; without a connector max_env_faults does that", STEPWISE
     ),
     "num_consecutive_env_runner_failures_tolerance": Setting(
-        COUNT, "failures in a row that are borne"
+        COUNT, "failures in a row that are tolerated"
     ),
     "env_runner_health_probe_timeout_s": Setting(SECONDS, "seconds to wait for a sign of life"),
-    "env_runner_restore_timeout_s": Setting(SECONDS, "seconds to wait for one that starts anew"),
+    "env_runner_restore_timeout_s": Setting(SECONDS, "seconds to wait for one that starts again"),
     "sync_filters_on_rollout_workers_timeout_s": Setting(SECONDS, "seconds for joining states"),
 }
 

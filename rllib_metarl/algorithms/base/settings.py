@@ -298,7 +298,7 @@ def network_settings(config: Any) -> dict[str, Any]:
 
 
 def problem(entry: Entry, name: str, value: Any, default: Any) -> str | None:
-    """What is wrong with a setting's value, in a sentence with the mend; None for a right one.
+    """What is wrong with a setting's value, in a sentence with the fix; None for a right one.
 
     Whether `Setting.only_with` holds is not looked at.
     """
@@ -314,7 +314,7 @@ def check_settings(config: Any) -> None:
     """Hold every attribute of a config to its declaration.
 
     Raises:
-        UserError: a value is out of range, or does nothing here; one message with the mend.
+        UserError: a value is out of range, or does nothing here; one message with the fix.
     """
     kind: Any = type(config)
     default = defaults(kind)

@@ -1,7 +1,7 @@
-"""What a held-out evaluation during training leaves to be looked at: a few kilobytes of lists.
+"""What a held-out evaluation during training leaves for pictures: a few kilobytes of lists.
 
-It travels with the result to whoever draws it, so it has to be plain and small: one meta-episode in
-full, the distribution of the belief's entropy, a sample of latents with their labels.
+It travels with the result, so it has to be plain and small: one meta-episode in full, the
+distribution of the belief's entropy, a sample of latents with their labels.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _label(episode: MetaEpisodeData, name: str) -> list[Any] | None:
 
 @torch.inference_mode()
 def _termination(episode: MetaEpisodeData, module: Any) -> FloatArray:
-    """P(the transition just seen opened a new session) `[T + 1]`, from the encoder run anew."""
+    """P(the transition just seen opened a new session) `[T + 1]`, from the encoder run again."""
     action = module.encode_action(torch.as_tensor(episode.actions))
     belief = module.encode(
         torch.as_tensor(episode.observations, dtype=torch.float32)[None],

@@ -206,7 +206,7 @@ def _import_env(place: str, checkpoint: str) -> None:
     except Exception as error:  # of the user's own module
         raise UserError(
             f"{checkpoint}: its env is in the module {place}, which cannot be imported ({error}): "
-            f"go where it is found, or install it, and add --plugin {place}."
+            f"run from its folder, or install it, and add --plugin {place}."
         ) from None
 
 
@@ -246,8 +246,8 @@ def _imported(name: str) -> type:
     # Only what an algorithm or a module is may be called with what the file says.
     if not (isinstance(found, type) and issubclass(found, (RLModule, _algorithm_class()))):
         raise UserError(
-            f"the checkpoint refers to {name}, which is not here: name the plugin that the run "
-            "used with --plugin, or use the version of rllib_metarl that wrote the checkpoint."
+            f"the checkpoint refers to {name}, which is not available: give the run's plugin "
+            "with --plugin, or use the version of rllib_metarl that wrote the checkpoint."
         )
     return found
 

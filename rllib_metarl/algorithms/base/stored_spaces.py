@@ -31,7 +31,7 @@ def plain_space(space: gym.Space) -> dict[str, Any]:
     if isinstance(space, spaces.Dict):
         return {"dict": [[key, plain_space(part)] for key, part in space.spaces.items()]}
     if not isinstance(space, spaces.Box):
-        raise TypeError(f"space {space} has no plain form")
+        raise TypeError(f"space {space} cannot be stored as plain data")
     bounds = {"low": _bound(space.low), "high": _bound(space.high), "dtype": str(space.dtype)}
     return bounds if isinstance(bounds["low"], list) else bounds | {"shape": list(space.shape)}
 

@@ -143,7 +143,7 @@ class BeliefConfig(MetaConfig, PPOConfig):
         """Checks what RLlib lets pass.
 
         Raises:
-            UserError: one message that names the setting, its value and the mend.
+            UserError: one message that names the setting, its value and the fix.
         """
         super().validate()
         self._validate_std()

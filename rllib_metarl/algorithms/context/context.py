@@ -73,7 +73,7 @@ class ContextConfig(BeliefConfig):
         "forward_lr": Setting(settings.Schedule(Number(0, 1000)), "learning rate of that"),
         "forward_updates": Setting(Whole(1, 100_000), "gradient steps of it in an iteration"),
         "forward_tasks": Setting(Whole(1, 10**6), "tasks in each step"),
-        "forward_targets": Setting(Whole(1, 10**6), "foretold transitions of each task"),
+        "forward_targets": Setting(Whole(1, 10**6), "predicted transitions of each task"),
     }
 
     forward_lr: Schedule
@@ -100,7 +100,7 @@ class ContextConfig(BeliefConfig):
         super().validate()
         if self.context == "none" and self.belief_conditioning != "concat":
             raise UserError(
-                "context is none, so that there is nothing to condition on: leave "
+                "context is none, so there is nothing to condition on: leave "
                 "belief_conditioning at concat."
             )
         if self.context == "latent":
@@ -110,9 +110,7 @@ class ContextConfig(BeliefConfig):
 
     def _validate_latent(self) -> None:
         if self.encoder_weights and self.iida is not None:
-            raise UserError(
-                "encoder_weights and iida are both set: one gives the encoder, not two."
-            )
+            raise UserError("encoder_weights and iida are both set: use only one of them.")
         if not self.encoder_weights and self.iida is None and not self.train_encoder:
             raise UserError(
                 "context is latent, and nothing says where its encoder comes from: set "
@@ -156,7 +154,7 @@ class ContextConfig(BeliefConfig):
         return CollectSettings(**collect), FitSettings(**({"compare": False} | fit))
 
     def check_files(self) -> None:
-        """What a run that begins anew reads, and one that is restored does not need.
+        """What a run that starts over reads, and one that is restored does not need.
 
         Raises:
             UserError: the encoder's file is not there, or is not for these networks.

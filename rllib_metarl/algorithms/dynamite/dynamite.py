@@ -74,8 +74,8 @@ class DynaMITEConfig(VariBADConfig):
     def _with_mend(self, needed: dict[str, Any]) -> dict[str, str]:
         """Those labels that are needed, each with what to do where it is missing."""
         learner: Any = self.get_default_learner_class()
-        mend = f"wrap it in rllib_metarl.envs.Sessions, or {learner.without_labels}"
-        return {label: mend for label, is_needed in needed.items() if is_needed}
+        fix = f"wrap it in rllib_metarl.envs.Sessions, or {learner.without_labels}"
+        return {label: fix for label, is_needed in needed.items() if is_needed}
 
     @override(VariBADConfig)
     def unreported_metrics(self) -> dict[str, str]:

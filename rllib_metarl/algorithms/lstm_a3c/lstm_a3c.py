@@ -85,7 +85,7 @@ class LSTMA3C(LSTMA2C):
         updates, staleness = 0, []
         deadline = time.monotonic() + self.config.sample_timeout_s
         while updates < self.config.updates_per_iteration and time.monotonic() < deadline:
-            self.env_runner_group.foreach_env_runner_async(_CALL, tag=_CALL)  # whoever is idle
+            self.env_runner_group.foreach_env_runner_async(_CALL, tag=_CALL)  # those that are idle
             for actor, (episodes, _, metrics) in self._delivered():
                 staleness.append(self._weights_seq_no() - int(metrics[WEIGHTS_SEQ_NO].peek()))
                 self.metrics.aggregate([metrics], key=ENV_RUNNER_RESULTS)

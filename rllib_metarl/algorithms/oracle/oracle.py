@@ -1,6 +1,6 @@
 """OraclePPO: PPO that is given the true context, or the exact posterior, in place of a belief.
 
-Not an agent, a ceiling: the context for everyone, the posterior for whoever must infer it.
+Not an agent, a ceiling: the context for everyone, the posterior for anyone who must infer it.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class ConfigChecker:
 
     def _value(self, key: str, value: Any, path: KeyPath, algorithm: str, error_at: ErrorAt) -> Any:
         if not isinstance(key, str):
-            raise error_at(path, f"config key {key!r} is not a word; put quotation marks around it")
+            raise error_at(path, f"config key {key!r} is not a string; put it in quotation marks")
         target = _SPECIAL.get(key, key)
         if target not in self._attributes and target not in _EXTRA:
             raise error_at(

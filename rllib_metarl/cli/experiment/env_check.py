@@ -166,10 +166,10 @@ def _module(config: Any, env: Any) -> Any:
 
 
 def _check_labels(config: Any, module: Any, info: dict[str, Any]) -> None:
-    for label, mend in config.needed_labels().items():
+    for label, fix in config.needed_labels().items():
         if label not in info:
             raise UserError(
-                f"env {config.env} gives no info[{label!r}], which these losses need: {mend}."
+                f"env {config.env} gives no info[{label!r}], which these losses need: {fix}."
             )
     label = module.needs_privileged
     if label and label not in info:

@@ -96,7 +96,7 @@ def _split(source: Source) -> tuple[list[str], dict[str, dict[str, Any]]]:
         raise source.error((), "expected experiments, `<name>: {run: ..., env: ...}`")
     if isinstance(data.get("run"), str):
         raise source.error(
-            ("run",), "'run' stands at the top level; put a name above it and indent the rest"
+            ("run",), "'run' is at the top level; put a name above it and indent the rest"
         )
     shared = data.get("plugins") if isinstance(data.get("plugins"), list) else []
     experiments = {key: value for key, value in data.items() if key != "plugins" or not shared}
@@ -106,8 +106,8 @@ def _split(source: Source) -> tuple[list[str], dict[str, dict[str, Any]]]:
         if not _is_folder_name(name):
             raise source.error(
                 (name,),
-                f"'{str(name)[:100]}' cannot be an experiment's name, which is a folder's: no '/' "
-                "in it, and at most 200 letters that can be printed",
+                f"'{str(name)[:100]}' cannot be an experiment's name: use a folder name without "
+                "'/', of at most 200 printable characters",
             )
         if not isinstance(spec, dict):
             raise source.error((name,), f"experiment '{name}' has no keys; it needs at least `run`")

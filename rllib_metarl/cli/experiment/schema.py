@@ -68,7 +68,7 @@ class Experiment(BaseModel):
 
 
 def first_problem(error: ValidationError, name: str) -> tuple[KeyPath, str]:
-    """The first problem pydantic found, as (key path, sentence with the mend)."""
+    """The first problem pydantic found, as (key path, sentence with the fix)."""
     problem = error.errors()[0]
     path = (name, *problem["loc"])
     known = _fields_at(problem["loc"])

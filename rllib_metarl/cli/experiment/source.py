@@ -99,7 +99,7 @@ def read_set(written: str) -> tuple[tuple[str, ...], Any]:
         )
     option = f"--set {shortened(name.strip(), 100)}"
     if len(keys) > MAX_DEPTH or len(text) > MOST_YAML:
-        raise UserError(f"{option}: longer or deeper than can be wanted")
+        raise UserError(f"{option}: too long or too deeply nested")
     try:
         return keys, parse_yaml(text)[0]
     except Unreadable as error:

@@ -238,7 +238,7 @@ def parse(config: dict[str, Any], error_at: ErrorAt, default: Callable[[KeyPath]
         default: the value that a key has where nothing is written; raises KeyError for none.
 
     Raises:
-        UserError: an expression that cannot be searched; the message says the mend.
+        UserError: an expression that cannot be searched; the message says the fix.
     """
     found = list(_found(config, ()))
     parameters = [_parameter(path, written, error_at, default) for path, written in found]
@@ -327,7 +327,9 @@ def _check_range(
     if not low < high:
         raise refuse(f"{kind}: low must be below high, got [{low}, {high}]")
     if "log" in kind and low <= 0:
-        raise refuse(f"{kind}: low must be above 0, got {low}; a range that holds 0 is uniform")
+        raise refuse(
+            f"{kind}: low must be above 0, got {low}; use uniform for a range that includes 0"
+        )
     if abs(low) > LARGEST or abs(high) > LARGEST:
         raise refuse(f"{kind}: at most {LARGEST:g} either way, got [{low}, {high}]")
     if step is not None and not (high - low) / LARGEST < step <= high - low:
@@ -378,7 +380,7 @@ def _check_condition(
     if theirs is None:
         raise error_at(
             where,
-            f"'{one.name}': `when` speaks of '{other}', which is not searched"
+            f"'{one.name}': `when` refers to '{other}', which is not searched"
             f"{suggestion(other, known)}",
         )
     if theirs.kind not in LISTED:

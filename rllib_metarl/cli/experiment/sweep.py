@@ -136,7 +136,7 @@ def checked_sweep(spec: Experiment, space: Space, config: Any, error_at: ErrorAt
         error_at: builds the error.
 
     Raises:
-        UserError: settings that do not go together; the message says the mend.
+        UserError: settings that do not go together; the message says the fix.
     """
     search, scheduler = spec.search_alg or "random", spec.scheduler or "fifo"
     _check_search(search, space, spec, error_at)
@@ -261,7 +261,7 @@ def _completed(spec: Experiment, scheduler: str, error_at: ErrorAt) -> dict[str,
     if end is None:
         raise error_at(
             ("scheduler",),
-            f"scheduler: {scheduler} must know how long a trial is; "
+            f"scheduler: {scheduler} needs to know how long a trial is; "
             f"set `stop: {{{time_attr}: ...}}`"
             + (" or `scheduler_config: {max_t: ...}`" if "max_t" in known else ""),
         )

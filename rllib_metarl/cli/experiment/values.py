@@ -135,7 +135,7 @@ def import_plugin(name: str) -> None:
 
 
 def failure(error: BaseException) -> str:
-    """What a user's module raised when it was imported: it can be anything, the mend is there."""
+    """What a user's module raised when it was imported: it can be anything, the fix is there."""
     if isinstance(error, SystemExit):
         return (
             f"it calls sys.exit({error.code!r}); put what it runs below "

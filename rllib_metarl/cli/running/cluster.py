@@ -40,8 +40,8 @@ def check_answers(address: str) -> None:
         address: ``HOST:PORT``, or ``auto`` for the one that runs on this machine.
 
     Raises:
-        UserError: nothing answers, it is no Ray cluster, it asks for another token, or no node of
-            it is on this machine.
+        UserError: nothing answers, it is not a Ray cluster, it requires another token, or none of
+            its nodes is this machine.
     """
     if address != "auto":
         _connect(address)
@@ -51,7 +51,7 @@ def check_answers(address: str) -> None:
     if found.get("kind") == _WRONG_TOKEN:
         raise _wrong(
             address,
-            "the cluster asks for another token; set RAY_AUTH_TOKEN to the one that it was "
+            "the cluster requires another token; set RAY_AUTH_TOKEN to the one that it was "
             "started with, and RAY_AUTH_MODE=token",
         )
     if "error" in found:
@@ -60,7 +60,7 @@ def check_answers(address: str) -> None:
         raise _wrong(
             address,
             "no node of this cluster runs on this machine; start the command on one of its "
-            f"machines, or let this one join by `ray start --address={address}`",
+            f"machines, or let this one join with `ray start --address={address}`",
         )
 
 

@@ -82,7 +82,7 @@ class Keeper(Callback):
             if place in self._there:
                 raise UserError(
                     f"{place} was deleted while the run wrote to it: training has stopped, and "
-                    "there is nothing to go on from; start it anew"
+                    "there is nothing to go on from; start it again"
                 )
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
@@ -92,7 +92,7 @@ class Keeper(Callback):
     def keep(self) -> None:
         """Copies Tune's records if they are whole and have changed, all of one moment.
 
-        Of two moments, the search might wait for a trial that the record calls ended, for ever.
+        Of two moments, the search might wait for a trial that the record calls ended, forever.
 
         Raises:
             UserError: the storage cannot be written.
@@ -140,7 +140,7 @@ def storage_problem(place: Path, error: OSError) -> str:
     """What to tell of a storage that cannot be written."""
     return (
         f"{place}: cannot be written: {error.strerror or error}. Older checkpoints are as they "
-        "were: make room or mend the storage, then go on with --resume"
+        "were: make room or fix the storage, then go on with --resume"
     )
 
 

@@ -81,7 +81,7 @@ def _check_plain(folder: Path) -> None:
         folders = path.suffix not in (".json", ".pkl") and path.is_dir()
         if not folders and not stat.S_ISREG(path.lstat().st_mode):
             raise UserError(
-                f"--resume: {path} is not a plain file, and runs write none such: remove it"
+                f"--resume: {path} is not a regular file, which runs never write: remove it"
             )
 
 
@@ -102,7 +102,7 @@ def restore_records(folder: Path, tell: Callable[[str], None] = lambda note: Non
     if record is None:
         broken = [path for path in tunes_records(folder).values() if not ends_well(path)]
         if broken:
-            raise UserError(f"--resume: {broken[0]} is cut short, and there is no copy of it")
+            raise UserError(f"--resume: {broken[0]} is truncated, and there is no copy of it")
         wanted = set(tunes_records(folder))
     else:
         wanted = set(_put_back(record, folder))
@@ -112,7 +112,7 @@ def restore_records(folder: Path, tell: Callable[[str], None] = lambda note: Non
             aside.mkdir(parents=True, exist_ok=True)
             (folder / name).replace(aside / name)
             if not _TUNES_OWN.fullmatch(name):
-                tell(f"{folder / name} is no record of Tune's own: it is now in {aside}")
+                tell(f"{folder / name} is not one of Tune's records: it has been moved to {aside}")
         for name in wanted:
             if name.startswith("experiment_state"):
                 _forget_decisions(folder / name)
@@ -123,7 +123,7 @@ def restore_records(folder: Path, tell: Callable[[str], None] = lambda note: Non
 def _forget_decisions(state: Path) -> None:
     """Takes out what was to be done once a checkpoint had been saved; Tune would do it at the next.
 
-    A trial whose `stop` is now later would end all the same, one of HyperBand's pause for ever.
+    A trial whose `stop` is now later would end all the same, one of HyperBand's pause forever.
     """
     with contextlib.suppress(ValueError, AttributeError):  # no record, which Tune will say
         content = parse_json(state.read_bytes())
@@ -197,7 +197,7 @@ class Recovery(Callback):
         assert last is not None
         for cut in checkpoints.numbered(folder)[::-1]:
             if (checkpoints.number_of(cut) or 0) > last:
-                self._tell(f"{cut} is not whole: removed, and the run goes on from the one before")
+                self._tell(f"{cut} is incomplete: removed; the run continues from the previous one")
                 shutil.rmtree(cut, ignore_errors=True)
         results = [_result_of(checkpoint) for checkpoint in whole]
         reached = results[-1].metrics if results else {}

@@ -20,7 +20,7 @@ _LESS = "lower num_env_runners, num_learners or their num_cpus_per_.../num_gpus_
 
 
 def check_resources(configs: Sequence[Any], nodes: Sequence[Resources], name: str) -> None:
-    """Makes sure that each trial can ever start; Tune would wait for resources for ever.
+    """Makes sure that each trial can ever start; Tune would wait for resources forever.
 
     Args:
         configs: the AlgorithmConfig of each variant.

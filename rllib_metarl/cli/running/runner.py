@@ -141,7 +141,7 @@ def _take_over(
         lost = record["iterations"] - reached
         also = f", and {lost} before it" if lost else ""
         start = "the start" if place is None else f"iteration {reached}"
-        tell(f"{trial}: gave up the iteration under way{also}; --resume goes on from {start}")
+        tell(f"{trial}: abandoned the current iteration{also}; --resume continues from {start}")
 
 
 def _scheduler(experiment: Prepared, criteria: Criteria, resume: bool) -> Any:

@@ -45,7 +45,7 @@ def ending_on_signals() -> Iterator[None]:
 
 
 def handled() -> list[signal.Signals]:
-    """The urgent signals, but for those that whoever started the command has it ignore (nohup)."""
+    """The urgent signals, except those that the command was started to ignore (nohup)."""
     if threading.current_thread() is not threading.main_thread():
         return []
     return [number for number in URGENT if signal.getsignal(number) is not signal.SIG_IGN]
@@ -64,5 +64,5 @@ def say(text: str) -> None:
 
 
 def _end(number: int, frame: Any) -> None:
-    say(f"{signal.Signals(number).name}: stopped; no training was under way")
+    say(f"{signal.Signals(number).name}: stopped; no training was running")
     raise Stopped(number)

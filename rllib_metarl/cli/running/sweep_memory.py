@@ -209,7 +209,7 @@ class Synchronised(TrialScheduler):
 
 
 class Population(Remembering, Synchronised, PopulationBasedTraining):
-    """PBT whose scores and clocks outlast the process; draws of new values begin anew."""
+    """PBT whose scores and clocks outlast the process; draws of new values start over."""
 
     def seen_again(self, controller: Any, trial: Any, entry: dict[str, Any]) -> bool:
         """Takes over the score and the clocks; what was exploited is in the trial's checkpoint."""

@@ -61,7 +61,7 @@ def film(
     try:
         vector = build_vector(env, 1, {**env_config, "render_mode": "rgb_array"}, stream)
     except (gym.error.Error, ValueError, TypeError) as error:
-        raise UserError(f"--video: env {env} gives no pictures: {error}") from None
+        raise UserError(f"--video: env {env} cannot be rendered: {error}") from None
     camera = Camera(vector, tell)
     try:
         collector = Collector(camera, module, seed=seed)

@@ -225,7 +225,7 @@ def _calibration(
 
 
 def _prediction(claims: Claims, exact: Posterior | Density | None, played: Recording) -> Section:
-    """What the agent foretells of rewards, without a probe that could mend it."""
+    """What the agent predicts of rewards, without a probe that could fix it."""
     assert claims.positive is not None and claims.surprise is not None
     valid = played.valid
     rewarded = played.rewards[valid] > 0
@@ -343,7 +343,7 @@ def _unfamiliar(
     exact: ExactFilter | None,
     tell: Tell,
 ) -> Section:
-    tell("the unfamiliar: ordinary meta-episodes")
+    tell("out-of-distribution scores: ordinary meta-episodes")
     odd = plays.variants
     own = {name: _agents_statistics(x, agent.claims(x), decoded) for name, x in odd.items()}
     held_out = _agents_statistics(plays.held_out, claims, decoded)
@@ -352,7 +352,7 @@ def _unfamiliar(
     table = uncertainty.OutOfDistributionScorer(ordinary).aurocs(held_out, own)
     raw = {name: uncertainty.one_sided(held_out, x) for name, x in own.items()}
     if exact is not None:
-        tell("the unfamiliar: the exact filter")
+        tell("out-of-distribution scores: the exact filter")
         ideal = {name: _exact_statistics(x, run_filter(exact, x)) for name, x in odd.items()}
         usual = _exact_statistics(plays.held_out, run_filter(exact, plays.held_out))
         aside = _exact_statistics(plays.set_aside, run_filter(exact, plays.set_aside))

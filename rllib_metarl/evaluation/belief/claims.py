@@ -27,7 +27,7 @@ class Claims:
     Attributes:
         termination: `[B, T + 1]`; entry t: P(transition t - 1 opened a new session | o_0 .. o_t),
             0 at t = 0.
-        surprise: `[B, T]` nats, -log p(r_t | belief t, o_t, a_t, o_{t+1}): what was not foretold.
+        surprise: `[B, T]` nats, -log p(r_t | belief t, o_t, a_t, o_{t+1}): what was not predicted.
         negative_elbo: `[B, T]` nats, E_{q_{t+1}}[-log p(r_t | m)] + KL(q_{t+1} || q_t): an upper
             bound of the surprise, what is left unexplained plus how far the belief had to move.
         disagreement: `[B, T]` nats, how much the predictions from different samples of the belief

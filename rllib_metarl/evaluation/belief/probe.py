@@ -2,7 +2,7 @@
 
 A probe is fitted on some meta-episodes and read on others. Its inputs are standardised. Two kinds
 compete on meta-episodes that are set aside among those for fitting: a linear one and a small
-network; the better is kept. What the probe itself is too sure of is mended there as well, by one
+network; the better is kept. What the probe itself is too sure of is fixed there as well, by one
 number (a temperature, or a factor on the spread), so that it is not charged to the belief.
 """
 
@@ -31,7 +31,7 @@ HIDDEN = (64, 64)
 UPDATES = 1_000
 """Gradient steps of a network, on minibatches of 500 at most."""
 SET_ASIDE = 0.2
-"""Share of the meta-episodes for fitting that choose between probes and mend the spread."""
+"""Share of the meta-episodes for fitting that choose between probes and fix the spread."""
 
 
 class CannotDecodeError(Exception):
