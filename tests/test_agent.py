@@ -166,7 +166,7 @@ def test_what_cannot_be_is_told(checkpoint: Path) -> None:
     for message, call in {
         "reward of the last action is unknown": lambda: agent.act(seen, state),
         "no action was taken yet": lambda: agent.observe(begun, reward=1.0),
-        "reward is known already": lambda: agent.observe(earned, reward=1.0),
+        "reward is already known": lambda: agent.observe(earned, reward=1.0),
         "observation has shape (7,), expected (6,)": lambda: agent.act(np.zeros(7), begun),
         "observation has shape (6,), expected (2, 6)": lambda: agent.act(seen, several),
         "observation is not finite": lambda: agent.act(seen + np.nan, begun),

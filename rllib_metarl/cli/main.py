@@ -440,7 +440,7 @@ def _refuse_early_options(context: typer.Context) -> None:
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if given:
         option = "--" + given[0].replace("_", "-")
-        raise UserError(f"{option} comes before the file name; write it after it")
+        raise UserError(f"{option} comes before the file; write it after the file name")
 
 
 def _options(values: dict[str, Any]) -> Any:

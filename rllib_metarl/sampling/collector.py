@@ -392,8 +392,8 @@ def blamed(env: gym.vector.VectorEnv) -> Iterator[None]:
         yield
     except (BrokenEnv, EnvFault) as error:
         raise UserError(
-            f"env {env_name(env)}: {error}. Fix the env, then continue with --resume; if occasional "
-            "failures are expected, raise max_env_faults."
+            f"env {env_name(env)}: {error}. Fix the env, then continue with --resume; if "
+            "occasional failures are expected, raise max_env_faults."
         ) from error
 
 

@@ -189,7 +189,7 @@ def test_a_cluster_with_another_token_is_told_of(
         file = experiment(tmp_path)
         ended = finish(start("train", "file", file, "--ray-address", address))
     assert ended.code == 2
-    assert ended.err.startswith(f"error: --ray-address {address}: the cluster asks for another")
+    assert ended.err.startswith(f"error: --ray-address {address}: the cluster requires another")
     assert len(ended.err.splitlines()) == 1
 
 

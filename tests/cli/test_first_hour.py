@@ -94,7 +94,7 @@ def test_set_reaches_inner_keys_and_leaves_those_beside_them():
         ("env_config..size=3", "expected key=value"),
         ("lr=[1", "--set lr: not valid YAML"),
         ("lr=" + "[" * 100, "--set lr: not valid YAML: nested"),
-        (".".join("k" * 100) + "=1", "deeper than can be wanted"),
+        (".".join("k" * 100) + "=1", "too long or too deeply nested"),
         ("learning_rate=1", "learning_rate"),
         ("lr=-1", "--set lr: "),
         ("lr.inner=1", "lr is 0.1, which has no keys"),

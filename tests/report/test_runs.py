@@ -193,7 +193,7 @@ def test_mistakes_are_told_with_the_mend(refused, tmp_path: Path) -> None:
     other = write_run(tmp_path / "others", [result(1, 100, 1.0)], trial="x")
     file.write_text(json.dumps(evaluation(other)))
     assert "no such directory; name a run's" in refused(tmp_path / "none")
-    assert "no results in it" in refused(empty)
+    assert "no results: there is no" in refused(empty)
     assert "is a file, expected a run's directory" in refused(place / "result.json")
     assert "a checkpoint of none of these runs" in refused(place, "--evaluation", file)
     assert "is a directory, expected a file name" in refused(place, "--out", empty)
