@@ -13,6 +13,7 @@ from .core.dlcmdp import KEEP_TASK, LABELS, Sessions
 from .core.faults import BrokenEnv, EnvFault, name_of
 from .core.guard import Guard, Tolerance
 from .core.hooks import hook_of
+from .core.notify import Notified
 from .core.returned import Plain, is_usable, plain_label, read_label
 from .core.sessions import Bernoulli, FixedLength, Never, NormalLength, SessionProcess
 from .core.streams import Stream
@@ -38,6 +39,7 @@ __all__ = [
     "MetaEpisode",
     "Never",
     "NormalLength",
+    "Notified",
     "Plain",
     "SessionProcess",
     "Sessions",

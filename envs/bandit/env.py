@@ -93,6 +93,10 @@ class BernoulliBanditSimulator(Simulator):
         record = self._pulled[row], self._paid[row]
         return drawing.draw(drawing.Scene(chances, *record, self.parameters.pulls), mode)
 
+    @property
+    def stays(self) -> bool:
+        return self.parameters.p_switch == 0
+
     def reference_returns(self) -> dict[str, float] | None:
         return references_of(self.parameters)
 
@@ -182,6 +186,7 @@ probability, and all arms are redrawn from the prior (a restless bandit) |
     | `structure` | "independent" | see Starting state |
     | `p_switch` | 0 | probability that all arms are redrawn after a pull |
     | `show_time` | False | see Observation space |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     ## Version history
 
@@ -197,12 +202,13 @@ probability, and all arms are redrawn from the prior (a restless bandit) |
         structure: str = "independent",
         p_switch: float = 0.0,
         show_time: bool = False,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         parameters = BanditParameters.make(
             arms=arms, pulls=pulls, structure=structure, p_switch=p_switch, show_time=show_time
         )
-        super().__init__(BernoulliBanditSimulator(1, parameters), render_mode)
+        super().__init__(BernoulliBanditSimulator(1, parameters), render_mode, notify)
 
 
 class BernoulliBanditVectorEnv(DLCMDPVectorEnv):
@@ -210,6 +216,12 @@ class BernoulliBanditVectorEnv(DLCMDPVectorEnv):
 
     metadata = {**BernoulliBanditEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **parameters: Any):
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        notify: str = "none",
+        **parameters: Any,
+    ):
         simulator = BernoulliBanditSimulator(num_envs, BanditParameters.make(**parameters))
-        super().__init__(simulator, render_mode)
+        super().__init__(simulator, render_mode, notify)

@@ -99,15 +99,15 @@ def hidden_markov(
 
     Args:
         prior: b_0 `[S]`.
-        stay, change: A and D, `[T, S, S]`, or `[S, S]` where they are the same at all times.
+        stay, change: A and D, `[T, S, S]`, `[S, S]` where they are the same at all times, or
+            `[B, T, S, S]` where they are other ones in each meta-episode.
         likelihood: l_t(s) = P(what transition t shows | state s), `[B, T, S]`.
 
     Source: the forward algorithm, Rabiner 1989, section III.A.
     """
     chances = np.asarray(likelihood, np.float64)
     batch, steps, states = chances.shape
-    shape = (steps, states, states)
-    kept, moved = np.broadcast_to(stay, shape), np.broadcast_to(change, shape)
+    kept, moved = _laws(stay, chances.shape), _laws(change, chances.shape)
     belief = np.empty((batch, steps + 1, states))
     switch, surprise = np.zeros((batch, steps + 1)), np.empty((batch, steps))
     belief[:, 0], changed = np.asarray(prior), np.zeros((batch, states))
@@ -120,9 +120,21 @@ def hidden_markov(
         opened = (changed * chances[:, t]).sum(1) / total
         switch[:, t + 1] = np.where(possible, opened, changed.sum(1))
         known = np.where(possible[:, None], joint / total[:, None], belief[:, t])
-        changed = known @ moved[t]
-        belief[:, t + 1] = known @ kept[t] + changed
+        changed = _after(known, moved[..., t, :, :])
+        belief[:, t + 1] = _after(known, kept[..., t, :, :]) + changed
     return Posterior(belief, switch, surprise)
+
+
+def _laws(law: ArrayLike, shape: tuple[int, int, int]) -> Array:
+    batch, steps, states = shape
+    each = (batch,) if np.ndim(law) == 4 else ()
+    return np.broadcast_to(np.asarray(law), (*each, steps, states, states))
+
+
+def _after(belief: Array, law: Array) -> Array:
+    """`[B, S]` beliefs after one step by a law `[S, S]`, or one for each, `[B, S, S]`."""
+    after: Array = belief @ law if law.ndim == 2 else (belief[:, None] @ law)[:, 0]
+    return after
 
 
 def nearest_class(values: ArrayLike) -> Callable[[NDArray[Any]], NDArray[np.int64]]:

@@ -30,6 +30,8 @@ from typing import Any
 
 import gymnasium as gym
 
+from .notify import Notices, Unnotified
+
 
 def hook_of(env: gym.Env | gym.vector.VectorEnv, name: str) -> Any:
     """Return the method `name` of an environment or of a wrapper around it, None without one."""
@@ -51,14 +53,23 @@ class Hooked:
     """Passes the hooks on to a simulator."""
 
     simulator: Any
+    notices: Notices
 
     def reference_returns(self) -> dict[str, float] | None:
         """Return the exact expected returns of reference policies, or None if none are known."""
-        returns: dict[str, float] | None = self.simulator.reference_returns()
+        level = self.notices.level
+        returns: dict[str, float] | None = (
+            self.simulator.reference_returns()
+            if level == "none"
+            else self.simulator.notified_returns(level)
+        )
         return returns
 
     def exact_filter(self) -> Any:
         """Return the exact filter of the context, or None if none is known."""
+        level = self.notices.level
+        if level != "none":
+            return self.simulator.notified_filter(level)
         return self.simulator.exact_filter()
 
     def variants(self) -> dict[str, dict[str, Any]]:
@@ -68,10 +79,13 @@ class Hooked:
 
     def measures(self, episodes: Any) -> dict[str, float]:
         """Return what else than the return says how well played meta-episodes went."""
+        if self.notices.level != "none":
+            episodes = [Unnotified(episode, self.notices) for episode in episodes]
         numbers: dict[str, float] = self.simulator.measures(episodes)
         return numbers
 
     def frame(self, observations: Any, context: Any) -> dict[str, Any] | None:
         """Return how a picture of one meta-episode is laid out, or None."""
-        frame: dict[str, Any] | None = self.simulator.frame(observations, context)
+        shown = self.notices.without(observations)
+        frame: dict[str, Any] | None = self.simulator.frame(shown, context)
         return frame

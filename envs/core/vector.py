@@ -25,6 +25,7 @@ from .calling import call_env
 from .checks import check_single, did_you_mean
 from .guard import Guard, Tolerance
 from .hooks import Hooked
+from .notify import Notices
 from .streams import Stream, check_count, seeds_of
 from .tasks import TASK, TASK_ID, Held, held_tasks
 
@@ -112,6 +113,30 @@ class Simulator(ABC):
         """
         return None
 
+    def notified_returns(self, level: str) -> dict[str, float] | None:
+        """Return the references of an agent that is told what `level` says (see `notify`).
+
+        `random` and `blind` take no notice of it. Who is told the context is the oracle; what the
+        best agent earns that is told of switches is left out here, unless there are none.
+        """
+        returns = self.reference_returns()
+        if returns is None or (level == "switched" and self.stays):
+            return returns
+        names: list[str] = [name for name in ("random", "blind", "oracle") if name in returns]
+        known = {name: returns[name] for name in names}
+        if level == "context" and "oracle" in known:
+            known["bayes"] = known["oracle"]
+        return known
+
+    def notified_filter(self, level: str) -> ExactFilter | None:
+        """Return the exact filter of who is told what `level` says, or None if none is known."""
+        return None
+
+    @property
+    def stays(self) -> bool:
+        """Whether the context never changes: to be told that it has not is to be told nothing."""
+        return False
+
     def variants(self) -> dict[str, dict[str, Any]]:
         """Return name -> arguments of worlds that look the same and behave as no context does."""
         return {}
@@ -130,10 +155,11 @@ class Simulator(ABC):
 class DLCMDPEnv(Hooked, gym.Env):
     """A single environment on a one-row simulator."""
 
-    def __init__(self, simulator: Simulator, render_mode: str | None = None):
+    def __init__(self, simulator: Simulator, render_mode: str | None = None, notify: str = "none"):
         _check_render_mode(self, render_mode)
         self.simulator = simulator
-        self.observation_space = simulator.observation_space
+        self.notices = Notices(type(self).__name__, simulator, notify)
+        self.observation_space = self.notices.space
         self.action_space = simulator.action_space
         self.render_mode = render_mode
         self._running = False
@@ -155,7 +181,7 @@ class DLCMDPEnv(Hooked, gym.Env):
             uniforms[:, self.simulator.task_columns] = held.tasks
         self.simulator.begin(np.zeros(1, np.int64), uniforms)
         self._running = True
-        return self.simulator.observe()[0], _row(self.simulator.labels(), 0)
+        return self.notices.observe()[0], _row(self.simulator.labels(), 0)
 
     @property
     def task_width(self) -> int:
@@ -170,7 +196,7 @@ class DLCMDPEnv(Hooked, gym.Env):
         rewards, terminated, truncated = self.simulator.advance(actions)
         self._running = not (terminated[0] or truncated[0])
         info = _row(self.simulator.labels(), 0)
-        observation = self.simulator.observe()[0]
+        observation = self.notices.observe()[0]
         return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def render(self) -> Any:
@@ -195,13 +221,14 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(self, simulator: Simulator, render_mode: str | None = None):
+    def __init__(self, simulator: Simulator, render_mode: str | None = None, notify: str = "none"):
         _check_render_mode(self, render_mode)
         self.simulator = simulator
+        self.notices = Notices(type(self).__name__, simulator, notify)
         self.num_envs = simulator.num_envs
-        self.single_observation_space = simulator.observation_space
+        self.single_observation_space = self.notices.space
         self.single_action_space = simulator.action_space
-        self.observation_space = batch_space(simulator.observation_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(simulator.action_space, self.num_envs)
         self.render_mode = render_mode
         self._generators: list[np.random.Generator] | None = None
@@ -279,7 +306,7 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
             self._generators = [seeding.np_random(s)[0] for s in seeds]
         self._begin(np.arange(self.num_envs))
         self._started = True
-        return self.simulator.observe(), self._infos()
+        return self.notices.observe(), self._infos()
 
     def step(self, actions: Any) -> Step:
         """Act in every sub-env; begin a new meta-episode wherever one ended."""
@@ -288,12 +315,12 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
         simulator = self.simulator
         actions = _check_actions(actions, self.num_envs, simulator.action_space)
         rewards, terminated, truncated = simulator.advance(actions)
-        observations, infos = simulator.observe(), self._infos()
+        observations, infos = self.notices.observe(), self._infos()
         done = terminated | truncated
         if done.any():
             final = {"final_obs": observations, "final_info": infos}
             self._begin(np.flatnonzero(done))
-            observations, infos = simulator.observe(), {**self._infos(), **final}
+            observations, infos = self.notices.observe(), {**self._infos(), **final}
         return observations, rewards, terminated, truncated, infos
 
     def render(self) -> tuple[Any, ...] | None:

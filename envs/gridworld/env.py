@@ -157,8 +157,14 @@ class GridWorldSimulator(Simulator):
     def reference_returns(self) -> dict[str, float] | None:
         return references_of(self.parameters)
 
+    def notified_returns(self, level: str) -> dict[str, float] | None:
+        return references_of(self.parameters, level)
+
     def exact_filter(self) -> FiniteFilter:
         return exact_filter(self.parameters)
+
+    def notified_filter(self, level: str) -> FiniteFilter | None:
+        return exact_filter(self.parameters, level)
 
     def variants(self) -> dict[str, dict[str, Any]]:
         swapping = {"p_switch": 1.0, "session": None, "transition": [[0.0, 1.0], [1.0, 0.0]]}
@@ -258,6 +264,7 @@ class GridWorldEnv(DLCMDPEnv):
     | `active_reward`, `inactive_reward`, `step_reward` | 1, 0, -0.1 | see Rewards |
     | `show_posterior` | False | whether `info` carries the exact filter's posterior |
     | `context_matters` | True | False lets both goals pay the same: worlds unlike any other |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     ## Version history
 
@@ -282,6 +289,7 @@ class GridWorldEnv(DLCMDPEnv):
         step_reward: float = -0.1,
         show_posterior: bool = False,
         context_matters: bool = True,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         parameters = GridWorldParameters.make(
@@ -300,7 +308,7 @@ class GridWorldEnv(DLCMDPEnv):
             show_posterior=show_posterior,
             context_matters=context_matters,
         )
-        super().__init__(GridWorldSimulator(1, parameters), render_mode)
+        super().__init__(GridWorldSimulator(1, parameters), render_mode, notify)
 
 
 class GridWorldVectorEnv(DLCMDPVectorEnv):
@@ -311,6 +319,12 @@ class GridWorldVectorEnv(DLCMDPVectorEnv):
 
     metadata = {**GridWorldEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **parameters: Any):
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        notify: str = "none",
+        **parameters: Any,
+    ):
         simulator = GridWorldSimulator(num_envs, GridWorldParameters.make(**parameters))
-        super().__init__(simulator, render_mode)
+        super().__init__(simulator, render_mode, notify)

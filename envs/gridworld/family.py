@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..core.bayes import FiniteFilter
 from ..core.contexts import Markov
 from ..core.dlcmdp import LatentPath, draw_latent
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv
+from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
 from .env import GridWorldSimulator
 from .family_bayes import bayes_bounds
 from .family_filter import exact_filter, filter_step, initial_belief
@@ -79,6 +79,12 @@ class GridWorldFamilySimulator(GridWorldSimulator):
 
     def reference_returns(self) -> dict[str, float]:
         return family_references(self.family)
+
+    def notified_returns(self, level: str) -> dict[str, float] | None:
+        return Simulator.notified_returns(self, level)
+
+    def notified_filter(self, level: str) -> None:
+        return None
 
     def exact_filter(self) -> FiniteFilter:
         return exact_filter(self.family)
@@ -157,6 +163,7 @@ class GridWorldFamilyEnv(DLCMDPEnv):
     | `active_reward`, `inactive_reward`, `step_reward` | 1, 0, -0.1 | see Rewards |
     | `show_posterior` | False | whether `info` carries the exact filter's posterior |
     | `context_matters` | True | False lets both goals pay the same: worlds unlike any other |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     ## Version history
 
@@ -179,6 +186,7 @@ class GridWorldFamilyEnv(DLCMDPEnv):
         step_reward: float = -0.1,
         show_posterior: bool = False,
         context_matters: bool = True,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         parameters = FamilyParameters.make(
@@ -195,7 +203,7 @@ class GridWorldFamilyEnv(DLCMDPEnv):
             show_posterior=show_posterior,
             context_matters=context_matters,
         )
-        super().__init__(GridWorldFamilySimulator(1, parameters), render_mode)
+        super().__init__(GridWorldFamilySimulator(1, parameters), render_mode, notify)
 
 
 class GridWorldFamilyVectorEnv(DLCMDPVectorEnv):
@@ -206,6 +214,12 @@ class GridWorldFamilyVectorEnv(DLCMDPVectorEnv):
 
     metadata = {**GridWorldFamilyEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **parameters: Any):
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        notify: str = "none",
+        **parameters: Any,
+    ):
         simulator = GridWorldFamilySimulator(num_envs, FamilyParameters.make(**parameters))
-        super().__init__(simulator, render_mode)
+        super().__init__(simulator, render_mode, notify)

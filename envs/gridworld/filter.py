@@ -10,12 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from ..core.bayes import FiniteFilter, NoExactFilterError, Posterior, hidden_markov
 from .parameters import GridWorldParameters
 
+WIDTH = 6
+"""Of an observation that tells nothing else."""
 GOALS = slice(2, 4), slice(4, 6)
 """Where an observation shows goal 0 and goal 1."""
 
 
-def exact_filter(p: GridWorldParameters) -> FiniteFilter:
+def exact_filter(p: GridWorldParameters, notify: str = "none") -> FiniteFilter:
     """Return the filter of which goal pays: a reward on a goal shows it, others show nothing.
+
+    Args:
+        p: the grid world's parameters.
+        notify: what the end of an observation tells besides (see `core.notify`).
 
     Raises:
         NoExactFilterError: if session lengths have a memory, for which a belief about the context
@@ -27,14 +33,35 @@ def exact_filter(p: GridWorldParameters) -> FiniteFilter:
         )
 
     def run(observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> Posterior:
-        likelihood = agreement(p, observations, rewards)
+        seen, told = observations[..., :WIDTH], observations[..., WIDTH:]
+        likelihood = agreement(p, seen, rewards)
         hazard = p.process.schedule(likelihood.shape[1])
         assert hazard is not None
-        change = hazard[:, None, None] * np.array(p.transition)
-        stay = (1 - hazard)[:, None, None] * np.eye(2)
+        if notify == "context":
+            return _told_which_pays(p, told, hazard)
+        if notify == "switched":
+            hazard = told[:, 1:, 0]  # [B, T]: whether there is a switch after transition t
+        change = hazard[..., None, None] * np.array(p.transition)
+        stay = (1 - hazard)[..., None, None] * np.eye(2)
         return hidden_markov(np.array(p.prior), stay, change, likelihood)
 
     return FiniteFilter(("goal 0", "goal 1"), paying_goal, run)
+
+
+def _told_which_pays(
+    p: GridWorldParameters, told: NDArray[Any], hazard: NDArray[np.float64]
+) -> Posterior:
+    """What is certain where the context is told, `[B, T + 1, 1]`: all but unseen changes to it."""
+    context = paying_goal(told)
+    probabilities = np.eye(2)[context]
+    before, after = context[:, :-1], context[:, 1:]
+    to_same = hazard * np.array(p.transition)[after, after]
+    # P(switch | the same context again), and 1 where it is another.
+    again = np.divide(to_same, to_same + 1 - hazard, out=np.ones_like(to_same), where=to_same < 1)
+    opened = np.where(before == after, again, 1.0)
+    switch = np.concatenate([np.zeros((len(context), 1)), opened], 1)
+    switch[:, 1:] = switch[:, :-1].copy()  # entry t + 1 is of the session that transition t opened
+    return Posterior(probabilities, switch, np.zeros(before.shape))
 
 
 def paying_goal(context: NDArray[Any]) -> NDArray[np.int64]:

@@ -75,6 +75,10 @@ class StaticGridWorldSimulator(Simulator):
         scene = drawing.Scene(self.parameters.size, int(self._cell[row]), int(self._goal[row]))
         return drawing.draw(scene, mode)
 
+    @property
+    def stays(self) -> bool:
+        return True
+
     def reference_returns(self) -> dict[str, float] | None:
         return references_of(self.parameters)
 
@@ -160,6 +164,7 @@ class StaticGridWorldEnv(DLCMDPEnv):
     | `start` | (0, 0) | the agent's first (x, y) cell |
     | `goal` | None | the goal's (x, y) cell, or None for a random one |
     | `goal_reward`, `step_reward` | 1, -0.1 | see Rewards |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     ## Version history
 
@@ -178,6 +183,7 @@ class StaticGridWorldEnv(DLCMDPEnv):
         goal: Cell | None = None,
         goal_reward: float = 1.0,
         step_reward: float = -0.1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         parameters = StaticParameters.make(
@@ -190,7 +196,7 @@ class StaticGridWorldEnv(DLCMDPEnv):
             goal_reward=goal_reward,
             step_reward=step_reward,
         )
-        super().__init__(StaticGridWorldSimulator(1, parameters), render_mode)
+        super().__init__(StaticGridWorldSimulator(1, parameters), render_mode, notify)
 
 
 class StaticGridWorldVectorEnv(DLCMDPVectorEnv):
@@ -198,6 +204,12 @@ class StaticGridWorldVectorEnv(DLCMDPVectorEnv):
 
     metadata = {**StaticGridWorldEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **parameters: Any):
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        notify: str = "none",
+        **parameters: Any,
+    ):
         simulator = StaticGridWorldSimulator(num_envs, StaticParameters.make(**parameters))
-        super().__init__(simulator, render_mode)
+        super().__init__(simulator, render_mode, notify)

@@ -182,6 +182,7 @@ steps on average, our choice) |
     | `control_cost`, `survive` | 0.5, 1 | see Rewards |
     | `terminate` | True | whether a fall ends an inner episode |
     | `threads` | 1 | threads that share the rows of a vector environment |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     Differs from VariBAD's code: there the two directions are the angles +1 and -1 rad, 115 degrees
     apart, where PEARL's are 0 and π, as here. Velocities are those of the root joint, contact
@@ -206,11 +207,13 @@ steps on average, our choice) |
         survive: float = 1.0,
         terminate: bool = True,
         threads: int = 1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         super().__init__(
             threads,
             render_mode,
+            notify=notify,
             horizon=horizon,
             inner_episodes=inner_episodes,
             p_switch=p_switch,
@@ -289,6 +292,7 @@ steps on average, our choice) |
     | `radius` | 3 | of the disc of goals, in m |
     | `control_cost` | 0.1 | see Rewards |
     | `threads` | 1 | threads that share the rows of a vector environment |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     Differs from PEARL's and VariBAD's: their observation has 84 contact forces as well. Contact
     forces are those of the state after the step; gymnasium takes them from the last physics step's
@@ -310,11 +314,13 @@ steps on average, our choice) |
         radius: float = 3.0,
         control_cost: float = 0.1,
         threads: int = 1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         super().__init__(
             threads,
             render_mode,
+            notify=notify,
             horizon=horizon,
             inner_episodes=inner_episodes,
             p_switch=p_switch,

@@ -185,6 +185,7 @@ steps on average, our choice) |
     | `prior` | [0.5, 0.5] | distribution of the first context |
     | `control_cost` | 0.05 | see Rewards |
     | `threads` | 1 | threads that share the rows of a vector environment |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     Differs from VariBAD's: its observation has the torso's position as well (20 entries), which
     tells how far the robot has run but nothing of m.
@@ -206,11 +207,13 @@ steps on average, our choice) |
         prior: ArrayLike = (0.5, 0.5),
         control_cost: float = 0.05,
         threads: int = 1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         super().__init__(
             threads,
             render_mode,
+            notify=notify,
             horizon=horizon,
             inner_episodes=inner_episodes,
             p_switch=p_switch,
@@ -287,6 +290,7 @@ steps on average, our choice) |
     | `velocities` | (0, 3) | the range of v*, m/s |
     | `control_cost` | 0.05 | see Rewards |
     | `threads` | 1 | threads that share the rows of a vector environment |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     Differs from VariBAD's: its observation has the torso's position as well (20 entries), which
     tells how far the robot has run but nothing of m. MAML's paper has v* in [0, 2].
@@ -307,11 +311,13 @@ steps on average, our choice) |
         velocities: Sequence[float] = (0.0, 3.0),
         control_cost: float = 0.05,
         threads: int = 1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         super().__init__(
             threads,
             render_mode,
+            notify=notify,
             horizon=horizon,
             inner_episodes=inner_episodes,
             p_switch=p_switch,
@@ -387,6 +393,7 @@ steps on average, our choice) |
     | `winds` | (0, 20) | the range of the force, N; negative is a wind from behind |
     | `control_cost` | 0.05 | see Rewards |
     | `threads` | 1 | threads that share the rows of a vector environment |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     The task is LILAC's (Xie, Harrison and Finn 2020), whose ranges are v* in [0, 3] and wind in
     [0, 20]. What exactly its wind acts on could not be read. Ours is one horizontal force on the
@@ -409,11 +416,13 @@ steps on average, our choice) |
         winds: Sequence[float] = (0.0, 20.0),
         control_cost: float = 0.05,
         threads: int = 1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         super().__init__(
             threads,
             render_mode,
+            notify=notify,
             horizon=horizon,
             inner_episodes=inner_episodes,
             p_switch=p_switch,

@@ -72,11 +72,17 @@ class MeasuredTaskEnv(MujocoTaskEnv):
 
     measure: Measure
 
-    def __init__(self, threads: int = 1, render_mode: str | None = None, **settings: Any):
+    def __init__(
+        self,
+        threads: int = 1,
+        render_mode: str | None = None,
+        notify: str = "none",
+        **settings: Any,
+    ):
         kind = type(self)
         task, trial = arranged(kind.make_task, settings)
         simulator = MeasuredSimulator(1, task, trial, threads, kind.measure)
-        DLCMDPEnv.__init__(self, simulator, render_mode)
+        DLCMDPEnv.__init__(self, simulator, render_mode, notify)
 
 
 class MeasuredTaskVectorEnv(MujocoTaskVectorEnv):
@@ -89,9 +95,10 @@ class MeasuredTaskVectorEnv(MujocoTaskVectorEnv):
         num_envs: int = 1,
         render_mode: str | None = None,
         threads: int = 1,
+        notify: str = "none",
         **settings: Any,
     ):
         kind = type(self)
         task, trial = arranged(kind.make_task, settings)
         simulator = MeasuredSimulator(num_envs, task, trial, threads, kind.measure)
-        DLCMDPVectorEnv.__init__(self, simulator, render_mode)
+        DLCMDPVectorEnv.__init__(self, simulator, render_mode, notify)

@@ -187,6 +187,7 @@ steps on average, our choice) |
     | `reward` | "sparse" | see Rewards |
     | `goals` | "semi_circle" | see Latent |
     | `goal_radius` | 0.2 | see Rewards, in m |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     VariBAD's sparse point has 100 steps and these rewards; PEARL's has 20 steps.
 
@@ -206,6 +207,7 @@ steps on average, our choice) |
         reward: str = "sparse",
         goals: str = "semi_circle",
         goal_radius: float = 0.2,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         parameters = PointGoalParameters.make(
@@ -217,7 +219,7 @@ steps on average, our choice) |
             goals=goals,
             goal_radius=goal_radius,
         )
-        super().__init__(PointGoalSimulator(1, parameters), render_mode)
+        super().__init__(PointGoalSimulator(1, parameters), render_mode, notify)
 
 
 class PointGoalVectorEnv(DLCMDPVectorEnv):
@@ -225,6 +227,12 @@ class PointGoalVectorEnv(DLCMDPVectorEnv):
 
     metadata = {**PointGoalEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **parameters: Any):
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        notify: str = "none",
+        **parameters: Any,
+    ):
         simulator = PointGoalSimulator(num_envs, PointGoalParameters.make(**parameters))
-        super().__init__(simulator, render_mode)
+        super().__init__(simulator, render_mode, notify)

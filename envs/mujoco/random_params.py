@@ -196,6 +196,7 @@ steps on average, our choice) |
     | `control_cost`, `survive` | 0.001, 1 | see Rewards |
     | `terminate` | True | whether a fall ends an inner episode |
     | `threads` | 1 | threads that share the rows of a vector environment |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     Differs from PEARL's: that draws three factors for each inertia and each friction, and one for
     each undamped joint; of those a planar robot feels one, one and none.
@@ -220,11 +221,13 @@ steps on average, our choice) |
         survive: float = 1.0,
         terminate: bool = True,
         threads: int = 1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         super().__init__(
             threads,
             render_mode,
+            notify=notify,
             horizon=horizon,
             inner_episodes=inner_episodes,
             p_switch=p_switch,
@@ -310,6 +313,7 @@ steps on average, our choice) |
     | `control_cost`, `survive` | 0.001, 1 | see Rewards |
     | `terminate` | True | whether a fall ends an inner episode |
     | `threads` | 1 | threads that share the rows of a vector environment |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     Differs from PEARL's: that draws three factors for each inertia and each friction, and one for
     each undamped joint; of those a planar robot feels one, one and none.
@@ -334,11 +338,13 @@ steps on average, our choice) |
         survive: float = 1.0,
         terminate: bool = True,
         threads: int = 1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         super().__init__(
             threads,
             render_mode,
+            notify=notify,
             horizon=horizon,
             inner_episodes=inner_episodes,
             p_switch=p_switch,

@@ -151,6 +151,7 @@ steps on average, our choice) |
     | `radius` | 0.2 | of the disc of goals, in m |
     | `control_cost` | 1 | see Rewards |
     | `threads` | 1 | threads that share the rows of a vector environment |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     Differs from gymnasium's: the observation does not have the goal, the fingertip is where the
     state after the step has it (gymnasium takes it from the last physics step's middle), and the
@@ -174,11 +175,13 @@ steps on average, our choice) |
         radius: float = 0.2,
         control_cost: float = 1.0,
         threads: int = 1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         super().__init__(
             threads,
             render_mode,
+            notify=notify,
             horizon=horizon,
             inner_episodes=inner_episodes,
             p_switch=p_switch,

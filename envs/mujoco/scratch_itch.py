@@ -233,6 +233,7 @@ places not in one plane tell m |
     | `p_switch` | 0.02 | probability that a session ends after a step |
     | `session` | None | another session process (or its dict) in place of `p_switch` |
     | `threads` | 1 | threads that share the rows of a vector environment |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     In the spirit of the task of the same name in DynaMITE-RL (Liang et al. 2024), whose details
     could not be read, and of its origin in Assistive Gym (Erickson et al. 2020), from which are:
@@ -259,11 +260,13 @@ places not in one plane tell m |
         p_switch: float = 0.02,
         session: SessionProcess | dict[str, Any] | None = None,
         threads: int = 1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         super().__init__(
             threads,
             render_mode,
+            notify=notify,
             limb=limb,
             horizon=horizon,
             inner_episodes=inner_episodes,

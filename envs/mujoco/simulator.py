@@ -229,9 +229,15 @@ class MujocoTaskEnv(DLCMDPEnv):
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 20}
     make_task: Callable[..., Task]
 
-    def __init__(self, threads: int = 1, render_mode: str | None = None, **settings: Any):
+    def __init__(
+        self,
+        threads: int = 1,
+        render_mode: str | None = None,
+        notify: str = "none",
+        **settings: Any,
+    ):
         task, trial = arranged(type(self).make_task, settings)
-        super().__init__(MujocoSimulator(1, task, trial, threads), render_mode)
+        super().__init__(MujocoSimulator(1, task, trial, threads), render_mode, notify)
 
 
 class MujocoTaskVectorEnv(DLCMDPVectorEnv):
@@ -248,7 +254,8 @@ class MujocoTaskVectorEnv(DLCMDPVectorEnv):
         num_envs: int = 1,
         render_mode: str | None = None,
         threads: int = 1,
+        notify: str = "none",
         **settings: Any,
     ):
         task, trial = arranged(type(self).make_task, settings)
-        super().__init__(MujocoSimulator(num_envs, task, trial, threads), render_mode)
+        super().__init__(MujocoSimulator(num_envs, task, trial, threads), render_mode, notify)

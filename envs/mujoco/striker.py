@@ -257,6 +257,7 @@ class StrikerEnv(MeasuredTaskEnv):
     | `p_switch` | 0 | probability that a session ends after a step |
     | `session` | None | another session process (or its dict) in place of `p_switch` |
     | `threads` | 1 | threads that share the rows of a vector environment |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     Pose, ball, goal, ranges of the context, reward, horizon and frame skip are those of the striker
     of EPI (Zhou, Pinto and Gupta 2019), as are the arm's link lengths and joint ranges. Differs
@@ -281,11 +282,13 @@ class StrikerEnv(MeasuredTaskEnv):
         p_switch: float = 0.0,
         session: SessionProcess | dict[str, Any] | None = None,
         threads: int = 1,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         super().__init__(
             threads,
             render_mode,
+            notify=notify,
             grid=grid,
             horizon=horizon,
             inner_episodes=inner_episodes,

@@ -163,6 +163,10 @@ class TrialSimulator(Simulator):
             labels["inner_done"] = self._inner_done.copy()
         return labels
 
+    @property
+    def stays(self) -> bool:
+        return isinstance(self.trial.process, Never)
+
     def variants(self) -> dict[str, dict[str, Any]]:
         return {"switches_every_step": {"p_switch": 1.0, "session": None}}
 

@@ -129,6 +129,9 @@ class TabularMDPSimulator(Simulator):
     def reference_returns(self) -> dict[str, float] | None:
         return references_of(self.parameters)
 
+    def notified_returns(self, level: str) -> dict[str, float] | None:
+        return self.reference_returns()  # the context has the mean rewards, the oracle knows more
+
 
 class TabularMDPEnv(DLCMDPEnv):
     """A random MDP with few states, the same for all inner episodes of a trial.
@@ -199,6 +202,7 @@ class TabularMDPEnv(DLCMDPEnv):
     | `inner_episodes` | 10 | inner episodes in a trial, 1 or more; RL²'s n |
     | `p_switch` | 0 | probability of a new MDP after an inner episode |
     | `reward_mean`, `reward_std`, `noise_std` | 1, 1, 1 | see Rewards |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     ## Version history
 
@@ -217,6 +221,7 @@ class TabularMDPEnv(DLCMDPEnv):
         reward_mean: float = 1.0,
         reward_std: float = 1.0,
         noise_std: float = 1.0,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         parameters = TabularParameters.make(
@@ -229,7 +234,7 @@ class TabularMDPEnv(DLCMDPEnv):
             reward_std=reward_std,
             noise_std=noise_std,
         )
-        super().__init__(TabularMDPSimulator(1, parameters), render_mode)
+        super().__init__(TabularMDPSimulator(1, parameters), render_mode, notify)
 
 
 class TabularMDPVectorEnv(DLCMDPVectorEnv):
@@ -237,6 +242,12 @@ class TabularMDPVectorEnv(DLCMDPVectorEnv):
 
     metadata = {**TabularMDPEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **parameters: Any):
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        notify: str = "none",
+        **parameters: Any,
+    ):
         simulator = TabularMDPSimulator(num_envs, TabularParameters.make(**parameters))
-        super().__init__(simulator, render_mode)
+        super().__init__(simulator, render_mode, notify)

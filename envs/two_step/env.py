@@ -110,6 +110,10 @@ class TwoStepSimulator(Simulator):
         paid = bool(self._last_reward[row] > 0)
         return drawing.draw(drawing.Scene(int(self._state[row]), good, now, progress, paid), mode)
 
+    @property
+    def stays(self) -> bool:
+        return self.parameters.p_switch == 0
+
     def reference_returns(self) -> dict[str, float] | None:
         return references_of(self.parameters)
 
@@ -187,6 +191,7 @@ class TwoStepEnv(DLCMDPEnv):
     | `rich`, `poor` | 0.9, 0.1 | probability of a reward in the good state and in the other |
     | `p_switch` | 0.025 | probability that the states swap roles after a round |
     | `show_posterior` | False | whether `info` carries the exact filter's posterior |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     ## Version history
 
@@ -203,6 +208,7 @@ class TwoStepEnv(DLCMDPEnv):
         poor: float = 0.1,
         p_switch: float = 0.025,
         show_posterior: bool = False,
+        notify: str = "none",
         render_mode: str | None = None,
     ):
         parameters = TwoStepParameters.make(
@@ -213,7 +219,7 @@ class TwoStepEnv(DLCMDPEnv):
             p_switch=p_switch,
             show_posterior=show_posterior,
         )
-        super().__init__(TwoStepSimulator(1, parameters), render_mode)
+        super().__init__(TwoStepSimulator(1, parameters), render_mode, notify)
 
 
 class TwoStepVectorEnv(DLCMDPVectorEnv):
@@ -221,6 +227,12 @@ class TwoStepVectorEnv(DLCMDPVectorEnv):
 
     metadata = {**TwoStepEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **parameters: Any):
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        notify: str = "none",
+        **parameters: Any,
+    ):
         simulator = TwoStepSimulator(num_envs, TwoStepParameters.make(**parameters))
-        super().__init__(simulator, render_mode)
+        super().__init__(simulator, render_mode, notify)

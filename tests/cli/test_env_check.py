@@ -66,6 +66,7 @@ ARGUMENTS = [
         "horizon is 1000000000, but must be a whole number from 1 to 1,000,000",
     ),
     (GRID, {"size": 10**60}, "size is 1000"),
+    (GRID, {"notify": "contxt"}, "notify is 'contxt', but must be one of none, switched"),
     (GRID, {"stay": "no"}, "stay is 'no', but must be true or false"),
     (GRID, {"start": ["1", "2"]}, "start holds"),
     (GRID, {"session": {"kind": "normal_length", "mean": 1e9, "std": 1}}, "mean is 1000000000.0"),
