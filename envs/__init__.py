@@ -71,6 +71,7 @@ _NATIVE = {
     "DLCMDP/ScratchItch-v0": ("mujoco.scratch_itch", "ScratchItch"),
     "DLCMDP/Striker-v0": ("mujoco.striker", "Striker"),
     "DLCMDP/Walker2dParams-v0": ("mujoco.random_params", "Walker2dParams"),
+    "Navigation2D-v0": ("navigation.env", "Navigation2D"),
     "VariBAD/GridWorld-v0": ("gridworld.static", "StaticGridWorld"),
     "TabularMDP/Random-v0": ("tabular_mdp.env", "TabularMDP"),
     "TwoStep-v0": ("two_step.env", "TwoStep"),

@@ -66,6 +66,12 @@ ALGORITHMS: dict[str, Entry] = {
         "LSTMA3CConfig",
         "the same with asynchronous actors (Wang et al. 2016)",
     ),
+    "MAML": Entry(
+        "maml.maml",
+        "MAML",
+        "MAMLConfig",
+        "weights from which gradient steps adapt to a task (Finn et al. 2017); ProMP and kin",
+    ),
     "ContextPPO": Entry(
         "context.context",
         "ContextPPO",

@@ -250,7 +250,6 @@ def _settings(checkpoint: Checkpoint, config: dict[str, Any]) -> Any:
 def _held_out(checkpoint: Checkpoint, config: dict[str, Any], episodes: int, seed: int) -> Any:
     import gymnasium as gym
 
-    from rllib_metarl.sampling.held_out import HeldOut
     from rllib_metarl.sampling.stepwise import StepwiseHeldOut
 
     settings = _settings(checkpoint, config)
@@ -260,7 +259,7 @@ def _held_out(checkpoint: Checkpoint, config: dict[str, Any], episodes: int, see
             checkpoint.require_trust()
             held_out.runner.restore_from_path(str((checkpoint.path / "env_runner").resolve()))
             return held_out
-        return HeldOut(config["env"], config.get("env_config"), episodes, seed)
+        return settings.held_out(episodes, seed)
     except UserError:
         raise
     except Exception as error:  # an env is anybody's code

@@ -121,6 +121,36 @@ def rollout_from_episodes(
     )
 
 
+def rollout_from_meta_episodes(
+    played: Sequence[Any], module: Any, device: torch.device | str = "cpu"
+) -> Rollout:
+    """The same of what a `Collector` gives, without labels and beliefs."""
+    lengths = np.array([len(meta) for meta in played])
+    longest = int(lengths.max())
+
+    def column(arrays: list[np.ndarray], extra: int = 0) -> Tensor:
+        return torch.as_tensor(_pad(arrays, longest + extra), device=device)
+
+    action = column([meta.actions for meta in played])
+    masks = [meta.labels[ACTION_MASK] for meta in played if ACTION_MASK in meta.labels]
+    none = torch.zeros(len(played), longest, 0, device=device)
+    return Rollout(
+        Trajectories(
+            observation=column([meta.observations for meta in played], 1).float(),
+            action=module.encode_action(action),
+            reward=column([meta.rewards for meta in played]).float(),
+            valid=torch.as_tensor(np.arange(longest) < lengths[:, None], device=device),
+            length=torch.as_tensor(lengths, device=device),
+        ),
+        action=action,
+        log_prob=column([meta.log_prob for meta in played]),
+        belief=none,
+        final_belief=none[:, 0],
+        terminated=torch.as_tensor([meta.terminated for meta in played], device=device),
+        mask=column(masks).bool() if masks else None,
+    )
+
+
 def _label(episode: Any, key: str) -> Callable[[Any], np.ndarray] | None:
     """How to read a label `[T, ...]`: from columns, else (RLlib's own runner) from infos."""
     if key in episode.extra_model_outputs:

@@ -228,6 +228,16 @@ class ActionCodec:
         total = -(log_prob.exp() * log_prob.clamp_min(-1e9)).sum((-1, -2))
         return total + (log_std + 0.5 * np.log(2.0 * np.pi * np.e)).sum(-1)
 
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        """KL(old || new) `[...]` of the distributions with inputs `[..., outputs]`."""
+        old_categories, old_mean, old_log_std = self._split(old)
+        categories, mean, log_std = self._split(new)
+        was, now = old_categories.log_softmax(-1), categories.log_softmax(-1)
+        # What is forbidden has probability 0 in both: its difference must be no NaN.
+        total = (was.exp() * (was - now).clamp(-1e9, 1e9)).sum((-1, -2))
+        spread = (2.0 * (old_log_std - log_std)).exp() + ((old_mean - mean) / log_std.exp()) ** 2
+        return total + (log_std - old_log_std + 0.5 * spread - 0.5).sum(-1)
+
     def encode(self, action: Tensor) -> Tensor:
         """Flat actions as encoder inputs `[..., width]`: one-hots, and numbers in their units."""
         one_hot = torch.nn.functional.one_hot

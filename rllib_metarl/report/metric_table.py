@@ -378,6 +378,69 @@ METRICS: tuple[Metric, ...] = (
         True,
     ),
     _learner(
+        "return_before",
+        "adapt/return_before",
+        "Undiscounted return with the meta-learnt weights, mean over the iteration's tasks (MAML).",
+        "reward",
+        "may stay low: what counts is what adapting makes of it",
+        True,
+    ),
+    _learner(
+        "return_after",
+        "adapt/return_after",
+        "The same after the inner steps, with each task's own weights; what the outer update is "
+        "to raise.",
+        "reward",
+        "rises, and stays above `adapt/return_before`",
+        True,
+    ),
+    *(
+        Metric(
+            f"eval/return_after_{step}",
+            (f"evaluation/return_after_{step}",),
+            f"Undiscounted return after {step} gradient steps on held-out tasks, new meta-episodes "
+            "by sampling, mean over them (MAML with `adaptation_steps`).",
+            "reward",
+            "rises; above that of fewer steps" if step else "may stay low",
+            own=True,
+        )
+        for step in range(6)
+    ),
+    _learner(
+        "step_share",
+        "adapt/step_share",
+        "Share of the trust region step that the line search took; 0: none was good.",
+        "1",
+        "0.3 to 1; often 0: raise `rollouts_per_task`, or lower `inner_lr`",
+        True,
+    ),
+    _learner(
+        "inner_kl",
+        "adapt/inner_kl",
+        "KL between the policies that sampled before each inner step and those after the outer "
+        "update, mean over steps (ProMP).",
+        "nats",
+        "around `inner_kl_target`",
+        True,
+    ),
+    _learner(
+        "inner_kl_coeff",
+        "adapt/inner_kl_coeff",
+        "Weight of that KL, halved or doubled where it is far from its target (ProMP).",
+        "1",
+        "settles",
+        True,
+    ),
+    _learner(
+        "skipped_tasks",
+        "faults/skipped_tasks",
+        "Tasks of this iteration that were left out because their loss or a gradient was NaN or "
+        "infinite (MAML).",
+        "tasks",
+        "0",
+        True,
+    ),
+    _learner(
         "policy_grad_norm",
         "ppo/grad_norm",
         "Norm of the policy loss's gradient before clipping.",

@@ -164,6 +164,19 @@ class Collector:
         self._forget()
         return finished
 
+    def collect_round(self, *, explore: bool = True) -> list[MetaEpisode]:
+        """The first meta-episode of each sub-env from now on, in their order.
+
+        All begin anew; what is under way at the end is dropped, so that the next call does too.
+        """
+        self.reset()
+        first: dict[int, MetaEpisode] = {}
+        while len(first) < self.env.num_envs:
+            for episode in self.collect(min_episodes=1, explore=explore):
+                first.setdefault(episode.env_index, episode)
+        self._observation = None
+        return [first[index] for index in range(self.env.num_envs)]
+
     def _look_at_the_longest(self) -> None:
         steps = len(self._steps)
         if steps and not steps % LOOK_EVERY or steps > self._max_steps:
@@ -247,6 +260,8 @@ class Collector:
 
     def _final_belief(self, indices: np.ndarray) -> np.ndarray:
         """Beliefs `[len(indices), D]` after the last observation of meta-episodes that ended."""
+        if getattr(self.module, "belief_size", None) == 0:
+            return np.zeros((len(indices), 0), np.float32)
         rows = torch.as_tensor(indices, device=self.device)
         observation = self._float(self._infos["final_obs"][indices])
         state = {key: value[rows] for key, value in self._state.items()}

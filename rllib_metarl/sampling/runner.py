@@ -45,7 +45,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         with carried(self.worker_index, self.tune_trial_id):
             self.env = build_vector(
                 self.config.env,
-                self.config.num_envs_per_env_runner,
+                self.rows(),
                 self.config.env_config,
                 self.stream,
                 num_workers=self.num_workers,
@@ -56,6 +56,10 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         self._needs_initial_reset = True
         self._collector: Collector | None = None
         created(self)
+
+    def rows(self) -> int:
+        """Hook: how many sub-envs this runner has."""
+        return int(self.config.num_envs_per_env_runner)
 
     @property
     def collector(self) -> Collector:

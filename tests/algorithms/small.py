@@ -30,6 +30,14 @@ SMALL_VAE: dict[str, Any] = {
     "vae_buffer_size": 20,
     "decoder_hidden": [8],
 }
+SMALL_TASKS: dict[str, Any] = {
+    "meta_batch_size": 2,
+    "rollouts_per_task": 4,
+    "inner_lr": 0.5,
+    "adaptation_rollouts": 2,
+    "policy_hidden": [8],
+}
+"""Of what plays tasks that are held: a batch is 8 meta-episodes before and 8 after adapting."""
 
 
 def small_config(
@@ -42,6 +50,14 @@ def small_config(
     config = ALGORITHMS[name].config()()
     env_config = settings.pop("env_config", SMALL_GRID if env == GRID else {})
     config.environment(env, env_config=env_config)
+    if hasattr(config, "rollouts_per_task"):
+        config.env_runners(num_env_runners=runners)
+        config.debugging(seed=settings.pop("seed", 3))
+        config.evaluate_every_steps = 0
+        own = {key: value for key, value in settings.items() if key not in SMALL}
+        if own.get("outer_update", "trpo") in ("trpo", "emaml"):
+            own = {"curvature_stride": 1} | own  # of so few steps none is left out
+        return config.training(**(SMALL_TASKS | own))
     config.env_runners(
         num_env_runners=runners,
         num_envs_per_env_runner=8 // max(runners, 1),
@@ -55,7 +71,10 @@ def small_config(
 
 def small_runner(config: Any, worker_index: int = 1) -> MetaEpisodeRunner:
     torch.manual_seed(0)
-    return MetaEpisodeRunner(config=config, worker_index=worker_index, num_workers=2)
+    runner: MetaEpisodeRunner = config.env_runner_cls(
+        config=config, worker_index=worker_index, num_workers=2
+    )
+    return runner
 
 
 def small_learner(config: Any) -> Any:

@@ -19,7 +19,6 @@ from ray.tune.registry import register_env
 from rllib_metarl.algorithms import ALGORITHMS
 from rllib_metarl.checkpoint import POLICY, Checkpoint
 from rllib_metarl.learning.batch import rollout_from_episodes
-from rllib_metarl.sampling.held_out import HeldOut
 from rllib_metarl.sampling.stepwise import StepwiseRunner
 from tests.algorithms.small import small_config, small_learner, small_runner
 
@@ -71,6 +70,8 @@ PAIRS: dict[str, tuple[gym.Space, gym.Space]] = {
 class Strict(gym.Env):
     """Observes at random for six steps, and takes no action that is not in its space."""
 
+    task_width = 1  # all of its tasks are alike
+
     def __init__(self, config: dict[str, Any]) -> None:
         self.observation_space, self.action_space = copy.deepcopy(PAIRS[config["pair"]])
 
@@ -97,6 +98,7 @@ SETTINGS: dict[str, dict[str, Any]] = {name: {} for name in ALGORITHMS} | {
     "LSTMA2C": {"minibatch_size": None, "num_epochs": 1},
     "LSTMA3C": {"minibatch_size": None, "num_epochs": 1},
     "ContextPPO": LATENT,
+    "MAML": {"inner_lr": 0.05},  # of so few steps a trust region says little
 }
 
 
@@ -109,15 +111,14 @@ def _config(name: str, pair: str, **settings: Any) -> Any:
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_trains_with_every_space(name: str, pair: str) -> None:
     config = _config(name, pair, train_batch_size_per_learner=24, num_epochs=1)
-    config.env_runners(num_envs_per_env_runner=4)
     runner, learner = small_runner(config), small_learner(config)
     before = [p.detach().clone() for p in learner.agent.policy.parameters()]
     report = learner.update(episodes=runner.sample(num_timesteps=24))["default_policy"]
-    values = [report[key].peek() for key in ("policy_loss", "vf_loss", "entropy", "mean_kl_loss")]
-    assert np.isfinite(values).all()
+    names = {"policy_loss", "vf_loss", "entropy", "mean_kl_loss"} - set(config.unreported_metrics())
+    assert np.isfinite([report[key].peek() for key in names]).all()
     changed = zip(before, learner.agent.policy.parameters(), strict=True)
     assert any(not torch.equal(one, other) for one, other in changed)
-    HeldOut(Strict, {"pair": pair}, 2).play(runner.module)
+    config.held_out(2, 0).play(runner.module)
 
 
 class Watching(RLlibCallback):

@@ -12,7 +12,7 @@ import pytest
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
 from rllib_metarl.envs.gridworld.env import reference_returns
 
-OURS = ("Bandit/", "DLCMDP/", "TabularMDP/", "TwoStep", "VariBAD/")
+OURS = ("Bandit/", "DLCMDP/", "Navigation2D", "TabularMDP/", "TwoStep", "VariBAD/")
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "envs.md"
 
 
@@ -24,7 +24,8 @@ def test_every_registered_env_is_on_the_page():
 def test_the_reference_returns_on_the_page():
     rows = dict(re.findall(r"^\| `(\w+)`.* \| (-?[\d.]+) \|$", PAGE.read_text(), re.MULTILINE))
     assert {k: float(v) for k, v in rows.items()} == pytest.approx(reference_returns(), abs=0.005)
-    for env_id in ("DLCMDP/GridWorldFamily-v0", "VariBAD/GridWorld-v0", "Bandit/Bernoulli-v0"):
+    exact = ("DLCMDP/GridWorldFamily-v0", "VariBAD/GridWorld-v0", "Bandit/Bernoulli-v0")
+    for env_id in (*exact, "Navigation2D-v0"):
         about = PAGE.read_text().split(f"For the default `{env_id}`:")[1].split("\n\n")[0]
         about = " ".join(about.split())
         for name, value in make_vector(env_id, 1).reference_returns().items():

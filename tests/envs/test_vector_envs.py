@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 import rllib_metarl.envs as envs
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
 
-OURS = ("Bandit/", "DLCMDP/", "TabularMDP/", "TwoStep", "VariBAD/")
+OURS = ("Bandit/", "DLCMDP/", "Navigation2D", "TabularMDP/", "TwoStep", "VariBAD/")
 IDS = sorted(name for name in gym.registry if name.startswith(OURS))
 LABELS = ("context", "session", "switched")
 

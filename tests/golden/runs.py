@@ -66,6 +66,15 @@ RUNS: dict[str, dict[str, dict[str, Any]]] = {
         "latent": {"context": "latent", "train_encoder": True, "forward_hidden": [8]},
     },
     "BlindPPO": {"grid": {}, "reacher": REACHER},
+    "MAML": {
+        "grid": {},
+        "reacher": REACHER | {"inner_steps": 2, "lambda_": 0.9},
+        "wandering": WANDERING | {"outer_update": "emaml", "curvature_stride": 3},
+        "first-order": {"first_order": True},
+        "no-inner-step": REACHER | {"inner_steps": 0},
+        "promp": REACHER | {"outer_update": "promp"},
+        "reptile": {"outer_update": "reptile"},
+    },
     "OraclePPO": {
         "grid": {},
         "reacher": REACHER | {"context_size": 2},
@@ -131,7 +140,7 @@ def _held_out(runner: Any) -> dict[str, Any]:
     if config.acts_through_connectors():
         held_out: HeldOut = StepwiseHeldOut(config, 4, seed=0)
     else:
-        held_out = HeldOut(config.env, config.env_config, 4, seed=0)
+        held_out = config.held_out(4, 0)
     held_out.follow(runner)
     played = held_out.play(runner.module)
     held_out.close()

@@ -94,7 +94,8 @@ def config_of(name: str, env: str) -> Any:
     """A batch is no multiple of what the sub-envs play at once: meta-episodes are cut by it."""
     settings = {"env": ENVS[env], "env_config": {}} if env in ENVS else {}
     config = small_config(name, train_batch_size_per_learner=45, **settings)
-    config.env_runners(num_envs_per_env_runner=7, rollout_fragment_length="auto")
+    if name != "MAML":  # which begins all of them anew in each iteration
+        config.env_runners(num_envs_per_env_runner=7, rollout_fragment_length="auto")
     config.evaluate_every_steps, config.held_out_episodes = 96, 4
     return config
 

@@ -103,7 +103,8 @@ def test_weights_and_settings_come_back_of_every_algorithm(
         for key, value in expected.items():
             assert torch.equal(state[key], torch.as_tensor(value)), key
     assert opened.algorithm is ALGORITHMS[name].algorithm()
-    assert config["encoder_hidden"] == 8 and config["env_config"]["size"] == 3
+    assert config.get("encoder_hidden", 8) == 8 and config["policy_hidden"] == [8]
+    assert config["env_config"]["size"] == 3
     assert evaluate_checkpoint(path, episodes=4, quick=True)["episodes"] == 4
 
 

@@ -220,9 +220,10 @@ class MetaAlgorithm(Algorithm):
         config = self.config
         if config.acts_through_connectors():
             return StepwiseHeldOut(config, episodes, seed)
-        arguments = config.held_out_arguments()
-        bounds = (tolerance_of(config), config.max_meta_episode_steps)
-        return HeldOut(config.env, arguments, episodes, seed, *bounds)
+        held_out: HeldOut = config.held_out(
+            episodes, seed, tolerance_of(config), config.max_meta_episode_steps
+        )
+        return held_out
 
     @override(Algorithm)
     def save_to_path(self, path: Any = None, **kwargs: Any) -> Any:

@@ -29,6 +29,7 @@ from rllib_metarl.sampling.connectors import (
     AddPreviousTransition,
     FlatObservations,
 )
+from rllib_metarl.sampling.held_out import HeldOut
 from rllib_metarl.sampling.patience import MAX_STEPS
 from rllib_metarl.sampling.runner import MetaEpisodeRunner
 from rllib_metarl.sampling.stepwise import StepwiseRunner
@@ -39,6 +40,13 @@ PER_STEP_CALLBACKS = (
     "on_episode_step",
     "on_episode_end",
 )
+
+
+_ADAPTS = "this algorithm does not adapt by gradient; run MAML"
+UNADAPTED = {"evaluation/return_after_*": _ADAPTS} | dict.fromkeys(
+    ("return_before", "return_after", "step_share", "skipped_tasks", "inner_kl*"), _ADAPTS
+)
+"""Metrics that only adaptation by gradient has."""
 
 
 class MetaConfig(AlgorithmConfig):
@@ -82,6 +90,8 @@ class MetaConfig(AlgorithmConfig):
         ),
     }
     RLLIB_SETTINGS: ClassVar[dict[str, Entry]] = COMMON
+    ACTS_BY: ClassVar[tuple[str, ...]] = ()
+    """RLlib's settings that a trained agent needs, as `to_dict` names them."""
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class)
@@ -179,10 +189,18 @@ class MetaConfig(AlgorithmConfig):
         """The env's arguments on the held-out tasks."""
         return dict(self.env_config or {}) | dict(self.held_out_env_config)
 
+    def held_out(self, episodes: int, seed: int, *bounds: Any) -> HeldOut:
+        """Hook: what plays held-out meta-episodes, where no connectors are in between.
+
+        Args:
+            episodes: how many. seed: chooses the tasks. bounds: as `HeldOut` takes them.
+        """
+        return HeldOut(self.env, self.held_out_arguments(), episodes, seed, *bounds)
+
     def unreported_metrics(self) -> dict[str, str]:
         """Patterns of the metrics that these settings do not report, and why."""
         why = "this algorithm learns no belief; run one that does"
-        return {"vae_*": why, "belief_entropy": why}
+        return {"vae_*": why, "belief_entropy": why} | UNADAPTED
 
     # --- which runner ---------------------------------------------------------------------------
 

@@ -10,11 +10,11 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from rllib_metarl.learning.batch import Rollout, rollout_from_episodes
+from rllib_metarl.learning.batch import rollout_from_episodes
 
 
 class MetaLearner(TorchLearner):
-    """Hands each update's meta-episodes to `learn` as one `Rollout`; no learner connectors.
+    """Hands each update's meta-episodes to `learn` as one batch; no learner connectors.
 
     A mixin: it stands before the RLlib learner whose parts are taken, as in
     ``class BeliefLearner(MetaLearner, PPOTorchLearner)``.
@@ -44,17 +44,21 @@ class MetaLearner(TorchLearner):
             training_data = TrainingData(episodes=episodes)
         training_data.solve_refs()
         self._weights_seq_no += 1
-        rollout = rollout_from_episodes(training_data.episodes, self.agent, self._device)
+        rollout = self.batch_of(training_data.episodes)
         steps = int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
         self.learn(rollout, steps, num_epochs, minibatch_size)
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
 
-    def learn(self, rollout: Rollout, steps: int, epochs: int, minibatch_size: int | None) -> None:
+    def batch_of(self, episodes: list[Any]) -> Any:
+        """Hook: what `learn` gets of an update's meta-episodes."""
+        return rollout_from_episodes(episodes, self.agent, self._device)
+
+    def learn(self, rollout: Any, steps: int, epochs: int, minibatch_size: int | None) -> None:
         """Hook: one update.
 
         Args:
-            rollout: the meta-episodes, `[B, T, ...]`.
+            rollout: what `batch_of` made of the meta-episodes; a `Rollout`, `[B, T, ...]`.
             steps: env steps sampled so far.
             epochs, minibatch_size: as configured.
         """

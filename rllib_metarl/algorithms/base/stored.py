@@ -259,11 +259,11 @@ def _algorithm_class() -> type:
 
 
 def own_keys(config: Any) -> list[str]:
-    """The settings that this project's algorithms have and RLlib's have not.
+    """The settings that this project's algorithms have and RLlib's have not, and what they act by.
 
-    RLlib's may be names of classes, which RLlib would import; nothing that acts depends on them.
+    RLlib's others may be names of classes, which RLlib would import; no agent depends on them.
     """
-    return sorted(own_settings(type(config)))
+    return sorted({*own_settings(type(config)), *config.ACTS_BY})
 
 
 def _plain_settings(config: Any) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base import settings
-from rllib_metarl.algorithms.base.config import MetaConfig
+from rllib_metarl.algorithms.base.config import UNADAPTED, MetaConfig
 from rllib_metarl.algorithms.base.rllib_settings import PPO
 from rllib_metarl.algorithms.base.settings import (
     SWITCH,
@@ -166,7 +166,7 @@ class BeliefConfig(MetaConfig, PPOConfig):
     def unreported_metrics(self) -> dict[str, str]:
         """Patterns of the metrics that these settings do not report, and why."""
         why = "this algorithm learns no belief; run VariBAD or DynaMITE"
-        return {"vae_*": why, "belief_entropy": why} | SYNCHRONOUS
+        return {"vae_*": why, "belief_entropy": why} | SYNCHRONOUS | UNADAPTED
 
     @override(MetaConfig)
     def validate_batches(self) -> None:

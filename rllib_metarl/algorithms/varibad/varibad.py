@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base import settings
+from rllib_metarl.algorithms.base.config import UNADAPTED
 from rllib_metarl.algorithms.base.rllib_settings import MOST
 from rllib_metarl.algorithms.base.settings import (
     SWITCH,
@@ -119,7 +120,7 @@ class VariBADConfig(BeliefConfig):
         missing["vae_top_*"] = "there is no top latent here; run HLTDynaMITE"
         if not self.decode_state:
             missing["vae_state_loss"] = "set decode_state: true"
-        return missing | SYNCHRONOUS
+        return missing | SYNCHRONOUS | UNADAPTED
 
 
 class VariBAD(BeliefPPO):

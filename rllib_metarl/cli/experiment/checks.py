@@ -289,11 +289,13 @@ def _check_result_key(
 
 def _missing(key: str, config: Any) -> str | None:
     """What must be set for ``key`` to be reported, or None if nothing is missing."""
+    name = key.removeprefix("learners/default_policy/")
+    unreported: dict[str, str] = getattr(config, "unreported_metrics", dict)()
+    for pattern, why in unreported.items():
+        if fnmatch(name, pattern):
+            return why
     if not key.startswith("evaluation/"):
-        name = key.removeprefix("learners/default_policy/")
-        unreported: dict[str, str] = getattr(config, "unreported_metrics", dict)()
-        reasons = (why for pattern, why in unreported.items() if fnmatch(name, pattern))
-        return next(reasons, None)
+        return None
     held_out = getattr(config, "evaluate_every_steps", None)
     if held_out is None or key.startswith("evaluation/env_runners/"):
         return None if config.evaluation_interval else "set `evaluation_interval: 10` or alike"

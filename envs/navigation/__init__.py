@@ -1,0 +1,1 @@
+"""Navigation in the plane, as in the papers on adaptation by gradient."""

@@ -1,0 +1,384 @@
+"""Adaptation by gradient: what runners, learner and evaluation do with adapted weights."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from torch.func import functional_call
+from torch.nn.utils import parameters_to_vector
+
+from rllib_metarl.algorithms.maml.adaptation import adapted, shared, task_steps
+from rllib_metarl.algorithms.maml.module import AdaptedModule
+from rllib_metarl.algorithms.maml.objective import Objective
+from rllib_metarl.algorithms.maml.runner import PHASE, TASK
+from rllib_metarl.envs import IID, Never, Sessions
+from rllib_metarl.errors import UserError
+from rllib_metarl.learning.batch import rollout_from_episodes
+from tests.algorithms.small import small_config, small_learner, small_runner
+
+NAV = {"env": "Navigation2D-v0", "env_config": {"horizon": 10}}
+
+
+def config_of(**settings: Any) -> Any:
+    return small_config("MAML", **(NAV | settings))
+
+
+def both(**settings: Any) -> tuple[Any, Any]:
+    """A runner and a learner with the same weights."""
+    config = config_of(**settings)
+    runner, learner = small_runner(config), small_learner(config)
+    runner.module.set_state(learner.agent.get_state())
+    return runner, learner
+
+
+def update(learner: Any, episodes: list[Any]) -> dict[str, float]:
+    told = learner.update(episodes=episodes)["default_policy"]
+    return {key: float(value.peek()) for key, value in told.items()}
+
+
+def weights(learner: Any) -> torch.Tensor:
+    return parameters_to_vector(learner.agent.policy.parameters()).detach().clone()
+
+
+class Odd(gym.Env):
+    """Pays its context at each step, of which there are as many as the observation says."""
+
+    observation_space = gym.spaces.Box(0.0, 9.0, (1,), np.float32)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    steps = 4
+
+    def set_context(self, m: Any) -> None:
+        self.m = float(m[0])
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        reward = self.m * float(action[0])
+        return np.full(1, self.t, np.float32), reward, self.t >= self.steps, False, {}
+
+
+class HugeForSome(Sessions):
+    """In half of the tasks returns are beyond what single precision holds."""
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(Odd(), Never(), IID(lambda rng: 3e38 if rng.random() < 0.5 else 1.0))
+
+
+class Short(Odd):
+    steps = 1
+
+
+class EndsAtOnce(Sessions):
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(Short(), Never(), IID(lambda rng: rng.normal()))
+
+
+# --- runners --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inner_steps", [0, 1, 2])
+def test_a_sample_is_all_phases_of_all_tasks(inner_steps: int) -> None:
+    runner = small_runner(config_of(inner_steps=inner_steps, meta_batch_size=3))
+    episodes = runner.sample(explore=True)
+    found = Counter((e.custom_data[PHASE], e.custom_data[TASK]) for e in episodes)
+    assert found == {(p, (1, t)): 4 for p in range(inner_steps + 1) for t in range(3)}
+    goals: dict[Any, set[Any]] = {}
+    for episode in episodes:
+        (goal,) = {tuple(c) for c in episode.get_extra_model_outputs("context").tolist()}
+        goals.setdefault(episode.custom_data[TASK], set()).add(goal)
+    assert all(len(own) == 1 for own in goals.values())  # held over all phases
+    assert len(set.union(*goals.values())) == 3
+    again = {tuple(e.get_extra_model_outputs("context")[0]) for e in runner.sample(explore=True)}
+    assert not again & set.union(*goals.values())
+
+
+@pytest.mark.parametrize("runners", [1, 2, 3])
+def test_runners_share_the_tasks(runners: int) -> None:
+    config = config_of(meta_batch_size=5, rollouts_per_task=1, runners=runners)
+    made = [small_runner(config, worker_index=i + 1) for i in range(runners)]
+    assert sum(runner.tasks for runner in made) == 5
+    assert max(r.tasks for r in made) - min(r.tasks for r in made) <= 1
+
+
+def test_stacked_weights_act_as_each_tasks_own() -> None:
+    module = small_runner(config_of()).module
+    g = torch.Generator().manual_seed(0)
+    own = {k: v + 0.3 * torch.randn(v.shape, generator=g) for k, v in shared(module, 3).items()}
+    seen = torch.randn(12, 2, generator=g)
+    step = AdaptedModule(module, own).step(seen, seen, seen[:, 0], {})
+    for task in range(3):
+        rows = slice(4 * task, 4 * task + 4)
+        single = {name: value[task] for name, value in own.items()}
+        expected = functional_call(module.policy, single, (seen[rows],))
+        torch.testing.assert_close(step.logits[rows], expected)
+
+
+def test_the_policy_of_each_phase_is_what_the_inner_steps_lead_to() -> None:
+    """The learner recomputes what the runner did: all ratios are 1 before an outer step."""
+    runner, learner = both(inner_steps=2)
+    batch = learner.batch_of(runner.sample(explore=True))
+    objective = Objective(learner.agent, batch.phases, learner.config)
+    for steps, old in zip(batch.phases, objective.old, strict=True):
+        log_prob = learner.agent.actions.log_prob(old, steps.action)
+        torch.testing.assert_close(log_prob, steps.log_prob, atol=1e-4, rtol=1e-4)
+    first, last = objective.old[0], objective.old[-1]
+    assert (first.mean((0, 1)) - last.mean((0, 1))).abs().max() > 1e-3  # it has adapted
+
+
+# --- outer updates --------------------------------------------------------------------------------
+
+
+def test_zero_inner_steps_is_trust_region_policy_optimisation() -> None:
+    runner, learner = both(inner_steps=0, cg_iterations=200, cg_damping=0.0, kl_limit=1e-4)
+    episodes = runner.sample(explore=True)
+    agent, before = copy.deepcopy(learner.agent), weights(learner)
+    steps = task_steps(rollout_from_episodes(episodes, agent), 2, 0.99, 1.0)
+    codec, flat = agent.actions, lambda x: x.flatten(0, 1)
+    policy, names = agent.policy, list(agent.policy.weights())
+
+    def logits(*values: torch.Tensor) -> torch.Tensor:
+        return functional_call(
+            policy, dict(zip(names, values, strict=True)), flat(steps.observation)
+        )
+
+    def surrogate(*values: torch.Tensor) -> torch.Tensor:
+        ratio = torch.exp(
+            codec.log_prob(logits(*values), flat(steps.action)) - flat(steps.log_prob)
+        )
+        return -(ratio * flat(steps.advantage) * flat(steps.weight)).sum() / 2
+
+    own = tuple(value.detach() for value in agent.policy.weights().values())
+    old = logits(*own)
+
+    def kl(*values: torch.Tensor) -> torch.Tensor:
+        return (codec.kl(old, logits(*values)) * flat(steps.weight)).sum() / 2
+
+    slope = torch.cat([g.flatten() for g in torch.autograd.functional.jacobian(surrogate, own)])
+    blocks = torch.autograd.functional.hessian(kl, own)
+    parts = [
+        torch.cat([b.reshape(a.numel(), -1) for b in row], 1)
+        for a, row in zip(own, blocks, strict=True)
+    ]
+    fisher = torch.cat(parts)
+    way = torch.linalg.lstsq(fisher.double(), slope.double(), driver="gelsd").solution
+    way = way * torch.sqrt(2e-4 / (way @ fisher.double() @ way))
+    told = update(learner, episodes)
+    step = (before - weights(learner)).double()
+    assert told["step_share"] > 0 and told["mean_kl_loss"] <= 1e-4
+    cosine = step @ fisher.double() @ way / (step @ fisher.double() @ step).sqrt() / (2e-4) ** 0.5
+    assert float(cosine) > 0.999
+    length = (step @ fisher.double() @ step).sqrt() / (2e-4) ** 0.5
+    assert float(length) == pytest.approx(told["step_share"], rel=0.02)
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_the_curvature_is_that_of_the_kl_through_the_inner_steps(
+    inner_steps: int, first_order: bool
+) -> None:
+    runner, learner = both(inner_steps=inner_steps, first_order=first_order, policy_hidden=[4])
+    batch = learner.batch_of(runner.sample(explore=True))
+    agent = learner.agent.double()
+    phases = [
+        steps.map(lambda x: x.double() if x.is_floating_point() else x) for steps in batch.phases
+    ]
+    objective = Objective(agent, phases, learner.config)
+    g = torch.Generator().manual_seed(0)
+    own = agent.policy.weights()
+    v = {k: torch.randn(x.shape, generator=g, dtype=x.dtype) for k, x in own.items()}
+    start = objective.start()
+    kl = objective.losses(objective.chain(start, graph=True)).kl.sum()
+    slopes = torch.autograd.grad(kl, list(start.values()), create_graph=True)
+    along = sum((slope * v[name]).sum() for name, slope in zip(start, slopes, strict=True))
+    twice = torch.autograd.grad(along, list(start.values()))
+    for (name, found), exact in zip(objective.curvature()(v).items(), twice, strict=True):
+        torch.testing.assert_close(found, exact.sum(0), atol=1e-8, rtol=1e-5), name
+
+
+@pytest.mark.parametrize("way", ["trpo", "promp", "emaml", "reptile", "none"])
+def test_each_outer_update_moves_the_weights_but_none(way: str) -> None:
+    runner, learner = both(outer_update=way)
+    before = weights(learner)
+    told = update(learner, runner.sample(explore=True))
+    assert np.isfinite(list(told.values())).all()
+    assert torch.equal(before, weights(learner)) == (way == "none")
+    if way in ("trpo", "emaml"):
+        assert 0.0 < told["mean_kl_loss"] <= learner.config.kl_limit
+
+
+def test_second_order_is_another_update_than_first() -> None:
+    after = []
+    for first_order in (False, True):
+        runner, learner = both(first_order=first_order)
+        update(learner, runner.sample(explore=True))
+        after.append(weights(learner))
+    assert (after[0] - after[1]).abs().max() > 1e-4
+
+
+def test_reptile_goes_the_share_of_the_way_that_lr_says() -> None:
+    runner, learner = both(outer_update="reptile", lr=0.25)
+    episodes, before = runner.sample(explore=True), weights(learner)
+    steps = learner.batch_of(episodes).phases[0]
+    ends, _ = adapted(learner.agent, shared(learner.agent, 2), steps, 0.5, "reinforce")
+    end = torch.cat([value.mean(0).flatten() for value in ends.values()])
+    update(learner, episodes)
+    torch.testing.assert_close(weights(learner), before + 0.25 * (end - before))
+
+
+def test_promps_weight_of_the_inner_kl_follows_its_target() -> None:
+    runner, learner = both(outer_update="promp", lr=0.05)
+    far = [update(learner, runner.sample(explore=True)) for _ in range(2)]
+    assert far[-1]["inner_kl"] > 0.015 and far[-1]["inner_kl_coeff"] == 2e-3
+    state = learner.get_state()
+    _, other = both(outer_update="promp", lr=0.05)
+    other.set_state(state)
+    assert other._inner_kl_coeff == 2e-3
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+def test_a_task_with_nan_is_left_out_and_counted() -> None:
+    runner, learner = both(meta_batch_size=3)
+    episodes = runner.sample(explore=True)
+    others = [e for e in episodes if e.custom_data[TASK] != (1, 1)]
+    _, expected = both(meta_batch_size=3)
+    assert update(expected, others)["skipped_tasks"] == 0
+    batch = learner.batch_of(episodes)
+    batch.phases[0].advantage[1, 0] = float("nan")
+    learner.learn(batch, 0, 1, None)
+    assert learner.metrics.peek(("default_policy", "skipped_tasks")) == 1
+    torch.testing.assert_close(weights(learner), weights(expected), atol=1e-5, rtol=1e-4)
+
+
+def test_returns_beyond_all_numbers_cost_their_task_only() -> None:
+    runner, learner = both(env=HugeForSome, env_config={}, meta_batch_size=6, seed=1)
+    told = update(learner, runner.sample(explore=True))
+    assert 0 < told["skipped_tasks"] < 6 and torch.isfinite(weights(learner)).all()
+    assert told["skipped_updates"] == 0
+
+
+def test_where_every_task_is_nan_the_update_is_skipped_until_there_are_too_many() -> None:
+    runner, learner = both(max_skipped_updates=2)
+    batch, before = learner.batch_of(runner.sample(explore=True)), weights(learner)
+    batch.phases[-1].advantage[:] = float("inf")
+    learner.learn(batch, 0, 1, None)
+    assert learner.metrics.peek(("default_policy", "skipped_updates")) == 1
+    assert torch.equal(before, weights(learner))
+    with pytest.raises(UserError, match="NaN or infinite in 2 updates in a row"):
+        learner.learn(batch, 0, 1, None)
+
+
+def test_tasks_that_end_at_once_are_played_and_learnt_from() -> None:
+    runner, learner = both(env=EndsAtOnce, env_config={})
+    episodes = runner.sample(explore=True)
+    assert {len(episode) for episode in episodes} == {1}
+    told = update(learner, episodes)
+    assert np.isfinite(list(told.values())).all() and told["skipped_tasks"] == 0
+
+
+def test_an_env_without_tasks_is_refused() -> None:
+    with pytest.raises(UserError, match=r"env CartPole-v1 has no tasks that can be held.*Sessions"):
+        small_runner(config_of(env="CartPole-v1", env_config={}))
+    with pytest.raises(UserError, match="no tasks that can be held"):
+        config_of(env="CartPole-v1", env_config={}).held_out(2, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"meta_batch_size": 1}, "meta_batch_size is 1: use a whole number from 2 to"),
+        ({"runners": 3}, "num_env_runners is 3, but an iteration has 2 tasks"),
+        (
+            {"outer_update": "reptile", "inner_steps": 0},
+            "outer_update is reptile.*inner_steps is 0",
+        ),
+        ({"lr": 0.5}, "lr is set, but it does nothing without outer_update: promp or reptile"),
+        (
+            {"outer_update": "promp", "kl_limit": 0.5},
+            "kl_limit is set, but it does nothing without",
+        ),
+        ({"outer_update": "maml"}, "outer_update is 'maml': use trpo or promp or emaml"),
+        ({"first_order": True, "inner_steps": 0}, "first_order is set, but it does nothing"),
+    ],
+)
+def test_settings_that_make_no_sense_are_told(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config_of(**settings).validate()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_envs_per_env_runner", 8),
+        ("train_batch_size_per_learner", 100),
+        ("rollout_fragment_length", 10),
+        ("minibatch_size", 10),
+    ],
+)
+def test_what_the_tasks_say_already_is_not_said_twice(name: str, value: int) -> None:
+    config = config_of().update_from_dict({name: value})
+    with pytest.raises(UserError, match=f"{name} is set, but each iteration|{name} is set, but an"):
+        config.validate()
+
+
+# --- held-out tasks -------------------------------------------------------------------------------
+
+
+def test_an_evaluation_is_the_same_each_time_and_its_first_point_is_unadapted() -> None:
+    config = config_of(adaptation_steps=2, later_inner_lr=0.0)
+    module = small_runner(config).module
+    held_out = config.held_out(5, 7)
+    first = held_out.summary(held_out.play(module))
+    assert first == held_out.summary(held_out.play(module))
+    assert [row["gradient_steps"] for row in first["adaptation"]] == [0, 1, 2]
+    assert [row["env_steps"] for row in first["adaptation"]] == [0, 20, 40]
+    assert first["episodes"] == 5 and first["env_steps"] == 5 * 2 * 3 * 10
+    assert first["return_mean"] == first["return_after_2"]
+    other = config_of(adaptation_steps=0).held_out(5, 7)
+    assert other.summary(other.play(module))["return_mean"] == first["return_after_0"]
+
+
+def test_many_tasks_are_played_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(adaptation_rollouts=3)
+    module = small_runner(config).module
+    at_once = config.held_out(7, 7).play(module)
+    monkeypatch.setattr("rllib_metarl.algorithms.maml.held_out.MOST_ROWS", 9)
+    in_turn = config.held_out(7, 7).play(module)
+    assert len(at_once) == len(in_turn) == 7
+    for one, other in zip(at_once, in_turn, strict=True):  # the same tasks
+        assert np.array_equal(one.labels["context"], other.labels["context"])
+
+
+def test_adapting_helps_on_a_task_that_one_step_solves() -> None:
+    """Actions are paid by the sign of the context: one step in its direction is enough."""
+
+    class Signs(Sessions):
+        def __init__(self, config: Any = None) -> None:
+            super().__init__(Odd(), Never(), IID(lambda rng: rng.choice([-1.0, 1.0])))
+
+    settings = {"env": Signs, "env_config": {}, "inner_lr": 0.5, "adaptation_rollouts": 20}
+    config = config_of(**settings)
+    told = (held_out := config.held_out(20, 0)).summary(held_out.play(small_runner(config).module))
+    assert told["return_after_1"] > told["return_after_0"] + 0.5
+
+
+def test_a_runner_goes_on_with_its_tasks_and_its_streams() -> None:
+    first, second = (small_runner(config_of(), 2) for _ in range(2))
+    second.module.load_state_dict(first.module.state_dict())
+    first.sample(explore=True)
+    second.set_own_state(first.own_state())
+    for _ in range(2):
+        for one, other in zip(first.sample(explore=True), second.sample(explore=True), strict=True):
+            assert np.array_equal(one.get_observations(), other.get_observations())
+            assert one.custom_data[TASK] == other.custom_data[TASK]
