@@ -92,8 +92,7 @@ class Collector:
                 "AutoresetMode.SAME_STEP envs. Build it with rllib_metarl.envs.make_vector."
             )
         self.env = env
-        self._actor = module if isinstance(module, Actor) else Actor(module)
-        self.module = self._actor.module
+        self.act_with(module)
         self.device = torch.device(device)
         self._codec = self.module.observations
         self._mask: np.ndarray | None = None
@@ -102,6 +101,11 @@ class Collector:
         self._observation: Any = None  # not begun
         self._max_steps = max_steps
         self._patience = Patience(env_name(env), time_limit(env), max_steps)
+
+    def act_with(self, module: Any) -> None:
+        """Lets another act from the next `reset` on, in the same spaces."""
+        self._actor = module if isinstance(module, Actor) else Actor(module)
+        self.module = self._actor.module
 
     def reset(self) -> None:
         """Starts a new meta-episode in every sub-env; what was unfinished is dropped."""
@@ -164,13 +168,13 @@ class Collector:
         self._forget()
         return finished
 
-    def collect_round(self, *, explore: bool = True) -> list[MetaEpisode]:
+    def collect_round(self, *, explore: bool = True) -> list[MetaEpisodeData]:
         """The first meta-episode of each sub-env from now on, in their order.
 
         All begin anew; what is under way at the end is dropped, so that the next call does too.
         """
         self.reset()
-        first: dict[int, MetaEpisode] = {}
+        first: dict[int, MetaEpisodeData] = {}
         while len(first) < self.env.num_envs:
             for episode in self.collect(min_episodes=1, explore=explore):
                 first.setdefault(episode.env_index, episode)

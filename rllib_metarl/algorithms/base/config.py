@@ -185,6 +185,17 @@ class MetaConfig(AlgorithmConfig):
         """Labels that the losses need in the env's info, each with what to do without it."""
         return {}
 
+    def check_env(self, env: Any) -> None:
+        """Hook: makes sure that a vector env has what this algorithm needs of it beside labels.
+
+        Raises:
+            UserError: it has not.
+        """
+
+    def meta_episodes_of_batch(self) -> int | None:
+        """Hook: how many meta-episodes a batch always has; None where it ends by env steps."""
+        return None
+
     def held_out_arguments(self) -> dict[str, Any]:
         """The env's arguments on the held-out tasks."""
         return dict(self.env_config or {}) | dict(self.held_out_env_config)

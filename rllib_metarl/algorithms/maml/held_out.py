@@ -13,7 +13,8 @@ from rllib_metarl.algorithms.maml.module import AdaptedModule
 from rllib_metarl.algorithms.maml.runner import require_tasks, task_generator
 from rllib_metarl.envs import Stream, Tolerance
 from rllib_metarl.learning.batch import rollout_from_meta_episodes
-from rllib_metarl.sampling.collector import Collector, MetaEpisode
+from rllib_metarl.sampling.acting import Actor
+from rllib_metarl.sampling.collector import Collector, MetaEpisodeData
 from rllib_metarl.sampling.envs import build_vector
 from rllib_metarl.sampling.held_out import HeldOut
 from rllib_metarl.sampling.patience import MAX_STEPS
@@ -52,7 +53,7 @@ class AdaptingHeldOut(HeldOut):
         rows = self.at_once * adaptation.rollouts
         self.env = build_vector(env, rows, env_config, self.stream, tolerance=tolerance)
         require_tasks(self.env)
-        self._phases: list[list[MetaEpisode]] = []
+        self._phases: list[list[MetaEpisodeData]] = []
 
     def play(
         self,
@@ -60,19 +61,20 @@ class AdaptingHeldOut(HeldOut):
         *,
         explore: bool = True,
         progress: Callable[[int], None] = lambda played: None,
-    ) -> list[MetaEpisode]:
+    ) -> list[MetaEpisodeData]:
         """The first meta-episode of each task after the last step; see `summary` for the others.
 
         Args:
-            module: a `MAMLModule`.
+            module: a `MAMLModule`, or an `Actor` with one.
             explore: unused: actions are drawn.
             progress: called now and then with the number of tasks played.
         """
+        module = module.module if isinstance(module, Actor) else module
         env, tasks = self.env.unwrapped, task_generator(self.stream)
         env.set_stream(self.stream)
         drawn = tasks.random((self.episodes, env.task_width))
         collector = Collector(self.env, module, seed=self.stream.seed, max_steps=self.max_steps)
-        phases: list[list[MetaEpisode]] = [[] for _ in range(self.adaptation.steps + 1)]
+        phases: list[list[MetaEpisodeData]] = [[] for _ in range(self.adaptation.steps + 1)]
         for begin in range(0, self.episodes, self.at_once):
             here = np.arange(begin, begin + self.at_once) % self.episodes
             env.hold_tasks(drawn, np.repeat(here, self.adaptation.rollouts))
@@ -83,10 +85,10 @@ class AdaptingHeldOut(HeldOut):
         self._phases = phases
         return phases[-1][:: self.adaptation.rollouts]
 
-    def _adapt(self, collector: Collector, module: Any) -> Iterator[list[MetaEpisode]]:
+    def _adapt(self, collector: Collector, module: Any) -> Iterator[list[MetaEpisodeData]]:
         """Meta-episodes of all rows before each step, and after the last."""
         a, weights = self.adaptation, shared(module, self.at_once)
-        collector.module = module
+        collector.act_with(module)
         for step in range(a.steps + 1):
             played = collector.collect_round()
             yield played
@@ -94,9 +96,9 @@ class AdaptingHeldOut(HeldOut):
                 rollout = rollout_from_meta_episodes(played, module)
                 steps = task_steps(rollout, self.at_once, a.gamma, a.lambda_)
                 weights, _ = adapted(module, weights, steps, a.rate_of(step), a.loss)
-                collector.module = AdaptedModule(module, weights)
+                collector.act_with(AdaptedModule(module, weights))
 
-    def summary(self, played: list[MetaEpisode]) -> dict[str, Any]:
+    def summary(self, played: list[MetaEpisodeData]) -> dict[str, Any]:
         """As `HeldOut.summary`, after the last step and over all meta-episodes, and the way there.
 
         ``return_mean`` is over the meta-episodes of all tasks, ``return_std`` of the tasks' means;

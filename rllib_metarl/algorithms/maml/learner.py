@@ -26,7 +26,7 @@ from rllib_metarl.algorithms.maml.objective import Objective
 from rllib_metarl.algorithms.maml.runner import PHASE, TASK
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.learning.guard import UpdateGuard
-from rllib_metarl.learning.shares import Share
+from rllib_metarl.learning.rank import Rank
 from rllib_metarl.ops.gradients import clip_norm_
 from rllib_metarl.ops.inner_step import TaskSteps, Weights
 from rllib_metarl.ops.trust_region import conjugate_gradient, line_search, step_length
@@ -51,9 +51,9 @@ class MAMLLearner(MetaLearner):
 
     @override(TorchLearner)
     def build(self) -> None:
-        self.share = Share.of_this_process()
+        self.rank = Rank.of_this_process()
         super().build()
-        self.share.begin_alike(self.agent)
+        self.rank.begin_alike(self.agent)
         self.guard = UpdateGuard(self.config.max_skipped_updates)
         self._inner_kl_coeff = float(self.config.inner_kl_coeff)
         self._rate = Scheduler(fixed_value_or_schedule=self.config.lr)
@@ -95,7 +95,7 @@ class MAMLLearner(MetaLearner):
     @override(MetaLearner)
     def learn(self, rollout: Any, steps: int, epochs: int, minibatch_size: int | None) -> None:
         batch: TaskBatch = rollout
-        own = self.share.part(batch.returns.shape[1])
+        own = self.rank.part(batch.returns.shape[1])
         scores = batch.returns[-1] - batch.returns[-1].mean()
         scores = scores / (scores.square().mean().sqrt() + 1e-8)
         phases = [one.map(lambda x: x[own]) for one in batch.phases]
@@ -207,7 +207,7 @@ class MAMLLearner(MetaLearner):
 
     def _over_learners(self, sums: Tensor) -> Tensor:
         """The sum over all learners."""
-        if self.share.count > 1:
+        if self.rank.count > 1:
             distributed.all_reduce(sums)
         return sums
 

@@ -31,7 +31,7 @@ from rllib_metarl.algorithms.base.settings import (
 from rllib_metarl.algorithms.belief.distribution import STD_RANGE
 from rllib_metarl.algorithms.maml.adaptation import Adaptation
 from rllib_metarl.algorithms.maml.held_out import AdaptingHeldOut
-from rllib_metarl.algorithms.maml.runner import TaskRunner
+from rllib_metarl.algorithms.maml.runner import TaskRunner, require_tasks
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.mlp import ACTIVATIONS
 from rllib_metarl.sampling.held_out import HeldOut
@@ -226,6 +226,14 @@ class MAMLConfig(MetaConfig):
                 raise UserError(
                     f"{name} is set, which no EnvRunner of this algorithm calls: use on_sample_end."
                 )
+
+    @override(MetaConfig)
+    def check_env(self, env: Any) -> None:
+        require_tasks(env)
+
+    @override(MetaConfig)
+    def meta_episodes_of_batch(self) -> int:
+        return self.meta_batch_size * self.rollouts_per_task * (self.inner_steps + 1)
 
     def adaptation(self) -> Adaptation:
         """How evaluations adapt."""

@@ -13,7 +13,7 @@ from rllib_metarl.algorithms.maml.module import AdaptedModule
 from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import rollout_from_meta_episodes
-from rllib_metarl.sampling.collector import MetaEpisode, env_name
+from rllib_metarl.sampling.collector import MetaEpisodeData, env_name
 from rllib_metarl.sampling.faults import carried
 from rllib_metarl.sampling.runner import STREAMS, MetaEpisodeRunner
 
@@ -72,23 +72,23 @@ class TaskRunner(MetaEpisodeRunner):
         self._log_returns(phases[-1][1])  # of the adapted policies
         return [episode for episodes, _ in phases for episode in episodes]
 
-    def _play_phases(self) -> list[tuple[list[SingleAgentEpisode], list[MetaEpisode]]]:
+    def _play_phases(self) -> list[tuple[list[SingleAgentEpisode], list[MetaEpisodeData]]]:
         adaptation, module = Adaptation.of(self.config), self.module
         weights = shared(module, self.tasks)
-        phases: list[tuple[list[SingleAgentEpisode], list[MetaEpisode]]] = []
-        self.collector.module = module
+        phases: list[tuple[list[SingleAgentEpisode], list[MetaEpisodeData]]] = []
+        self.collector.act_with(module)
         for phase in range(adaptation.trained_steps + 1):
             if phase:
                 rollout = rollout_from_meta_episodes(phases[-1][1], module, self._device)
                 steps = task_steps(rollout, self.tasks, adaptation.gamma, adaptation.lambda_)
                 rate = adaptation.rate_of(phase - 1)
                 weights, _ = adapted(module, weights, steps, rate, adaptation.loss)
-                self.collector.module = AdaptedModule(module, weights)
+                self.collector.act_with(AdaptedModule(module, weights))
             phases.append(self._play_phase(phase))
-        self.collector.module = module
+        self.collector.act_with(module)
         return phases
 
-    def _play_phase(self, phase: int) -> tuple[list[SingleAgentEpisode], list[MetaEpisode]]:
+    def _play_phase(self, phase: int) -> tuple[list[SingleAgentEpisode], list[MetaEpisodeData]]:
         try:
             played = self.collector.collect_round()
         finally:
@@ -142,6 +142,6 @@ def require_tasks(env: Any) -> None:
     if not getattr(env.unwrapped, "task_width", 0):
         raise UserError(
             f"env {env_name(env)} has no tasks that can be held, and adaptation by gradient plays "
-            "the same task again: give it set_context(m) and wrap it in rllib_metarl.envs."
+            "each again: give it set_context(m) and wrap it in rllib_metarl.envs."
             "Sessions, or let its reset take options['task'] and say task_width (docs/your-env.md)."
         )

@@ -141,6 +141,7 @@ def _look(config: Any, play: bool) -> list[str]:
         if not _is_own(config) or not play or config.acts_through_connectors():
             return []
         module = _module(config, env)
+        config.check_env(env)
         try:
             observation, info = env.reset()
         except (Exception, SystemExit) as error:
@@ -205,15 +206,21 @@ def _batch_notes(config: Any, length: int, width: int) -> list[str]:
     """
     runners = max(1, config.num_env_runners)
     envs, wanted = config.num_envs_per_env_runner, int(config.total_train_batch_size)
-    one_round = runners * envs * length
+    fixed = config.meta_episodes_of_batch()
+    one_round = runners * envs * length if fixed is None else fixed * length
     real = math.ceil(wanted / one_round) * one_round
+    if fixed is not None and real * (width + 16) * 4 > MOST_BYTES:
+        raise UserError(
+            f"one batch would hold {real:,} env steps, more than a TiB: {fixed:,} meta-episodes of "
+            f"{length:,} steps. Play fewer, or lower the env's horizon."
+        )
     if real * (width + 16) * 4 > MOST_BYTES:
         raise UserError(
             f"one batch would hold {real:,} env steps, more than a TiB: meta-episodes have "
             f"{length:,} steps and come whole from {runners * envs:,} sub-envs. Lower "
             "num_envs_per_env_runner, train_batch_size_per_learner or the env's horizon."
         )
-    if real <= 1.1 * wanted:
+    if real <= 1.1 * wanted or fixed is not None:
         return []
     fewer = wanted // (runners * length)
     lower = f"lower num_envs_per_env_runner to {fewer:,}" if fewer else "shorten the meta-episodes"
