@@ -7,11 +7,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv
 from ..core.bayes import ExactFilter
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
+from ..core.vector import Simulator
 from . import drawing
 from .filter import exact_filter
 from .parameters import BanditParameters, draw_arms
@@ -113,7 +113,9 @@ class BernoulliBanditSimulator(Simulator):
         return regret(episodes)
 
 
-class BernoulliBanditEnv(DLCMDPEnv):
+class BernoulliBanditEnv(
+    ParametrisedEnv, parameters=BanditParameters.make, simulator=BernoulliBanditSimulator
+):
     """Arms that pay 1 or 0; how often each pays is hidden, and has to be found out while pulling.
 
     ## Description
@@ -195,33 +197,6 @@ probability, and all arms are redrawn from the prior (a restless bandit) |
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}
 
-    def __init__(
-        self,
-        arms: int = 5,
-        pulls: int = 10,
-        structure: str = "independent",
-        p_switch: float = 0.0,
-        show_time: bool = False,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        parameters = BanditParameters.make(
-            arms=arms, pulls=pulls, structure=structure, p_switch=p_switch, show_time=show_time
-        )
-        super().__init__(BernoulliBanditSimulator(1, parameters), render_mode, notify)
 
-
-class BernoulliBanditVectorEnv(DLCMDPVectorEnv):
+class BernoulliBanditVectorEnv(ParametrisedVectorEnv, of=BernoulliBanditEnv):
     """N trials stepped as arrays; arguments and meaning as in `BernoulliBanditEnv`."""
-
-    metadata = {**BernoulliBanditEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        notify: str = "none",
-        **parameters: Any,
-    ):
-        simulator = BernoulliBanditSimulator(num_envs, BanditParameters.make(**parameters))
-        super().__init__(simulator, render_mode, notify)

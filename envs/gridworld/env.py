@@ -6,17 +6,16 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv
 from ..core.bayes import FiniteFilter
 from ..core.contexts import Markov
 from ..core.dlcmdp import LatentPath, draw_latent
-from ..core.sessions import SessionProcess
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
+from ..core.vector import Simulator
 from . import drawing
 from .filter import GOALS, exact_filter, filter_step
-from .parameters import TRANSITION, Cell, GridWorldParameters, cell_positions, next_cells
+from .parameters import GridWorldParameters, cell_positions, next_cells
 from .references import reference_returns, references_of
 
 __all__ = [
@@ -184,7 +183,9 @@ class GridWorldSimulator(Simulator):
         return drawing.frame(self.parameters.size, observations, goals)
 
 
-class GridWorldEnv(DLCMDPEnv):
+class GridWorldEnv(
+    ParametrisedEnv, parameters=GridWorldParameters.make, simulator=GridWorldSimulator
+):
     """A grid with two visible goals of which only one pays; which one is hidden and changes.
 
     ## Description
@@ -273,58 +274,9 @@ class GridWorldEnv(DLCMDPEnv):
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}
 
-    def __init__(
-        self,
-        size: int = 5,
-        horizon: int = 60,
-        p_switch: float = 0.07,
-        session: SessionProcess | dict[str, Any] | None = None,
-        transition: ArrayLike = TRANSITION,
-        prior: ArrayLike = (0.5, 0.5),
-        stay: bool = True,
-        goals: tuple[Cell, Cell] | None = None,
-        start: Cell | None = None,
-        active_reward: float = 1.0,
-        inactive_reward: float = 0.0,
-        step_reward: float = -0.1,
-        show_posterior: bool = False,
-        context_matters: bool = True,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        parameters = GridWorldParameters.make(
-            size=size,
-            horizon=horizon,
-            p_switch=p_switch,
-            session=session,
-            transition=transition,
-            prior=prior,
-            stay=stay,
-            goals=goals,
-            start=start,
-            active_reward=active_reward,
-            inactive_reward=inactive_reward,
-            step_reward=step_reward,
-            show_posterior=show_posterior,
-            context_matters=context_matters,
-        )
-        super().__init__(GridWorldSimulator(1, parameters), render_mode, notify)
 
-
-class GridWorldVectorEnv(DLCMDPVectorEnv):
+class GridWorldVectorEnv(ParametrisedVectorEnv, of=GridWorldEnv):
     """N grid worlds stepped as arrays; arguments and meaning as in `GridWorldEnv`.
 
     With equal seeds, sub-env i's trajectory is that of a `GridWorldEnv` with seed i.
     """
-
-    metadata = {**GridWorldEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        notify: str = "none",
-        **parameters: Any,
-    ):
-        simulator = GridWorldSimulator(num_envs, GridWorldParameters.make(**parameters))
-        super().__init__(simulator, render_mode, notify)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv
 from ..core.bayes import FiniteFilter
 from ..core.contexts import Markov
 from ..core.dlcmdp import LatentPath, draw_latent
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
+from ..core.vector import Simulator
 from .env import GridWorldSimulator
 from .family_bayes import bayes_bounds
 from .family_filter import exact_filter, filter_step, initial_belief
 from .family_parameters import MEMBERS, FamilyParameters, step_matrices
 from .family_references import family_references, reference_returns
-from .parameters import Cell
 
 __all__ = [
     "MEMBERS",
@@ -93,7 +91,9 @@ class GridWorldFamilySimulator(GridWorldSimulator):
         return self._both_alike() | {"switches_every_step": {"members": [[1.0, 1.0, 1.0]]}}
 
 
-class GridWorldFamilyEnv(DLCMDPEnv):
+class GridWorldFamilyEnv(
+    ParametrisedEnv, parameters=FamilyParameters.make, simulator=GridWorldFamilySimulator
+):
     """The grid world of ``DLCMDP/GridWorld-v0`` whose law of change is hidden as well.
 
     ## Description
@@ -172,54 +172,9 @@ class GridWorldFamilyEnv(DLCMDPEnv):
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}
 
-    def __init__(
-        self,
-        members: Sequence[Sequence[float]] = MEMBERS,
-        size: int = 5,
-        horizon: int = 60,
-        prior: ArrayLike = (0.5, 0.5),
-        stay: bool = True,
-        goals: tuple[Cell, Cell] | None = None,
-        start: Cell | None = None,
-        active_reward: float = 1.0,
-        inactive_reward: float = 0.0,
-        step_reward: float = -0.1,
-        show_posterior: bool = False,
-        context_matters: bool = True,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        parameters = FamilyParameters.make(
-            members,
-            size=size,
-            horizon=horizon,
-            prior=prior,
-            stay=stay,
-            goals=goals,
-            start=start,
-            active_reward=active_reward,
-            inactive_reward=inactive_reward,
-            step_reward=step_reward,
-            show_posterior=show_posterior,
-            context_matters=context_matters,
-        )
-        super().__init__(GridWorldFamilySimulator(1, parameters), render_mode, notify)
 
-
-class GridWorldFamilyVectorEnv(DLCMDPVectorEnv):
+class GridWorldFamilyVectorEnv(ParametrisedVectorEnv, of=GridWorldFamilyEnv):
     """N grid worlds of a family stepped as arrays; arguments as in `GridWorldFamilyEnv`.
 
     With equal seeds, sub-env i's trajectory is that of a `GridWorldFamilyEnv` with seed i.
     """
-
-    metadata = {**GridWorldFamilyEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        notify: str = "none",
-        **parameters: Any,
-    ):
-        simulator = GridWorldFamilySimulator(num_envs, FamilyParameters.make(**parameters))
-        super().__init__(simulator, render_mode, notify)

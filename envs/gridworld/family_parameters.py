@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.arguments import takes
 from ..core.checks import check_number
 from ..core.sessions import Bernoulli
 from .parameters import GridWorldParameters
@@ -38,6 +39,7 @@ class FamilyParameters:
     members: tuple[Member, ...]
 
     @classmethod
+    @takes(GridWorldParameters.make, without=("p_switch", "session", "transition"))
     def make(cls, members: Sequence[Sequence[float]] = MEMBERS, **grid: Any) -> FamilyParameters:
         """Check the arguments of `GridWorldFamilyEnv` and return them in one hashable form.
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv
 from ..core.bayes import FiniteFilter
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
+from ..core.vector import Simulator
 from . import drawing
-from .parameters import Cell, cell_positions, next_cells
+from .parameters import cell_positions, next_cells
 from .static_filter import exact_filter
 from .static_parameters import StaticParameters
 from .static_references import references_of
@@ -100,7 +100,9 @@ class StaticGridWorldSimulator(Simulator):
         return drawing.frame(self.parameters.size, observations, [context[0]])
 
 
-class StaticGridWorldEnv(DLCMDPEnv):
+class StaticGridWorldEnv(
+    ParametrisedEnv, parameters=StaticParameters.make, simulator=StaticGridWorldSimulator
+):
     """A grid with one hidden goal; four short episodes in which to find it and to return to it.
 
     ## Description
@@ -173,43 +175,6 @@ class StaticGridWorldEnv(DLCMDPEnv):
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}
 
-    def __init__(
-        self,
-        size: int = 5,
-        inner_horizon: int = 15,
-        inner_episodes: int = 4,
-        stay: bool = True,
-        start: Cell = (0, 0),
-        goal: Cell | None = None,
-        goal_reward: float = 1.0,
-        step_reward: float = -0.1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        parameters = StaticParameters.make(
-            size=size,
-            inner_horizon=inner_horizon,
-            inner_episodes=inner_episodes,
-            stay=stay,
-            start=start,
-            goal=goal,
-            goal_reward=goal_reward,
-            step_reward=step_reward,
-        )
-        super().__init__(StaticGridWorldSimulator(1, parameters), render_mode, notify)
 
-
-class StaticGridWorldVectorEnv(DLCMDPVectorEnv):
+class StaticGridWorldVectorEnv(ParametrisedVectorEnv, of=StaticGridWorldEnv):
     """N trials stepped as arrays; arguments and meaning as in `StaticGridWorldEnv`."""
-
-    metadata = {**StaticGridWorldEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        notify: str = "none",
-        **parameters: Any,
-    ):
-        simulator = StaticGridWorldSimulator(num_envs, StaticParameters.make(**parameters))
-        super().__init__(simulator, render_mode, notify)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_flags, check_number, did_you_mean
 from ..core.contexts import ContextDynamics
-from ..core.sessions import SessionProcess
 from .binding import mujoco
 from .priors import Arc, Disc, other_way
 from .rewards import Direction, Goal
@@ -119,7 +118,7 @@ def ant_goal(radius: float = 3.0, control_cost: float = 0.1) -> Task:
     )
 
 
-class AntDirEnv(MujocoTaskEnv):
+class AntDirEnv(MujocoTaskEnv, task=ant_dir):
     """A four-legged robot that is paid for running in a hidden direction.
 
     ## Description
@@ -194,44 +193,12 @@ steps on average, our choice) |
     * v0: first version.
     """
 
-    make_task = staticmethod(ant_dir)
 
-    def __init__(
-        self,
-        horizon: int = 200,
-        inner_episodes: int = 1,
-        p_switch: float = 0.01,
-        session: SessionProcess | dict[str, Any] | None = None,
-        directions: str = "two",
-        control_cost: float = 0.5,
-        survive: float = 1.0,
-        terminate: bool = True,
-        threads: int = 1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        super().__init__(
-            threads,
-            render_mode,
-            notify=notify,
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-            directions=directions,
-            control_cost=control_cost,
-            survive=survive,
-            terminate=terminate,
-        )
-
-
-class AntDirVectorEnv(MujocoTaskVectorEnv):
+class AntDirVectorEnv(MujocoTaskVectorEnv, of=AntDirEnv):
     """N ants moved at once; arguments and meaning as in `AntDirEnv`."""
 
-    make_task = staticmethod(ant_dir)
 
-
-class AntGoalEnv(MujocoTaskEnv):
+class AntGoalEnv(MujocoTaskEnv, task=ant_goal):
     """A four-legged robot that is to find a hidden place and to stay there.
 
     ## Description
@@ -303,34 +270,6 @@ steps on average, our choice) |
     * v0: first version.
     """
 
-    make_task = staticmethod(ant_goal)
 
-    def __init__(
-        self,
-        horizon: int = 200,
-        inner_episodes: int = 1,
-        p_switch: float = 0.01,
-        session: SessionProcess | dict[str, Any] | None = None,
-        radius: float = 3.0,
-        control_cost: float = 0.1,
-        threads: int = 1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        super().__init__(
-            threads,
-            render_mode,
-            notify=notify,
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-            radius=radius,
-            control_cost=control_cost,
-        )
-
-
-class AntGoalVectorEnv(MujocoTaskVectorEnv):
+class AntGoalVectorEnv(MujocoTaskVectorEnv, of=AntGoalEnv):
     """N ants moved at once; arguments and meaning as in `AntGoalEnv`."""
-
-    make_task = staticmethod(ant_goal)

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import check_number
 from ..core.contexts import Markov
-from ..core.sessions import SessionProcess
 from .priors import Uniform, beyond
 from .rewards import Direction, TargetVelocity
 from .simulator import MujocoTaskEnv, MujocoTaskVectorEnv
@@ -125,7 +124,7 @@ def half_cheetah_wind_vel(
     )
 
 
-class HalfCheetahDirEnv(MujocoTaskEnv):
+class HalfCheetahDirEnv(MujocoTaskEnv, task=half_cheetah_dir):
     """A half-cheetah that is paid for running forwards or backwards; which way is hidden.
 
     ## Description
@@ -195,42 +194,12 @@ steps on average, our choice) |
     * v0: first version.
     """
 
-    make_task = staticmethod(half_cheetah_dir)
 
-    def __init__(
-        self,
-        horizon: int = 200,
-        inner_episodes: int = 1,
-        p_switch: float = 0.01,
-        session: SessionProcess | dict[str, Any] | None = None,
-        transition: ArrayLike = _FLIP,
-        prior: ArrayLike = (0.5, 0.5),
-        control_cost: float = 0.05,
-        threads: int = 1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        super().__init__(
-            threads,
-            render_mode,
-            notify=notify,
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-            transition=transition,
-            prior=prior,
-            control_cost=control_cost,
-        )
-
-
-class HalfCheetahDirVectorEnv(MujocoTaskVectorEnv):
+class HalfCheetahDirVectorEnv(MujocoTaskVectorEnv, of=HalfCheetahDirEnv):
     """N half-cheetahs moved at once; arguments and meaning as in `HalfCheetahDirEnv`."""
 
-    make_task = staticmethod(half_cheetah_dir)
 
-
-class HalfCheetahVelEnv(MujocoTaskEnv):
+class HalfCheetahVelEnv(MujocoTaskEnv, task=half_cheetah_vel):
     """A half-cheetah that is to run at a hidden velocity.
 
     ## Description
@@ -300,40 +269,12 @@ steps on average, our choice) |
     * v0: first version.
     """
 
-    make_task = staticmethod(half_cheetah_vel)
 
-    def __init__(
-        self,
-        horizon: int = 200,
-        inner_episodes: int = 1,
-        p_switch: float = 0.01,
-        session: SessionProcess | dict[str, Any] | None = None,
-        velocities: Sequence[float] = (0.0, 3.0),
-        control_cost: float = 0.05,
-        threads: int = 1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        super().__init__(
-            threads,
-            render_mode,
-            notify=notify,
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-            velocities=velocities,
-            control_cost=control_cost,
-        )
-
-
-class HalfCheetahVelVectorEnv(MujocoTaskVectorEnv):
+class HalfCheetahVelVectorEnv(MujocoTaskVectorEnv, of=HalfCheetahVelEnv):
     """N half-cheetahs moved at once; arguments and meaning as in `HalfCheetahVelEnv`."""
 
-    make_task = staticmethod(half_cheetah_vel)
 
-
-class HalfCheetahWindVelEnv(MujocoTaskEnv):
+class HalfCheetahWindVelEnv(MujocoTaskEnv, task=half_cheetah_wind_vel):
     """A half-cheetah that is to run at a hidden velocity against a hidden wind.
 
     ## Description
@@ -404,36 +345,6 @@ steps on average, our choice) |
     * v0: first version.
     """
 
-    make_task = staticmethod(half_cheetah_wind_vel)
 
-    def __init__(
-        self,
-        horizon: int = 200,
-        inner_episodes: int = 1,
-        p_switch: float = 0.01,
-        session: SessionProcess | dict[str, Any] | None = None,
-        velocities: Sequence[float] = (0.0, 3.0),
-        winds: Sequence[float] = (0.0, 20.0),
-        control_cost: float = 0.05,
-        threads: int = 1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        super().__init__(
-            threads,
-            render_mode,
-            notify=notify,
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-            velocities=velocities,
-            winds=winds,
-            control_cost=control_cost,
-        )
-
-
-class HalfCheetahWindVelVectorEnv(MujocoTaskVectorEnv):
+class HalfCheetahWindVelVectorEnv(MujocoTaskVectorEnv, of=HalfCheetahWindVelEnv):
     """N half-cheetahs moved at once; arguments and meaning as in `HalfCheetahWindVelEnv`."""
-
-    make_task = staticmethod(half_cheetah_wind_vel)

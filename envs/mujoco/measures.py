@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv
-from .simulator import MujocoSimulator, MujocoTaskEnv, MujocoTaskVectorEnv, arranged
+from .simulator import MujocoSimulator
 from .task import Array, State, Task
 from .trial import Moved, Trial
 
@@ -61,44 +60,3 @@ class MeasuredSimulator(MujocoSimulator):
     def labels(self) -> dict[str, NDArray[Any]]:
         measured = {name: values.copy() for name, values in self._measured.items()}
         return {**super().labels(), **measured}
-
-
-class MeasuredTaskEnv(MujocoTaskEnv):
-    """A single environment of a task with measures; subclasses name both.
-
-    Attributes:
-        measure: what `MeasuredSimulator` takes.
-    """
-
-    measure: Measure
-
-    def __init__(
-        self,
-        threads: int = 1,
-        render_mode: str | None = None,
-        notify: str = "none",
-        **settings: Any,
-    ):
-        kind = type(self)
-        task, trial = arranged(kind.make_task, settings)
-        simulator = MeasuredSimulator(1, task, trial, threads, kind.measure)
-        DLCMDPEnv.__init__(self, simulator, render_mode, notify)
-
-
-class MeasuredTaskVectorEnv(MujocoTaskVectorEnv):
-    """N environments of a task with measures, moved by one call of ``mujoco.rollout`` a step."""
-
-    measure: Measure
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        threads: int = 1,
-        notify: str = "none",
-        **settings: Any,
-    ):
-        kind = type(self)
-        task, trial = arranged(kind.make_task, settings)
-        simulator = MeasuredSimulator(num_envs, task, trial, threads, kind.measure)
-        DLCMDPVectorEnv.__init__(self, simulator, render_mode, notify)

@@ -7,13 +7,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv
 from ..core.checks import check_number, did_you_mean
 from ..core.contexts import ContextDynamics
 from ..core.sessions import SessionProcess
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv
 from .priors import Arc, Uniform
 from .trial import Array, Moved, Trial, TrialSimulator
 
@@ -125,7 +124,9 @@ def _paint(pixels: Array, distance: Array, colour: tuple[int, int, int]) -> None
     pixels[:] = cover * np.array(colour) + (1.0 - cover) * pixels
 
 
-class PointGoalEnv(DLCMDPEnv):
+class PointGoalEnv(
+    ParametrisedEnv, parameters=PointGoalParameters.make, simulator=PointGoalSimulator
+):
     """A point in the plane that is to find a hidden goal and to stay there.
 
     ## Description
@@ -198,41 +199,6 @@ steps on average, our choice) |
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 10}
 
-    def __init__(
-        self,
-        horizon: int = 100,
-        inner_episodes: int = 1,
-        p_switch: float = 0.02,
-        session: SessionProcess | dict[str, Any] | None = None,
-        reward: str = "sparse",
-        goals: str = "semi_circle",
-        goal_radius: float = 0.2,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        parameters = PointGoalParameters.make(
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-            reward=reward,
-            goals=goals,
-            goal_radius=goal_radius,
-        )
-        super().__init__(PointGoalSimulator(1, parameters), render_mode, notify)
 
-
-class PointGoalVectorEnv(DLCMDPVectorEnv):
+class PointGoalVectorEnv(ParametrisedVectorEnv, of=PointGoalEnv):
     """N points moved as arrays; arguments and meaning as in `PointGoalEnv`."""
-
-    metadata = {**PointGoalEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        notify: str = "none",
-        **parameters: Any,
-    ):
-        simulator = PointGoalSimulator(num_envs, PointGoalParameters.make(**parameters))
-        super().__init__(simulator, render_mode, notify)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.checks import check_flags, check_number, did_you_mean
-from ..core.sessions import SessionProcess
 from .dynamics import Dynamics, names_of
 from .engine import load
 from .priors import Uniform
@@ -129,7 +128,7 @@ def hopper_params(
     return _make(task, vary, limit)
 
 
-class Walker2dParamsEnv(MujocoTaskEnv):
+class Walker2dParamsEnv(MujocoTaskEnv, task=walker2d_params):
     """A two-legged planar robot whose masses, inertias, damping and friction are hidden.
 
     ## Description
@@ -207,46 +206,13 @@ steps on average, our choice) |
     """
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 125}
-    make_task = staticmethod(walker2d_params)
-
-    def __init__(
-        self,
-        horizon: int = 200,
-        inner_episodes: int = 1,
-        p_switch: float = 0.01,
-        session: SessionProcess | dict[str, Any] | None = None,
-        vary: Sequence[str] = VARY,
-        limit: float = 3.0,
-        control_cost: float = 1e-3,
-        survive: float = 1.0,
-        terminate: bool = True,
-        threads: int = 1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        super().__init__(
-            threads,
-            render_mode,
-            notify=notify,
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-            vary=vary,
-            limit=limit,
-            control_cost=control_cost,
-            survive=survive,
-            terminate=terminate,
-        )
 
 
-class Walker2dParamsVectorEnv(MujocoTaskVectorEnv):
+class Walker2dParamsVectorEnv(MujocoTaskVectorEnv, of=Walker2dParamsEnv):
     """N walkers, each with a model of its own; arguments and meaning as in `Walker2dParamsEnv`."""
 
-    make_task = staticmethod(walker2d_params)
 
-
-class HopperParamsEnv(MujocoTaskEnv):
+class HopperParamsEnv(MujocoTaskEnv, task=hopper_params):
     """A one-legged planar robot whose masses, inertias, damping and friction are hidden.
 
     ## Description
@@ -324,40 +290,7 @@ steps on average, our choice) |
     """
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 125}
-    make_task = staticmethod(hopper_params)
-
-    def __init__(
-        self,
-        horizon: int = 200,
-        inner_episodes: int = 1,
-        p_switch: float = 0.01,
-        session: SessionProcess | dict[str, Any] | None = None,
-        vary: Sequence[str] = VARY,
-        limit: float = 3.0,
-        control_cost: float = 1e-3,
-        survive: float = 1.0,
-        terminate: bool = True,
-        threads: int = 1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        super().__init__(
-            threads,
-            render_mode,
-            notify=notify,
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-            vary=vary,
-            limit=limit,
-            control_cost=control_cost,
-            survive=survive,
-            terminate=terminate,
-        )
 
 
-class HopperParamsVectorEnv(MujocoTaskVectorEnv):
+class HopperParamsVectorEnv(MujocoTaskVectorEnv, of=HopperParamsEnv):
     """N hoppers, each with a model of its own; arguments and meaning as in `HopperParamsEnv`."""
-
-    make_task = staticmethod(hopper_params)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..core.checks import check_number
-from ..core.sessions import SessionProcess
 from .priors import Disc
 from .rewards import effort
 from .simulator import MujocoTaskEnv, MujocoTaskVectorEnv
@@ -86,7 +84,7 @@ def reacher(radius: float = 0.2, control_cost: float = 1.0) -> Task:
     )
 
 
-class ReacherEnv(MujocoTaskEnv):
+class ReacherEnv(MujocoTaskEnv, task=reacher):
     """A two-link arm in the plane whose fingertip is to be at a hidden goal that moves.
 
     ## Description
@@ -164,34 +162,7 @@ steps on average, our choice) |
     """
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 50}
-    make_task = staticmethod(reacher)
-
-    def __init__(
-        self,
-        horizon: int = 200,
-        inner_episodes: int = 1,
-        p_switch: float = 0.01,
-        session: SessionProcess | dict[str, Any] | None = None,
-        radius: float = 0.2,
-        control_cost: float = 1.0,
-        threads: int = 1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        super().__init__(
-            threads,
-            render_mode,
-            notify=notify,
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-            radius=radius,
-            control_cost=control_cost,
-        )
 
 
-class ReacherVectorEnv(MujocoTaskVectorEnv):
+class ReacherVectorEnv(MujocoTaskVectorEnv, of=ReacherEnv):
     """N arms moved at once; arguments and meaning as in `ReacherEnv`."""
-
-    make_task = staticmethod(reacher)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import check_number, did_you_mean
 from ..core.contexts import IID
-from ..core.sessions import SessionProcess
 from .binding import mujoco
-from .measures import MeasuredTaskEnv, MeasuredTaskVectorEnv
+from .measures import MeasuredSimulator
 from .rewards import effort
+from .simulator import MujocoTaskEnv, MujocoTaskVectorEnv
 from .task import Array, Camera, Marker, State, Task, UniformStart
 
 __all__ = ["LIMBS", "ScratchItchEnv", "ScratchItchVectorEnv", "Skin", "scratch_itch"]
@@ -158,7 +159,12 @@ def scratch_itch(limb: str = "both") -> Task:
     )
 
 
-class ScratchItchEnv(MeasuredTaskEnv):
+class ScratchItchEnv(
+    MujocoTaskEnv,
+    task=scratch_itch,
+    simulator=partial(MeasuredSimulator, measure=measure),
+    p_switch=0.02,
+):
     """A robot arm that has to find an itch on a person's arm and press it, gently.
 
     ## Description
@@ -249,44 +255,6 @@ places not in one plane tell m |
     * v0: first version.
     """
 
-    make_task = staticmethod(scratch_itch)
-    measure = staticmethod(measure)
 
-    def __init__(
-        self,
-        limb: str = "both",
-        horizon: int = 200,
-        inner_episodes: int = 1,
-        p_switch: float = 0.02,
-        session: SessionProcess | dict[str, Any] | None = None,
-        threads: int = 1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        super().__init__(
-            threads,
-            render_mode,
-            notify=notify,
-            limb=limb,
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-        )
-
-
-class ScratchItchVectorEnv(MeasuredTaskVectorEnv):
+class ScratchItchVectorEnv(MujocoTaskVectorEnv, of=ScratchItchEnv):
     """N robots moved at once; arguments and meaning as in `ScratchItchEnv`."""
-
-    make_task = staticmethod(scratch_itch)
-    measure = staticmethod(measure)
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        threads: int = 1,
-        p_switch: float = 0.02,
-        **settings: Any,
-    ):
-        super().__init__(num_envs, render_mode, threads, p_switch=p_switch, **settings)

@@ -7,11 +7,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv, signature_of
 from ..core.checks import check_number
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv
+from ..core.vector import Simulator
 from .engine import Engine
 from .rendering import Painter
 from .task import Array, State, Task
@@ -211,51 +211,59 @@ TRIAL_SETTINGS = ("horizon", "inner_episodes", "p_switch", "session")
 """Settings that every environment here has; all others belong to its task."""
 
 
-def arranged(make_task: Callable[..., Task], settings: dict[str, Any]) -> tuple[Task, Trial]:
-    """Return the task and the trial of an environment's settings."""
-    own = {key: value for key, value in settings.items() if key not in TRIAL_SETTINGS}
-    task = make_task(**own)
-    trial = {key: value for key, value in settings.items() if key in TRIAL_SETTINGS}
-    return task, Trial.make(task.name, **trial)
+def task_parameters(make_task: Callable[..., Task], **trial: Any) -> Callable[..., Any]:
+    """Return what makes task, trial and number of threads of an environment's arguments.
+
+    Args:
+        make_task: its arguments are the task's own settings.
+        trial: defaults of `TRIAL_SETTINGS` that are not those of `Trial.make`.
+    """
+
+    def rows(threads: int = 1) -> None:
+        """What is neither the trial's nor the task's."""
+
+    signature = signature_of(Trial.make, make_task, rows, without=("where",), **trial)
+
+    def parameters(*arguments: Any, **named: Any) -> tuple[Task, Trial, int]:
+        given = signature.bind(*arguments, **named)
+        given.apply_defaults()
+        settings = dict(given.arguments)
+        of_trial = {key: settings.pop(key) for key in TRIAL_SETTINGS}
+        threads = settings.pop("threads")
+        task = make_task(**settings)
+        return task, Trial.make(task.name, **of_trial), threads
+
+    parameters.__signature__ = signature  # type: ignore[attr-defined]
+    return parameters
 
 
-class MujocoTaskEnv(DLCMDPEnv):
-    """A single environment of a task; subclasses say which. See ``half_cheetah.py``.
+class MujocoTaskEnv(ParametrisedEnv):
+    """A single environment of a task: ``class MyEnv(MujocoTaskEnv, task=my_task)``.
 
-    Attributes:
-        make_task: returns the task for the settings that are not the trial's.
+    ``my_task(...)`` returns the task for the settings that are not the trial's. Other keywords are
+    the trial's defaults where they are not the usual ones, and ``simulator`` another class.
     """
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 20}
-    make_task: Callable[..., Task]
 
-    def __init__(
-        self,
-        threads: int = 1,
-        render_mode: str | None = None,
-        notify: str = "none",
-        **settings: Any,
-    ):
-        task, trial = arranged(type(self).make_task, settings)
-        super().__init__(MujocoSimulator(1, task, trial, threads), render_mode, notify)
+    def __init_subclass__(
+        cls,
+        *,
+        task: Callable[..., Task] | None = None,
+        simulator: Callable[..., Simulator] = MujocoSimulator,
+        **trial: Any,
+    ) -> None:
+        if task is None:
+            super().__init_subclass__(**trial)
+            return
+        super().__init_subclass__(
+            parameters=task_parameters(task, **trial),
+            simulator=lambda num_envs, made: simulator(num_envs, *made),
+        )
 
 
-class MujocoTaskVectorEnv(DLCMDPVectorEnv):
+class MujocoTaskVectorEnv(ParametrisedVectorEnv):
     """N environments of a task, moved by one call of ``mujoco.rollout`` a step.
 
-    Settings are those of the single environment; `threads` share the rows.
+    ``class MyVectorEnv(MujocoTaskVectorEnv, of=MyEnv)``; `threads` share the rows.
     """
-
-    metadata = {**MujocoTaskEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-    make_task: Callable[..., Task]
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        threads: int = 1,
-        notify: str = "none",
-        **settings: Any,
-    ):
-        task, trial = arranged(type(self).make_task, settings)
-        super().__init__(MujocoSimulator(num_envs, task, trial, threads), render_mode, notify)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.checks import check_number, did_you_mean
-from ..core.sessions import SessionProcess
 from .binding import mujoco
 from .dynamics import Dynamics
-from .measures import MeasuredTaskEnv, MeasuredTaskVectorEnv
+from .measures import MeasuredSimulator
 from .priors import any_of
 from .rewards import effort
+from .simulator import MujocoTaskEnv, MujocoTaskVectorEnv
 from .task import Array, Camera, Start, State, Task
 
 __all__ = ["GRIDS", "StrikerEnv", "StrikerVectorEnv", "striker"]
@@ -175,7 +176,9 @@ def _pairs(grid: str | Sequence[Sequence[float]]) -> NDArray[np.float64]:
     return np.array(pairs, np.float64)
 
 
-class StrikerEnv(MeasuredTaskEnv):
+class StrikerEnv(
+    MujocoTaskEnv, task=striker, simulator=partial(MeasuredSimulator, measure=measure), p_switch=0.0
+):
     """An arm that has to strike a ball so that it comes to rest at a goal out of the arm's reach.
 
     ## Description
@@ -271,44 +274,6 @@ class StrikerEnv(MeasuredTaskEnv):
     * v0: first version.
     """
 
-    make_task = staticmethod(striker)
-    measure = staticmethod(measure)
 
-    def __init__(
-        self,
-        grid: str | Sequence[Sequence[float]] = "train",
-        horizon: int = 200,
-        inner_episodes: int = 1,
-        p_switch: float = 0.0,
-        session: SessionProcess | dict[str, Any] | None = None,
-        threads: int = 1,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        super().__init__(
-            threads,
-            render_mode,
-            notify=notify,
-            grid=grid,
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-        )
-
-
-class StrikerVectorEnv(MeasuredTaskVectorEnv):
+class StrikerVectorEnv(MujocoTaskVectorEnv, of=StrikerEnv):
     """N strikers moved at once; arguments and meaning as in `StrikerEnv`."""
-
-    make_task = staticmethod(striker)
-    measure = staticmethod(measure)
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        threads: int = 1,
-        p_switch: float = 0.0,
-        **settings: Any,
-    ):
-        super().__init__(num_envs, render_mode, threads, p_switch=p_switch, **settings)

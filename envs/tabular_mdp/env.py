@@ -6,10 +6,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
+from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv
+from ..core.vector import Simulator
 from . import drawing
 from .models import draw_models, even, normals, uniforms_of_a_model
 from .parameters import TabularParameters
@@ -133,7 +133,9 @@ class TabularMDPSimulator(Simulator):
         return self.reference_returns()  # the context has the mean rewards, the oracle knows more
 
 
-class TabularMDPEnv(DLCMDPEnv):
+class TabularMDPEnv(
+    ParametrisedEnv, parameters=TabularParameters.make, simulator=TabularMDPSimulator
+):
     """A random MDP with few states, the same for all inner episodes of a trial.
 
     ## Description
@@ -211,43 +213,6 @@ class TabularMDPEnv(DLCMDPEnv):
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}
 
-    def __init__(
-        self,
-        states: int = 10,
-        actions: int = 5,
-        inner_horizon: int = 10,
-        inner_episodes: int = 10,
-        p_switch: float = 0.0,
-        reward_mean: float = 1.0,
-        reward_std: float = 1.0,
-        noise_std: float = 1.0,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        parameters = TabularParameters.make(
-            states=states,
-            actions=actions,
-            inner_horizon=inner_horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            reward_mean=reward_mean,
-            reward_std=reward_std,
-            noise_std=noise_std,
-        )
-        super().__init__(TabularMDPSimulator(1, parameters), render_mode, notify)
 
-
-class TabularMDPVectorEnv(DLCMDPVectorEnv):
+class TabularMDPVectorEnv(ParametrisedVectorEnv, of=TabularMDPEnv):
     """N trials stepped as arrays; arguments and meaning as in `TabularMDPEnv`."""
-
-    metadata = {**TabularMDPEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        notify: str = "none",
-        **parameters: Any,
-    ):
-        simulator = TabularMDPSimulator(num_envs, TabularParameters.make(**parameters))
-        super().__init__(simulator, render_mode, notify)

@@ -7,11 +7,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv
 from ..core.bayes import FiniteFilter
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
+from ..core.vector import Simulator
 from . import drawing
 from .parameters import TwoStepParameters
 from .references import exact_filter, references_of, updated
@@ -127,7 +127,7 @@ class TwoStepSimulator(Simulator):
         return measure(episodes)
 
 
-class TwoStepEnv(DLCMDPEnv):
+class TwoStepEnv(ParametrisedEnv, parameters=TwoStepParameters.make, simulator=TwoStepSimulator):
     """The two-step task: does an agent that learns from reward know how it got there?
 
     ## Description
@@ -200,39 +200,6 @@ class TwoStepEnv(DLCMDPEnv):
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}
 
-    def __init__(
-        self,
-        rounds: int = 100,
-        common: float = 0.8,
-        rich: float = 0.9,
-        poor: float = 0.1,
-        p_switch: float = 0.025,
-        show_posterior: bool = False,
-        notify: str = "none",
-        render_mode: str | None = None,
-    ):
-        parameters = TwoStepParameters.make(
-            rounds=rounds,
-            common=common,
-            rich=rich,
-            poor=poor,
-            p_switch=p_switch,
-            show_posterior=show_posterior,
-        )
-        super().__init__(TwoStepSimulator(1, parameters), render_mode, notify)
 
-
-class TwoStepVectorEnv(DLCMDPVectorEnv):
+class TwoStepVectorEnv(ParametrisedVectorEnv, of=TwoStepEnv):
     """N meta-episodes stepped as arrays; arguments and meaning as in `TwoStepEnv`."""
-
-    metadata = {**TwoStepEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        render_mode: str | None = None,
-        notify: str = "none",
-        **parameters: Any,
-    ):
-        simulator = TwoStepSimulator(num_envs, TwoStepParameters.make(**parameters))
-        super().__init__(simulator, render_mode, notify)

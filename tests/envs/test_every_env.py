@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import json
 import pickle
+import re
 import warnings
 
 import gymnasium as gym
@@ -11,6 +15,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import rllib_metarl.envs as envs
+from rllib_metarl.envs.gridworld.env import GridWorldEnv
+from rllib_metarl.envs.gridworld.family import GridWorldFamilyVectorEnv
 
 OURS = ("Bandit/", "DLCMDP/", "Navigation2D", "TabularMDP/", "TwoStep", "VariBAD/")
 IDS = sorted(name for name in gym.registry if name.startswith(OURS))
@@ -156,3 +162,43 @@ def test_the_docstring_is_a_specification(env_id):
     parts = ("Description", "Action space", "Observation space", "Rewards", "Starting state")
     for heading in (*parts, "Episode end", "Latent", "Arguments", "Version history"):
         assert f"## {heading}\n" in doc
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_docstring_has_the_arguments_of_the_constructor(env_id):
+    kind = type(gym.make(env_id).unwrapped)
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if name != "render_mode"
+    }
+    told = {}
+    table = kind.__doc__.split("## Arguments\n")[1].strip().split("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        names, default, _ = (cell.strip() for cell in row.strip().strip("|").split("|", 2))
+        names = re.findall(r"`(\w+)`", names)
+        if default.startswith(("see ", "all ")):
+            told |= {name: defaults[name] for name in names}
+        else:
+            values = [ast.literal_eval(default)] if len(names) == 1 else ast.literal_eval(default)
+            told |= dict(zip(names, values, strict=True))
+    plain = json.loads(json.dumps(defaults))  # tuples and lists are the same to a reader
+    assert json.loads(json.dumps(told)) == plain
+
+
+def test_arguments_are_those_of_one_function_and_no_others():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'session'"):
+        GridWorldFamilyVectorEnv(2, session={"kind": "never"})
+
+    class Small(GridWorldEnv):
+        """With a constructor of its own."""
+
+        def __init__(self, size: int = 2, goals_apart: bool = True) -> None:
+            super().__init__(size=size)
+
+    class Named(GridWorldEnv):
+        """Without."""
+
+    assert [*inspect.signature(Small).parameters] == ["size", "goals_apart"]
+    assert inspect.signature(Named) == inspect.signature(GridWorldEnv)
+    assert Named(3, horizon=7).simulator.parameters.size == 3
