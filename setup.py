@@ -73,7 +73,8 @@ setup(
         "rllib_metarl.envs": ["**/*.xml"],
         "rllib_metarl.tuned_examples": ["**/*.yaml"],
     },
-    # One private name of RLlib is relied on, so each RLlib release is tried before it is allowed.
+    # Private names of Ray are relied on (tests/test_ray_names.py lists them), so each release is
+    # tried before it is allowed.
     install_requires=[
         "ray[rllib]>=2.60,<2.61",
         "torch>=2.3",
