@@ -199,25 +199,22 @@ def _outcomes(load: Callable[[], list[Prepared]], options: Options) -> list[Outc
 
 def _locked(experiment: Prepared) -> contextlib.AbstractContextManager[None]:
     """Keeps other drivers out of an experiment's folder."""
-    from rllib_metarl.cli.experiment.prepare import storage_path
     from rllib_metarl.cli.running.lock import locked
-    from rllib_metarl.cli.running.runner import directory
 
-    if "://" in storage_path(experiment.spec):
-        return contextlib.nullcontext()
-    return locked(directory(experiment))
+    folder = experiment.folder
+    return contextlib.nullcontext() if folder is None else locked(folder)
 
 
 def _with_resume(experiments: list[Prepared], options: Options) -> list[tuple[Prepared, bool]]:
     """Each experiment, and whether it continues an earlier run."""
     if not options.resume and not options.resume_if_any:
         return [(experiment, False) for experiment in experiments]
-    from rllib_metarl.cli.running.runner import can_resume, directory
+    from rllib_metarl.cli.running.runner import can_resume
 
     chosen = [(experiment, can_resume(experiment)) for experiment in experiments]
     if not options.resume_if_any and not any(resume for _, resume in chosen):
         raise UserError(
-            f"--resume: no earlier run in {directory(experiments[0])}; leave --resume out to "
+            f"--resume: no earlier run in {experiments[0].folder}; leave --resume out to "
             "start one, or give the --storage-path of the run"
         )
     return chosen
@@ -227,7 +224,8 @@ def _make_ready(experiment: Prepared) -> None:
     """Puts an earlier run's records in order; says which new settings do not count."""
     from rllib_metarl.cli.running.runner import changed_keys, make_ready
 
-    make_ready(experiment, _note)
+    assert experiment.folder is not None  # or `can_resume` would have said so
+    make_ready(experiment.folder, _note)
     changed = changed_keys(experiment)
     if changed:
         _note(

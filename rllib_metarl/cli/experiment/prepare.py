@@ -43,6 +43,7 @@ class Prepared:
         notes: what a person should know: translated keys, stop keys that cannot be checked.
         sweep: how trials are made and compared, or None for a single training.
         written: the experiment as it was written, options and new names in it.
+        storage: where results go: a folder, or the address of a remote storage.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
     sweep: Sweep | None = None
     written: dict[str, Any] = field(default_factory=dict)
+    storage: str = ""
+
+    @property
+    def folder(self) -> Path | None:
+        """Its directory; None where the storage is not on this machine."""
+        return None if "://" in self.storage else Path(self.storage) / self.name
 
     @property
     def variants(self) -> int:
@@ -155,8 +162,8 @@ def _prepare_one(
 
     spec = _validated(data, name, source, error_at)
     prepared = _checked(name, spec, translation.notes, error_at)
-    storage = storage_path(spec)
-    return replace(prepared, written=data), lambda: checks.check_storage(storage, error_at)
+    prepared = replace(prepared, written=data, storage=_storage(spec))
+    return prepared, lambda: checks.check_storage(prepared.storage, error_at)
 
 
 def _listed(plugins: Any, name: str, source: Source) -> list[Any]:
@@ -211,7 +218,7 @@ def _checked(name: str, spec: Experiment, notes: list[str], error_at: Any) -> Pr
     return Prepared(name, spec, algorithm, config, built, notes, sweep_or_none)
 
 
-def storage_path(spec: Experiment) -> str:
+def _storage(spec: Experiment) -> str:
     """Where results go: the experiment's storage path, or ``~/ray_results``."""
     path = spec.storage_path or "~/ray_results"
     return path if "://" in path else str(expanded(path).absolute())

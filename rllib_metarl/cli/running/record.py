@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from rllib_metarl.checkpoints import write_whole
-from rllib_metarl.cli.experiment.prepare import Prepared, storage_path
+from rllib_metarl.cli.experiment.prepare import Prepared
 from rllib_metarl.cli.experiment.source import read_yaml
 from rllib_metarl.cli.experiment.space import Parameter, place
 from rllib_metarl.cli.experiment.sweep import Sweep
@@ -41,7 +41,7 @@ def write_record(experiment: Prepared, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_record(experiment, sweep), indent=2, default=str) + "\n"
     write_whole(directory / RECORD, text.encode())
-    written = {**experiment.written, "storage_path": storage_path(experiment.spec)}
+    written = {**experiment.written, "storage_path": experiment.storage}
     head = f"# The sweep in this directory.\n#\n#   rllib sweep resume {directory}\n"
     text = head + _yaml({experiment.name: written})
     write_whole(directory / EXPERIMENT, text.encode())

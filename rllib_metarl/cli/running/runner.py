@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError
 from ray.tune import ExperimentAnalysis, ResumeConfig
 from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback
 
-from rllib_metarl.cli.experiment.prepare import Prepared, storage_path
+from rllib_metarl.cli.experiment.prepare import Prepared
 from rllib_metarl.cli.running.display import Display
 from rllib_metarl.cli.running.interrupt import Criteria, Interrupt
 from rllib_metarl.cli.running.keeper import Keeper, storage_problem
@@ -79,8 +79,8 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
     recorder = Recorder()
     display = _display(experiment, criteria)
     search, config, samples = _search(experiment)
-    if experiment.sweep is not None and "://" not in storage_path(spec):
-        write_record(experiment, directory(experiment))
+    if experiment.sweep is not None and experiment.folder is not None:
+        write_record(experiment, experiment.folder)
     keepers, recoveries = _guards(experiment, resume, tell)
     with Interrupt(criteria) as interrupt, display, _storage_errors(experiment):
         analysis = tune.run(
@@ -107,15 +107,8 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
     trials = analysis.trials or []
     for keeper in keepers:
         keeper.check_folders(trials)
-    records = [recorder.trial(trial) for trial in trials]
-    for trial, record in zip(trials, records, strict=True):
-        # Tune calls every trial it lets go TERMINATED, finished or not.
-        last = trial.last_result or {}
-        if interrupt.requested and not criteria.met(last) and not last.get("done"):
-            record["status"] = "INTERRUPTED"
-    failed = [trial for trial in trials if trial.status == trial.ERROR]
-    if interrupt.urgent:  # the signal may have gone to every process
-        failed = [trial for trial in failed if not isinstance(cause_of(trial), RayActorError)]
+    records = _records(trials, recorder, criteria, interrupt)
+    failed = _failed(trials, interrupt)
     _take_over(trials, records, interrupt, keepers, tell)
     problems = [keeper.problem for keeper in keepers if keeper.problem]
     failures = [*map(_failure, failed), *problems]
@@ -123,6 +116,26 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
     best = _best(experiment)
     summary = combined(experiment.name, records, time.time() - began, best)
     return Outcome(summary, interrupt.signal, failures, _about_best(best), storage)
+
+
+def _records(
+    trials: list[Any], recorder: Recorder, criteria: Criteria, interrupt: Interrupt
+) -> list[dict[str, Any]]:
+    """What was recorded of each trial. Tune calls those it lets go TERMINATED, finished or not."""
+    records = [recorder.trial(trial) for trial in trials]
+    for trial, record in zip(trials, records, strict=True):
+        last = trial.last_result or {}
+        if interrupt.requested and not criteria.met(last) and not last.get("done"):
+            record["status"] = "INTERRUPTED"
+    return records
+
+
+def _failed(trials: list[Any], interrupt: Interrupt) -> list[Any]:
+    """The trials that failed; not by an urgent signal, which may have gone to every process."""
+    failed = [trial for trial in trials if trial.status == trial.ERROR]
+    if interrupt.urgent:
+        failed = [trial for trial in failed if not isinstance(cause_of(trial), RayActorError)]
+    return failed
 
 
 def _take_over(
@@ -147,9 +160,9 @@ def _take_over(
 def _scheduler(experiment: Prepared, criteria: Criteria, resume: bool) -> Any:
     if experiment.sweep is None:
         return None
-    if "://" in storage_path(experiment.spec):
+    if experiment.folder is None:
         return trial_scheduler(experiment.sweep)
-    journal = Journal(directory(experiment) / JOURNAL, resume)
+    journal = Journal(experiment.folder / JOURNAL, resume)
     return trial_scheduler(experiment.sweep, journal, criteria.met)
 
 
@@ -157,9 +170,9 @@ def _guards(
     experiment: Prepared, resume: bool, tell: Callable[[str], None]
 ) -> tuple[list[Keeper], list[Recovery]]:
     """What makes the run resumable at any moment, where its storage is on this machine."""
-    if "://" in storage_path(experiment.spec):
+    folder = experiment.folder
+    if folder is None:
         return [], []
-    folder = directory(experiment)
     return [Keeper(folder)], [Recovery(folder, tell)] if resume else []
 
 
@@ -169,7 +182,8 @@ def _storage_errors(experiment: Prepared) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(storage_problem(directory(experiment), error)) from None
+        place = experiment.folder or Path(experiment.storage)
+        raise UserError(storage_problem(place, error)) from None
 
 
 def _display(experiment: Prepared, criteria: Criteria) -> Display | SweepDisplay:
@@ -181,9 +195,9 @@ def _display(experiment: Prepared, criteria: Criteria) -> Display | SweepDisplay
 
 def _best(experiment: Prepared) -> SweepData | None:
     """The sweep as it ended, where it can be told: it has values, and lies on this machine."""
-    if experiment.sweep is None or "://" in storage_path(experiment.spec):
+    if experiment.sweep is None or experiment.folder is None:
         return None
-    sweep = read_sweep(directory(experiment))
+    sweep = read_sweep(experiment.folder)
     return sweep if sweep.best else None
 
 
@@ -193,35 +207,30 @@ def _about_best(sweep: SweepData | None) -> tuple[str, ...]:
     return best_line(sweep), f"best config: {write_best(sweep)}"
 
 
-def directory(experiment: Prepared) -> Path:
-    """The experiment's directory, below its storage path."""
-    return Path(storage_path(experiment.spec)) / experiment.name
-
-
 def can_resume(experiment: Prepared) -> bool:
     """Whether an earlier run has left a record from which it can be continued.
 
     Raises:
         UserError: the storage is not a local directory.
     """
-    if "://" in storage_path(experiment.spec):
+    folder = experiment.folder
+    if folder is None:
         raise UserError("--resume works with a storage path on this machine only")
-    folder = directory(experiment)
     return any(folder.glob("experiment_state-*.json")) or last_record(folder) is not None
 
 
-def make_ready(experiment: Prepared, tell: Callable[[str], None]) -> None:
+def make_ready(folder: Path, tell: Callable[[str], None]) -> None:
     """What has to be so before anything of an earlier run is read: it is one's own, and whole.
 
     Args:
-        experiment: what is resumed.
+        folder: of the experiment that is resumed.
         tell: is told what a person should know.
 
     Raises:
         UserError: it is not; see `recovery.check_own` and `recovery.restore_records`.
     """
-    check_own(directory(experiment))
-    restore_records(directory(experiment), tell)
+    check_own(folder)
+    restore_records(folder, tell)
 
 
 def changed_keys(experiment: Prepared) -> list[str]:
@@ -241,7 +250,7 @@ def changed_keys(experiment: Prepared) -> list[str]:
 
 
 def _earlier(experiment: Prepared) -> ExperimentAnalysis:
-    return ExperimentAnalysis(str(directory(experiment)), trials=None)
+    return ExperimentAnalysis(str(experiment.folder), trials=None)
 
 
 def _resume_config(experiment: Prepared, criteria: Criteria) -> ResumeConfig:
@@ -276,7 +285,7 @@ def _tune_experiment(
         stop=criteria,
         config=config,
         num_samples=samples,
-        storage_path=storage_path(spec),
+        storage_path=experiment.storage,
         checkpoint_config=tune.CheckpointConfig(**spec.checkpoint_config.model_dump()),
         export_formats=spec.export_formats,
         log_to_file=spec.log_to_file,
