@@ -27,7 +27,7 @@ register_when_ray_is_there()
 
 __all__ = ["Checkpoint", "__version__", "load_agent", "register"]
 
-_LATER = {"Checkpoint": "rllib_metarl.checkpoint", "load_agent": "rllib_metarl.serving.agent"}
+_LATER = {"Checkpoint": "rllib_metarl.checkpoint", "load_agent": "rllib_metarl.serving.loading"}
 
 
 def _classes() -> dict[str, _Any]:

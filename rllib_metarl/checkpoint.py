@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rllib_metarl import checkpoints, plugins
+from rllib_metarl.checkpoints import DESCRIPTION, POLICY, WEIGHTS
 from rllib_metarl.errors import UserError
 from rllib_metarl.reading import expanded, parse_json
 
-POLICY, WEIGHTS = "policy.json", "policy.npz"
-DESCRIPTION, VERSION = "class_and_ctor_args.pkl", "rllib_checkpoint.json"
+VERSION = "rllib_checkpoint.json"
 MOST_TEXT, MOST_WEIGHTS = 64 << 20, 64 << 30
 """Bytes of a description and of weights at most, where no list says how many there are."""
 _OLDER = "the checkpoint is damaged. Use an older one."

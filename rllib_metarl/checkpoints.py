@@ -29,6 +29,10 @@ from rllib_metarl.seal import is_sealed, seal_of
 WHY = "docs/reliability.md says why"
 _TRUSTED = ContextVar("trusted", default=False)
 LIST = "whole.json"
+POLICY, WEIGHTS = "policy.json", "policy.npz"
+"""The policy apart, see `algorithms.base.exported`."""
+DESCRIPTION = "class_and_ctor_args.pkl"
+"""RLlib's file of what a checkpoint is of."""
 MOST_LISTED = 16 << 20
 """Bytes of a list at most."""
 _BLOCK = 1 << 20

@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,32 @@ def test_a_name_left_behind_is_seen(tmp_path: Path) -> None:
         "('rllib_metarl.nowhere', None)",
         "('rllib_metarl.columns', 'MISLAID')",
     ]
+
+
+def modules() -> dict[str, Path]:
+    """The package's modules by name."""
+    folders = {"rllib_metarl": ROOT / "rllib_metarl", "rllib_metarl.envs": ROOT / "envs"}
+    found = {}
+    for package, folder in folders.items():
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join([package, *parts]).removesuffix(".__init__")] = path
+    return found
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports within functions count: what needs one another belongs together, or apart."""
+    known = modules()
+    graph = {
+        module: {
+            other
+            for place, name in imports(ast.parse(path.read_text(encoding="utf-8")))
+            if (other := f"{place}.{name}" if f"{place}.{name}" in known else place) in known
+        }
+        for module, path in known.items()
+    }
+    assert len(graph) > 150
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None

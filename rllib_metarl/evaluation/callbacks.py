@@ -8,7 +8,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_metarl.evaluation.belief.assessment import Plays, assess
 from rllib_metarl.evaluation.protocol import SET_ASIDE, agent_of, plain
-from rllib_metarl.evaluation.recording import Recording, record
+from rllib_metarl.recording import Recording, record
 
 REPORTED = {
     "belief_log_loss": ("belief", "probe", "log_loss"),
@@ -73,7 +73,7 @@ def judge(algorithm: Any) -> dict[str, float]:
 
 def _played(algorithm: Any, module: Any, tasks: Any) -> Recording:
     tasks.follow(algorithm.env_runner)
-    return record(tasks.play(module), getattr(module, "latents", None))
+    return record(tasks.play(module), module.latents)
 
 
 def _at(judged: Any, path: tuple[str, ...]) -> float | None:

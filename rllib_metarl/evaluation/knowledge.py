@@ -22,7 +22,7 @@ from rllib_metarl.envs.core.bayes import (
 )
 from rllib_metarl.envs.core.hooks import hook_of
 from rllib_metarl.errors import UserError
-from rllib_metarl.evaluation.recording import Recording
+from rllib_metarl.recording import Recording
 
 Variants = dict[str, dict[str, Any]]
 Numbers = dict[str, float]

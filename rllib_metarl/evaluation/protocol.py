@@ -69,9 +69,7 @@ def evaluate_checkpoint(
         checkpoint = Checkpoint.open(checkpoint)
     config, actor = checkpoint.config, _actor_of(checkpoint)
     seed = (config.get("held_out_seed") or 0) if seed is None else seed
-    trained, unseen = (config.get(key) or {} for key in ("env_config", "held_out_env_config"))
-    config["env_config"] = {**trained, **unseen, **(env_config or {})}
-    config["held_out_env_config"] = {}
+    config |= {"env_config": _arguments(config, env_config), "held_out_env_config": {}}
     work = _Work(progress, checkpoint, config, actor, seed)
     held_out = _held_out(checkpoint, config, episodes, seed)
     try:
@@ -80,21 +78,20 @@ def evaluate_checkpoint(
             work.expect(episodes, len(variants), _fitted_on(episodes))
         played = work.play(held_out, "held-out tasks")
         result = held_out.summary(played)
-        whole = {
-            "run": checkpoint.name,
-            "env": config["env"],
-            "env_config": config["env_config"],
-            **result,
-            **inner_returns(played),
-            **measures_of(held_out.env, played),
-            "held_out_seed": seed,
-            "checkpoint": str(checkpoint.path),
-            **({} if quick else _assess(work, held_out.env, played, result, variants or {})),
-        }
+        about = {"run": checkpoint.name, "env": config["env"], "env_config": config["env_config"]}
+        measured = inner_returns(played) | measures_of(held_out.env, played)
+        source = {"held_out_seed": seed, "checkpoint": str(checkpoint.path)}
+        judged = {} if quick else _assess(work, held_out.env, played, result, variants or {})
     finally:
         held_out.close()
-    evaluation: dict[str, Any] = plain(whole)
+    evaluation: dict[str, Any] = plain(about | result | measured | source | judged)
     return evaluation
+
+
+def _arguments(config: dict[str, Any], given: dict[str, Any] | None) -> dict[str, Any]:
+    """The env's arguments: those of training, of its held-out tasks, and those given here."""
+    trained, unseen = (config.get(key) or {} for key in ("env_config", "held_out_env_config"))
+    return {**trained, **unseen, **(given or {})}
 
 
 class _Work:
@@ -155,10 +152,10 @@ def _assess(
     variants: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     from rllib_metarl.evaluation.belief.assessment import Plays, assess
-    from rllib_metarl.evaluation.recording import record
+    from rllib_metarl.recording import record
 
     module, config = getattr(work.actor, "module", work.actor), work.config
-    latents, count = getattr(module, "latents", None), min(len(played), MOST_SCORED)
+    latents, count = module.latents, min(len(played), MOST_SCORED)
     steps = max(map(len, played))
     aside = min(_fitted_on(len(played)), max(MOST_SET_ASIDE_STEPS // steps, 64))
     plays = Plays(
@@ -193,7 +190,7 @@ def agent_of(module: Any, settings: Any) -> Any:
         settings: its algorithm's config.
     """
     from rllib_metarl.evaluation.belief.assessment import AssessedAgent
-    from rllib_metarl.evaluation.belief.claims import claims_of, without_termination
+    from rllib_metarl.evaluation.belief.claims import claims_of
 
     why = None
     if module.belief_size == 0:
@@ -202,8 +199,7 @@ def agent_of(module: Any, settings: Any) -> Any:
         why = "the agent is given the context, so that there is nothing to believe"
     return AssessedAgent(
         claims=lambda recording: claims_of(module, settings, recording),
-        threshold=getattr(settings, "termination_threshold", 0.5),
-        no_termination=without_termination(settings),
+        threshold=settings.termination_head(),
         no_belief=why,
         no_variants=_given(module),
         altered="the agent acts through connectors" if settings.acts_through_connectors() else None,

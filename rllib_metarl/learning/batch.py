@@ -14,6 +14,8 @@ from torch import Tensor
 from rllib_metarl.columns import ACTION_MASK, BELIEF, CONTEXT_LABELS, FINAL_BELIEF
 from rllib_metarl.envs import is_usable, read_label
 from rllib_metarl.errors import UserError
+from rllib_metarl.models.step import Inputs
+from rllib_metarl.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,10 @@ class Trajectories:
     switched: Tensor | None = None
 
     @property
-    def previous_action(self) -> Tensor:
-        """`[B, T + 1, A]` a_{t-1}, zeros at the start."""
-        return torch.nn.functional.pad(self.action, (0, 0, 1, 0))
-
-    @property
-    def previous_reward(self) -> Tensor:
-        """`[B, T + 1]` r_{t-1}, zero at the start."""
-        return torch.nn.functional.pad(self.reward, (1, 0))
+    def inputs(self) -> Inputs:
+        """What the agent was shown at each of the T + 1 observations."""
+        pad = torch.nn.functional.pad
+        return Inputs(self.observation, pad(self.action, (0, 0, 1, 0)), pad(self.reward, (1, 0)))
 
     def map(self, function: Any) -> Trajectories:
         """Applies a function to every tensor."""
@@ -151,6 +149,21 @@ def rollout_from_meta_episodes(
     )
 
 
+def trajectories_of(played: Recording, module: Any) -> Trajectories:
+    """Recorded meta-episodes, without labels, as a module's networks take them."""
+
+    def numbers(column: Any) -> Tensor:
+        return torch.as_tensor(column, dtype=torch.float32)
+
+    return Trajectories(
+        observation=numbers(played.observations),
+        action=module.encode_action(torch.as_tensor(played.actions)),
+        reward=numbers(played.rewards),
+        valid=torch.as_tensor(played.valid),
+        length=torch.as_tensor(played.lengths),
+    )
+
+
 def _label(episode: Any, key: str) -> Callable[[Any], np.ndarray] | None:
     """How to read a label `[T, ...]`: from columns, else (RLlib's own runner) from infos."""
     if key in episode.extra_model_outputs:
@@ -166,7 +179,7 @@ def _final_belief(episodes: Sequence[Any], data: Trajectories, module: Any) -> T
     if all(FINAL_BELIEF in episode.custom_data for episode in episodes):
         stored = np.stack([episode.custom_data[FINAL_BELIEF] for episode in episodes])
         return torch.as_tensor(stored, device=data.reward.device)
-    posterior = module.encode(data.observation, data.previous_action, data.previous_reward)
+    posterior = module.encode(data.inputs)
     return module.policy_belief(posterior)[torch.arange(len(data.length)), data.length]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from rllib_metarl.errors import UserError
 from rllib_metarl.reading import parse_json, read_arrays
+from rllib_metarl.recording import Recording
 
 _ROWS = ("observation", "action", "next_observation")
 _ARRAYS = (*_ROWS, "begin", "episode")
@@ -126,49 +126,62 @@ def draw(
     )
 
 
-def from_meta_episodes(
-    episodes: Sequence[Any], encode_action: Any, about: dict[str, Any] | None = None
+def cut_at_sessions(
+    observation: Tensor, action: Tensor, session: Tensor | None, kept: Tensor
 ) -> Transitions:
-    """The transitions of meta-episodes, a task for each session of each.
+    """The transitions of B meta-episodes, a task for each session of each.
+
+    Args:
+        observation: `[B, T + 1, O]`; action: `[B, T, A]` as encoders take it.
+        session: `[B, T]`, or None: whole meta-episodes are the tasks.
+        kept: `[B, T]` bool, which transitions count.
+    """
+    if session is None:
+        session = torch.zeros_like(kept, dtype=torch.long)
+    episode = torch.arange(len(kept), device=kept.device)[:, None].expand_as(kept)
+    label = torch.stack([episode[kept], session[kept]], dim=1)
+    tasks, counts = torch.unique_consecutive(label, dim=0, return_counts=True)
+    return Transitions(
+        observation[:, :-1][kept],
+        action[kept],
+        observation[:, 1:][kept],
+        begin=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+        episode=tasks[:, 0],
+    )
+
+
+def transitions_of(
+    played: Recording, encode_action: Any, about: dict[str, Any] | None = None
+) -> Transitions:
+    """The transitions of recorded meta-episodes, a task for each session of each.
 
     Steps over the reset of an inner episode are left out: they are nobody's dynamics.
 
     Args:
-        episodes: have observations `[T + 1, O]`, actions `[T, ...]` and labels `[T, ...]` of
-            context, session and inner_done, where the env gives them.
-        encode_action: turns actions into encoder inputs `[T, A]`.
+        played: what was played.
+        encode_action: turns actions into encoder inputs `[B, T, A]`.
         about: kept with them.
+
+    Raises:
+        UserError: there are none.
     """
-    parts: list[tuple[np.ndarray, ...]] = []
-    contexts, lengths, episode_of = [], [], []
-    for number, episode in enumerate(episodes):
-        session = np.asarray(episode.labels.get("session", np.zeros(len(episode.rewards))))
-        inner = np.asarray(episode.labels.get("inner_done", np.zeros(len(episode.rewards))))
-        real = np.append(inner[1:] == 0, True)
-        action = encode_action(torch.as_tensor(np.asarray(episode.actions))).numpy()
-        for which in np.unique(session):
-            rows = np.flatnonzero((session == which) & real)
-            if not len(rows):
-                continue
-            observed = np.asarray(episode.observations, np.float32)
-            parts.append((observed[rows], action[rows], observed[rows + 1]))
-            lengths.append(len(rows))
-            episode_of.append(number)
-            if "context" in episode.labels:
-                contexts.append(np.asarray(episode.labels["context"][rows[0]], np.float32))
-    if not parts:
+    kept = played.valid
+    if played.inner_done is not None:
+        kept = kept & (played.inner_done[:, 1:] == 0)
+    if not kept.any():
         raise UserError("no transition was collected: collect more env steps.")
-    columns = (torch.as_tensor(np.concatenate(column)) for column in zip(*parts, strict=True))
-    observation, action, next_observation = columns
-    return Transitions(
-        observation,
-        action.float(),
-        next_observation,
-        begin=torch.as_tensor(np.concatenate([[0], np.cumsum(lengths)])),
-        episode=torch.as_tensor(episode_of),
-        context=torch.as_tensor(np.stack(contexts)) if contexts else None,
-        about=dict(about or {}),
+    session = None if played.session is None else torch.as_tensor(played.session[:, :-1])
+    data = cut_at_sessions(
+        torch.as_tensor(played.observations, dtype=torch.float32),
+        encode_action(torch.as_tensor(played.actions)).float(),
+        session,
+        torch.as_tensor(kept),
     )
+    context = None
+    if played.context is not None:
+        of_steps = torch.as_tensor(played.context[:, :-1][kept], dtype=torch.float32)
+        context = of_steps[data.begin[:-1]]
+    return replace(data, context=context, about=dict(about or {}))
 
 
 def write_transitions(path: Path, data: Transitions) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rllib_metarl.models.encoder import State
 from rllib_metarl.models.mlp import mlp
+from rllib_metarl.models.step import Inputs, State
 from rllib_metarl.ops.forward_model import set_mean, window_means
 
 LIMIT = 10.0
@@ -116,19 +116,17 @@ class ContextEncoder(nn.Module):
             "began": torch.zeros(1),
         }
 
-    def step(
-        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
-    ) -> tuple[Tensor, State]:
+    def step(self, inputs: Inputs) -> tuple[Tensor, State]:
         """The context `[N, L]` with an observation `[N, O]`, and the next state.
 
         Args:
-            previous_action: `[N, A]`. previous_reward: not looked at.
-            state: `features [N, window, L]` of the last transitions, the newest last;
-                `last_observation [N, O]`, `transitions [N, 1]` in the window, `began [N, 1]`: 0
-                before the first observation.
+            inputs: their state has `features [N, window, L]` of the last transitions, the newest
+                last; `last_observation [N, O]`, `transitions [N, 1]` in the window, `began [N, 1]`:
+                0 before the first observation. Rewards are not looked at.
         """
+        observation, action, _, state, _ = inputs
         began = state["began"]
-        new = self.features(state["last_observation"], previous_action, observation) * began
+        new = self.features(state["last_observation"], action, observation) * began
         window = torch.cat([state["features"][:, 1:], new.unsqueeze(1)], dim=1)
         transitions = (state["transitions"] + began).clamp_max(self.window)
         context = window.sum(1) / transitions.clamp_min(1.0)
@@ -139,13 +137,10 @@ class ContextEncoder(nn.Module):
             "began": torch.ones_like(began),
         }
 
-    def forward(self, observation: Tensor, previous_action: Tensor) -> Tensor:
-        """Contexts `[B, T, L]` along whole meta-episodes, as `step` gives them.
-
-        Args:
-            observation: `[B, T, O]`; previous_action: `[B, T, A]`, the one that led to it.
-        """
-        features = self.features(observation[:, :-1], previous_action[:, 1:], observation[:, 1:])
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Contexts `[B, T, L]` along whole meta-episodes, as `step` gives them."""
+        observation, action = inputs[:2]
+        features = self.features(observation[:, :-1], action[:, 1:], observation[:, 1:])
         return window_means(features, self.window)
 
 

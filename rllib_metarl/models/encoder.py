@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rllib_metarl.models.mlp import mlp
+from rllib_metarl.models.step import Inputs, State
 from rllib_metarl.ops.sessions import hold_at_switch
-
-State = dict[str, Tensor]
 
 
 class Belief(NamedTuple):
@@ -89,26 +88,25 @@ class BeliefEncoder(nn.Module):
             "last_belief": zeros(2 * self.latent_size),
         }
 
-    def forward(
-        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
-    ) -> tuple[Any, State]:
-        """Encodes `[B, T, ...]` sequences from a `[B, ...]` state.
+    def forward(self, inputs: Inputs) -> tuple[Any, State]:
+        """Encodes `[B, T, ...]` sequences.
 
         Args:
-            observation: `[B, T, O]` o_t.
-            previous_action: `[B, T, A]` a_{t-1} (one-hot if discrete), zeros at the start.
-            previous_reward: `[B, T]` r_{t-1}, zero at a meta-episode's start.
-            state: `hidden [B, H]`, `held_belief [B, 2L]`, `last_belief [B, 2L]`.
+            inputs: their state has `hidden [B, H]`, `held_belief [B, 2L]`, `last_belief [B, 2L]`.
 
         Returns:
             the beliefs `[B, T, ...]` and the state after the last step.
         """
+        start = inputs.state["hidden"].unsqueeze(0)
+        features, hidden = self.gru(self._embedded(inputs), start)
+        belief, remembered = self.beliefs(features, inputs.state)
+        return belief, {"hidden": hidden[0]} | remembered
+
+    def _embedded(self, inputs: Inputs) -> Tensor:
+        observation, action, reward = inputs[:3]
         if self.reader is not None:
             observation = self.reader(observation)
-        inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
-        features, hidden = self.gru(self.embedding(inputs), state["hidden"].unsqueeze(0))
-        belief, remembered = self.beliefs(features, state)
-        return belief, {"hidden": hidden[0]} | remembered
+        return self.embedding(torch.cat([observation, action, reward.unsqueeze(-1)], dim=-1))
 
     def beliefs(self, features: Tensor, state: State) -> tuple[Any, State]:
         """Hook: what is read from the GRU's `features [B, T, H]`, and the state but for hidden."""
@@ -120,20 +118,15 @@ class BeliefEncoder(nn.Module):
         belief = Belief(mean, log_var.clamp(*self.log_var_range), termination_logit)
         return belief, {"held_belief": held[:, -1], "last_belief": raw[:, -1]}
 
-    def step(
-        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
-    ) -> tuple[Any, State]:
+    def step(self, inputs: Inputs) -> tuple[Any, State]:
         """`forward` for one step, without the time dimension: the same numbers, sooner.
 
         The termination logit is NaN without `prior_conditioning`: then nothing in acting reads it.
         """
-        if self.reader is not None:
-            observation = self.reader(observation)
-        inputs = torch.cat([observation, previous_action, previous_reward.unsqueeze(-1)], dim=-1)
         gru: Any = self.gru
         weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
-        hidden = torch.gru_cell(self.embedding(inputs), state["hidden"], *weights)
-        belief, remembered = self.belief_now(hidden, state)
+        hidden = torch.gru_cell(self._embedded(inputs), inputs.state["hidden"], *weights)
+        belief, remembered = self.belief_now(hidden, inputs.state)
         return belief, {"hidden": hidden} | remembered
 
     def belief_now(self, hidden: Tensor, state: State) -> tuple[Any, State]:

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from rllib_metarl.models.mlp import mlp, orthogonal_
 
+STD_RANGE = (0.007, 7.0)
+"""A Gaussian policy's standard deviation is kept here: an entropy bonus alone would push it on."""
+
 
 class BeliefNetwork(nn.Module):
     """Maps (observation, belief) to an output; used for the policy and for the value.

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
+from rllib_metarl.models.encoder import Belief, BeliefEncoder
 from rllib_metarl.models.mlp import mlp
+from rllib_metarl.models.step import State
 
 
 class HierarchicalBelief(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rllib_metarl.models.encoder import State
 from rllib_metarl.models.mlp import mlp
+from rllib_metarl.models.step import Inputs, State
 
 CELLS = ("gru", "lstm")
 
@@ -74,26 +74,24 @@ class RecurrentMemory(nn.Module):
             state["last_observation"] = torch.zeros(self.observation_size)
         return state
 
-    def forward(
-        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
-    ) -> tuple[Tensor, State]:
-        """Runs over `[B, T, ...]` sequences from a `[B, H]` state.
+    def forward(self, inputs: Inputs) -> tuple[Tensor, State]:
+        """Runs over `[B, T, ...]` sequences.
 
         Args:
-            observation: `[B, T, O]`; previous_action: `[B, T, A]`; previous_reward: `[B, T]`.
-            state: `hidden [B, H]`, for an LSTM `cell [B, H]`, and with whole transitions
-                `last_observation [B, O]`.
+            inputs: their state has `hidden [B, H]`, for an LSTM `cell [B, H]`, and with whole
+                transitions `last_observation [B, O]`.
 
         Returns:
             the memory after each observation, `[B, T, H]`, and the state after the last.
         """
+        observation, action, reward, state, _ = inputs
         if self.reader is not None:
             observation = self.reader(observation)
-        inputs = [observation, previous_action, previous_reward.unsqueeze(-1)]
+        parts = [observation, action, reward.unsqueeze(-1)]
         if self.whole_transitions:
             first = state["last_observation"].unsqueeze(1)
-            inputs.append(torch.cat([first, observation[:, :-1]], dim=1))
-        embedded = self.embedding(torch.cat(inputs, dim=-1))
+            parts.append(torch.cat([first, observation[:, :-1]], dim=1))
+        embedded = self.embedding(torch.cat(parts, dim=-1))
         start: Any = state["hidden"].unsqueeze(0)
         if self.lstm:
             features, (hidden, cell) = self.memory(embedded, (start, state["cell"].unsqueeze(0)))
@@ -101,16 +99,15 @@ class RecurrentMemory(nn.Module):
         features, hidden = self.memory(embedded, start)
         return features, self._state(observation[:, -1], hidden[0])
 
-    def step(
-        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor, state: State
-    ) -> tuple[Tensor, State]:
+    def step(self, inputs: Inputs) -> tuple[Tensor, State]:
         """`forward` for one step, without the time dimension: the same numbers, sooner."""
+        observation, action, reward, state, _ = inputs
         if self.reader is not None:
             observation = self.reader(observation)
-        inputs = [observation, previous_action, previous_reward.unsqueeze(-1)]
+        parts = [observation, action, reward.unsqueeze(-1)]
         if self.whole_transitions:
-            inputs.append(state["last_observation"])
-        rnn, embedded = self.memory, self.embedding(torch.cat(inputs, dim=-1))
+            parts.append(state["last_observation"])
+        rnn, embedded = self.memory, self.embedding(torch.cat(parts, dim=-1))
         weights = (rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
         if self.lstm:
             hidden, cell = torch.lstm_cell(embedded, (state["hidden"], state["cell"]), *weights)

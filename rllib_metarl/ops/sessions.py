@@ -12,6 +12,10 @@ from torch import Tensor
 
 from rllib_metarl.ops.shapes import check_bool, check_shapes
 
+MAX_PAIRS = 2**20
+"""Pairs of a belief and a transition to decode at once, unless more are asked for: that takes 1 GiB
+with decoders of two layers of 64; 25 meta-episodes of 204 steps have fewer."""
+
 
 def same_session_mask(
     session_encode: Tensor, session_decode: Tensor, valid_encode: Tensor, valid_decode: Tensor

@@ -7,17 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-
-class Memory(NamedTuple):
-    """What N meta-episodes have left behind: zeros and the initial state before the first step.
-
-    previous_action: `[N, A]` as the encoder takes it; previous_reward: `[N]`; state: the encoder's,
-    `[N, ...]` each.
-    """
-
-    previous_action: Tensor
-    previous_reward: Tensor
-    state: dict[str, Tensor]
+from rllib_metarl.models.step import Inputs, State
 
 
 class Decision(NamedTuple):
@@ -31,7 +21,7 @@ class Decision(NamedTuple):
     encoded: Tensor
     belief: Tensor
     logits: Tensor
-    state: dict[str, Tensor]
+    state: State
 
 
 class Actor:
@@ -45,10 +35,10 @@ class Actor:
     def __init__(self, module: Any) -> None:
         self.module = module
 
-    def begin(self, count: int, device: Any = "cpu") -> Memory:
-        """The memory before so many meta-episodes."""
+    def begin(self, count: int, device: Any = "cpu") -> tuple[Tensor, Tensor, State]:
+        """Action, reward and state before so many meta-episodes, as `Inputs` has them."""
         device = torch.device(device)
-        return Memory(
+        return (
             torch.zeros(count, self.module.action_width, device=device),
             torch.zeros(count, device=device),
             self.module.initial_state(count, device),
@@ -56,10 +46,8 @@ class Actor:
 
     def decide(
         self,
-        observation: Tensor,
-        memory: Memory,
+        inputs: Inputs,
         *,
-        privileged: Tensor | None = None,
         mask: Tensor | None = None,
         explore: bool = False,
         generator: torch.Generator | None = None,
@@ -67,15 +55,13 @@ class Actor:
         """The next action of each meta-episode.
 
         Args:
-            observation: flat, `[N, O]`.
-            memory: of the steps before.
-            privileged: the label that the module needs, `[N, C]`.
+            inputs: with flat observations.
             mask: which choices are possible, `[N, A']`.
             explore: by sampling, else the likeliest.
             generator: what is drawn with; torch's own where None.
         """
         actions = self.module.actions
-        step = self.module.step(observation, *memory, privileged)
+        step = self.module.step(inputs)
         logits = step.logits if mask is None else actions.masked(step.logits, mask)
         action = actions.sample(logits, generator) if explore else actions.mode(logits)
         encoded = self.module.encode_action(action)

@@ -18,7 +18,8 @@ import torch
 from rllib_metarl.columns import ACTION_MASK, RECORDED
 from rllib_metarl.envs import BrokenEnv, EnvFault, name_of
 from rllib_metarl.errors import UserError
-from rllib_metarl.sampling.acting import Actor, Memory
+from rllib_metarl.models.step import Inputs
+from rllib_metarl.sampling.acting import Actor
 from rllib_metarl.sampling.patience import MAX_STEPS, Patience, bytes_of, time_limit
 
 LABELLED = (*RECORDED, ACTION_MASK)
@@ -188,10 +189,15 @@ class Collector:
 
     def _step(self, explore: bool) -> np.ndarray:
         mask = self._mask
-        decided = self._actor.decide(
+        inputs = Inputs(
             self._float(self._observation),
-            Memory(self._previous_action, self._previous_reward, self._state),
-            privileged=self._privileged(self._infos),
+            self._previous_action,
+            self._previous_reward,
+            self._state,
+            self._privileged(self._infos),
+        )
+        decided = self._actor.decide(
+            inputs,
             mask=None if mask is None else torch.as_tensor(mask, device=self.device),
             explore=explore,
             generator=self.generator,
@@ -270,14 +276,14 @@ class Collector:
         observation = self._float(self._infos["final_obs"][indices])
         state = {key: value[rows] for key, value in self._state.items()}
         privileged = self._privileged(self._infos.get("final_info", {}))
-        step = self.module.step(
+        inputs = Inputs(
             observation,
             self._previous_action[rows],
             self._previous_reward[rows],
             state,
             None if privileged is None else privileged[rows],
         )
-        return step.belief.cpu().numpy()
+        return self.module.step(inputs).belief.cpu().numpy()
 
     def _begin_anew(self, done: np.ndarray) -> None:
         self._start[done] = len(self._steps)

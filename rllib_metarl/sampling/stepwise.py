@@ -28,6 +28,7 @@ from ray.util.debug import log_once
 from rllib_metarl.columns import ACTION_MASK, BELIEF, FINAL_BELIEF, RECORDED
 from rllib_metarl.envs import EnvFault, Plain, is_usable, read_label
 from rllib_metarl.errors import UserError
+from rllib_metarl.models.step import Inputs
 from rllib_metarl.sampling.collector import MetaEpisodeData
 from rllib_metarl.sampling.connectors import privileged_label
 from rllib_metarl.sampling.envs import maker, making, said
@@ -195,14 +196,14 @@ class StepwiseRunner(SingleAgentEnvRunner):
             return torch.as_tensor(np.stack(values), dtype=torch.float32, device=self._device)
 
         state = [e.get_extra_model_outputs(Columns.STATE_OUT, -1) for e in episodes]
-        step = module.step(
+        inputs = Inputs(
             column([e.get_observations(-1) for e in episodes]),
             module.encode_action(column([e.get_actions(-1) for e in episodes])),
             column([e.get_rewards(-1) for e in episodes]),
             {key: column([row[key] for row in state]) for key in state[0]},
             column([privileged_label(e, label) for e in episodes]) if label else None,
         )
-        return step.belief.cpu().numpy()
+        return module.step(inputs).belief.cpu().numpy()
 
     @override(SingleAgentEnvRunner)
     def get_state(

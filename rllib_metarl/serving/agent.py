@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rllib_metarl.checkpoint import Checkpoint, find
 from rllib_metarl.envs.core.nested import rows_of
 from rllib_metarl.errors import UserError
-from rllib_metarl.sampling.acting import Actor, Memory
+from rllib_metarl.models.step import Inputs
+from rllib_metarl.sampling.acting import Actor
 from rllib_metarl.serving import given
 
 Array = NDArray[np.float32]
@@ -110,15 +109,10 @@ class Agent(Actor):
         _check_generator(generator)
         drawn = bool(given.truths("explore", explore, None))
         count = _count(state)
-        inputs, mask = self._observed(observation, count, action_mask)
-        decided = self.decide(
-            inputs,
-            Memory(state.action, state.reward, state.recurrent),
-            privileged=self._label(privileged, count),
-            mask=mask,
-            explore=drawn,
-            generator=generator,
-        )
+        flat, mask = self._observed(observation, count, action_mask)
+        label = self._label(privileged, count)
+        inputs = Inputs(flat, state.action, state.reward, state.recurrent, label)
+        decided = self.decide(inputs, mask=mask, explore=drawn, generator=generator)
         action: Any = self.module.actions.to_env(decided.action.numpy())
         if state.single:
             action = rows_of(self.action_space, action)[0]
@@ -163,7 +157,7 @@ class Agent(Actor):
         self._check_state(state)
         if state.belief is None or not state.belief.shape[-1]:
             return {}
-        latents = getattr(self.module, "latents", None)
+        latents = self.module.latents
         if not latents:
             return {"vector": self._plain(state.belief, state)}
         behind = [slice(s.stop, 2 * s.stop - s.start) for s in latents.values()]
@@ -225,12 +219,3 @@ def _check_generator(generator: Any) -> None:
             f"generator is a {type(generator).__name__}: give a torch.Generator of the CPU, "
             "such as torch.Generator().manual_seed(0)."
         )
-
-
-def load_agent(path: str | Path) -> Agent:
-    """The agent of a checkpoint, or of the newest one below a run's folder.
-
-    Raises:
-        UserError: there is none, or it is damaged; see `Checkpoint.open` and `Checkpoint.agent`.
-    """
-    return Checkpoint.open(find(path)).agent()

@@ -9,12 +9,13 @@ import pytest
 import torch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from rllib_metarl.algorithms.base.collect import CollectSettings, collect
 from rllib_metarl.algorithms.base.preparing import PREPARING, Preparing
+from rllib_metarl.algorithms.context.collect import CollectSettings, collect
 from rllib_metarl.algorithms.context.module import shape_of
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.iida_file import write_encoder
 from rllib_metarl.learning.iida_fit import FitSettings, fit
+from rllib_metarl.models.step import Inputs
 from tests.algorithms.small import (
     GRID,
     SMALL_GRID,
@@ -78,8 +79,8 @@ def _logits(context: str, label: float) -> torch.Tensor:
         torch.nn.init.ones_(parameter)  # the first layers' features, unlike at the start, count
     told = torch.full((2, 1), label) if module.needs_privileged else None
     state = module.initial_state(2)
-    step = module.step(torch.ones(2, 6), torch.zeros(2, 5), torch.zeros(2), state, told)
-    return step.logits
+    inputs = Inputs(torch.ones(2, 6), torch.zeros(2, 5), torch.zeros(2), state, told)
+    return module.step(inputs).logits
 
 
 def test_only_the_explicit_policy_is_told_the_context() -> None:

@@ -17,7 +17,8 @@ from ray.rllib.utils.test_utils import check_train_results_new_api_stack
 from ray.tune.registry import register_env
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.checkpoint import POLICY, Checkpoint
+from rllib_metarl.checkpoint import Checkpoint
+from rllib_metarl.checkpoints import POLICY
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.sampling.stepwise import StepwiseRunner
 from tests.algorithms.small import small_config, small_learner, small_runner
@@ -114,7 +115,8 @@ def test_trains_with_every_space(name: str, pair: str) -> None:
     runner, learner = small_runner(config), small_learner(config)
     before = [p.detach().clone() for p in learner.agent.policy.parameters()]
     report = learner.update(episodes=runner.sample(num_timesteps=24))["default_policy"]
-    names = {"policy_loss", "vf_loss", "entropy", "mean_kl_loss"} - set(config.unreported_metrics())
+    declared = {key.rpartition("/")[2] for key in config.declared_metrics()}
+    names = {"policy_loss", "vf_loss", "entropy", "mean_kl_loss"} & declared
     assert np.isfinite([report[key].peek() for key in names]).all()
     changed = zip(before, learner.agent.policy.parameters(), strict=True)
     assert any(not torch.equal(one, other) for one, other in changed)
@@ -144,7 +146,7 @@ def test_rllibs_own_runner_converts_alike(pair: str) -> None:
     played = rollout_from_episodes(episodes, runner.module)
     data = played.trajectories
     with torch.no_grad():
-        belief = runner.module.encode(data.observation, data.previous_action, data.previous_reward)
+        belief = runner.module.encode(data.inputs)
         seen = runner.module.policy_belief(belief)[:, :-1]
         logits = runner.module.act(data.observation[:, :-1], seen)
     log_prob = runner.module.actions.log_prob(logits, played.action)

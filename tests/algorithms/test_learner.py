@@ -153,7 +153,7 @@ def test_the_elbo_equals_the_sum_over_beliefs_and_pairs_of_a_slow_loop(likelihoo
     generator = learner._noise.generator.get_state()
     loss, terms = learner.elbo(data)
     learner._noise.generator.set_state(generator)
-    posterior = learner.agent.encode(data.observation, data.previous_action, data.previous_reward)
+    posterior = learner.agent.encode(data.inputs)
     mean, log_var = posterior.mean[:, :-1], posterior.log_var[:, :-1]
     noise = torch.empty_like(mean).normal_(generator=learner._noise.generator)
     latent = sample(mean, log_var, noise)

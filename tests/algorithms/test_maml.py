@@ -20,6 +20,7 @@ from rllib_metarl.algorithms.maml.runner import PHASE, TASK
 from rllib_metarl.envs import IID, Never, Sessions
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import rollout_from_episodes
+from rllib_metarl.models.step import Inputs
 from tests.algorithms.small import small_config, small_learner, small_runner
 
 NAV = {"env": "Navigation2D-v0", "env_config": {"horizon": 10}}
@@ -115,7 +116,7 @@ def test_stacked_weights_act_as_each_tasks_own() -> None:
     g = torch.Generator().manual_seed(0)
     own = {k: v + 0.3 * torch.randn(v.shape, generator=g) for k, v in shared(module, 3).items()}
     seen = torch.randn(12, 2, generator=g)
-    step = AdaptedModule(module, own).step(seen, seen, seen[:, 0], {})
+    step = AdaptedModule(module, own).step(Inputs(seen, seen, seen[:, 0]))
     for task in range(3):
         rows = slice(4 * task, 4 * task + 4)
         single = {name: value[task] for name, value in own.items()}

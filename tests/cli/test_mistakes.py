@@ -81,12 +81,12 @@ CASES = {
             stop="learners/default_policy/vae_consistency", key="consistency_weight", value="0"
         ),
         "FILE:5",
-        "set the weight of its term above 0",
+        "set consistency_weight above 0",
     ),
     "stop on a belief that is not learnt": (
         experiment(run="OraclePPO", stop="learners/default_policy/vae_elbo"),
         "FILE:5",
-        "run VariBAD or DynaMITE",
+        "OraclePPO does not report it; VariBAD, DynaMITE, HLTDynaMITE do",
     ),
     "stop on a score without references": (
         experiment(env="Pendulum-v1", run="VariBAD", stop="evaluation/normalised_score"),

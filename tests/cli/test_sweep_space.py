@@ -261,7 +261,7 @@ REFUSED = {
     "metric that is off": (
         {"consistency_weight": 0},
         {"metric": "learners/default_policy/vae_consistency"},
-        "weight of its term",
+        "set consistency_weight above 0",
     ),
     "nothing to search": ({}, {"search_alg": "optuna"}, "nothing to search"),
     "grid for optuna": ({"lr": {"grid_search": [1.0]}}, {"search_alg": "optuna"}, "write choice"),

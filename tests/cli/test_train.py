@@ -74,6 +74,12 @@ def test_checkpoints_come_as_asked(summary):
     assert names == ["checkpoint_000000", "checkpoint_000001"]
 
 
+def test_checkpoints_hold_classes_by_name(summary):
+    """Ray's actor is of a class made there, which a pickle would hold whole: 75 kB each time."""
+    found = [*Path(summary["directory"]).rglob("class_and_ctor_args.pkl")]
+    assert found and not [file for file in found if b"_make_skeleton_class" in file.read_bytes()]
+
+
 def test_emitted_tags_are_those_of_the_table(events):
     expected = {metric.tag for metric in METRICS if not metric.tag.startswith(ELSEWHERE)}
     assert set(events.Tags()["scalars"]) == expected

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rllib_metarl.evaluation.belief import behaviour
-from rllib_metarl.evaluation.recording import Recording, record
+from rllib_metarl.recording import Recording, record
 from rllib_metarl.sampling.collector import MetaEpisodeData
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.evaluation.belief.claims import claims_of, without_termination
-from rllib_metarl.evaluation.recording import Recording, record
+from rllib_metarl.evaluation.belief.claims import claims_of
+from rllib_metarl.recording import Recording, record
 from rllib_metarl.sampling.held_out import HeldOut
 from tests.algorithms.small import GRID, SMALL_GRID, small_config, small_learner
 from tests.evaluation.toys import SETTINGS, FilterAgent
@@ -106,14 +106,18 @@ def test_who_has_no_decoder_claims_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "settings", "threshold"),
     [
-        ("DynaMITE", None),
-        ("VariBAD", "no such term"),
-        ("RL2", "no termination head"),
-        ("HLTDynaMITE", None),
+        ("DynaMITE", {"termination_threshold": 0.7}, 0.7),
+        ("DynaMITE", {"termination_weight": 0.0, "prior_conditioning": False}, None),
+        ("VariBAD", {}, None),
+        ("RL2", {}, None),
+        ("HLTDynaMITE", {}, 0.5),
+        ("HLTDynaMITE", {"hlt_version": 1}, None),
     ],
 )
-def test_who_has_a_termination_head(name: str, why: str | None) -> None:
-    told = without_termination(ALGORITHMS[name].config()())
-    assert told is None if why is None else why in str(told)
+def test_who_has_a_termination_head(
+    name: str, settings: dict[str, Any], threshold: float | None
+) -> None:
+    config = ALGORITHMS[name].config()().training(**settings)
+    assert config.termination_head() == threshold

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rllib_metarl.evaluation.belief.decoding import DecodedClasses, DecodedNumbers, decode
-from rllib_metarl.evaluation.recording import Recording
+from rllib_metarl.recording import Recording
 
 SPREAD = 0.3
 GRID = np.array([(x, y) for x in (0.2, 1.0, 1.8, 2.6, 3.4) for y in (0.1, 0.3, 0.5, 0.7, 0.9)])

@@ -20,7 +20,7 @@ from rllib_metarl.envs.core.bayes import (
 )
 from rllib_metarl.evaluation import knowledge
 from rllib_metarl.evaluation.knowledge import run_filter
-from rllib_metarl.evaluation.recording import Recording
+from rllib_metarl.recording import Recording
 
 WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
     "grid": ("DLCMDP/GridWorld-v0", {"size": 3, "p_switch": 0.2}),

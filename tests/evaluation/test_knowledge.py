@@ -15,7 +15,7 @@ from rllib_metarl.envs.core.bayes import FiniteFilter, NoExactFilterError, Poste
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation import knowledge
 from rllib_metarl.evaluation.protocol import evaluate_checkpoint
-from rllib_metarl.evaluation.recording import Recording
+from rllib_metarl.recording import Recording
 from tests.algorithms.small import small_config
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "envs.md"

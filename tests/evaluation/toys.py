@@ -9,23 +9,23 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from rllib_metarl.algorithms.belief.module import Step
 from rllib_metarl.envs.gridworld.parameters import GridWorldParameters, next_cells
 from rllib_metarl.evaluation.belief.assessment import AssessedAgent, Plays, assess
 from rllib_metarl.evaluation.belief.claims import claims_of
 from rllib_metarl.evaluation.knowledge import variants_of
 from rllib_metarl.evaluation.protocol import SET_ASIDE
-from rllib_metarl.evaluation.recording import record
 from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.encoder import Belief
 from rllib_metarl.models.observations import ObservationCodec
+from rllib_metarl.models.step import Inputs, Step
+from rllib_metarl.recording import record
 from rllib_metarl.sampling.held_out import HeldOut
 
 GRID = "DLCMDP/GridWorld-v0"
 WORLD: dict[str, Any] = {"size": 3, "horizon": 40, "p_switch": 0.1}
 EPISODES = 256
 SETTINGS = SimpleNamespace(
-    reward_likelihood="bernoulli", vae_reward_scale=1.0, unreported_metrics=dict
+    reward_likelihood="bernoulli", vae_reward_scale=1.0, termination_head=lambda: 0.5
 )
 
 
@@ -60,18 +60,13 @@ class FilterAgent:
     def encode_action(self, action: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(action.long(), 5).float()
 
-    def step(
-        self,
-        observation: Tensor,
-        previous_action: Tensor,
-        previous_reward: Tensor,
-        state: dict[str, Tensor],
-        privileged: None = None,
-    ) -> Step:
-        belief, state, _ = self._filtered(observation, previous_reward, state)
+    def step(self, inputs: Inputs) -> Step:
+        observation, _, reward, state, _ = inputs
+        belief, state, _ = self._filtered(observation, reward, state)
         return Step(torch.cat(self._latent(belief), -1), self._way(observation, belief), state)
 
-    def encode(self, observation: Tensor, previous_action: Tensor, reward: Tensor) -> Belief:
+    def encode(self, inputs: Inputs) -> Belief:
+        observation, _, reward, *_ = inputs
         state = self.initial_state(len(observation))
         means, log_vars, switches = [], [], []
         for t in range(observation.shape[1]):

@@ -116,13 +116,19 @@ def digest_of(weights: dict[str, torch.Tensor]) -> str:
     return _digest(sorted(f"{a.dtype}{a.shape}".encode() + a.tobytes() for a in arrays))
 
 
-def play(algorithm: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Samples and learns three times, then plays held-out tasks; everything without Ray."""
+def config_of(algorithm: str, settings: dict[str, Any]) -> Any:
+    """The config of a run."""
     settings = {"env": GRID} | settings
     connector = settings.pop("connector", None)
     config = small_config(algorithm, **settings)
     if connector is not None:
         config.env_runners(env_to_module_connector=connector)
+    return config
+
+
+def play(algorithm: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Samples and learns three times, then plays held-out tasks; everything without Ray."""
+    config = config_of(algorithm, settings)
     config.validate()
     torch.manual_seed(0)
     runner = config.env_runner_cls(config=config, worker_index=1, num_workers=2)

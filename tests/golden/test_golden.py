@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rllib_metarl.algorithms import ALGORITHMS
-from tests.golden.runs import RUNS, digest_of, kept, machine, play_all, unlike
+from tests.golden.runs import RUNS, config_of, digest_of, kept, machine, play_all, unlike
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -18,6 +18,20 @@ def test_training_is_what_it_was(name: str) -> None:
     moved = unlike({"runs": play_all(name)["runs"]}, expected, exactly=same)
     how = "bit for bit" if same else "beyond the tolerance"
     assert not moved, f"moved ({how}); if meant to: python -m tests.golden.record {name}"
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_what_a_learner_reports_is_what_it_declares(name: str) -> None:
+    prefix = "learners/default_policy/"
+    for run, told in kept(name)["runs"].items():
+        config = config_of(name, RUNS[name][run])
+        declared = {
+            key.removeprefix(prefix)
+            for key, condition in config.declared_metrics().items()
+            if key.startswith(prefix) and (condition is None or condition.holds(config))
+        }
+        numbers = set(told["iterations"][0]["numbers"])
+        assert {key for key in numbers if not key.startswith("num_module_steps")} == declared
 
 
 def test_every_algorithm_is_recorded_on_a_grid_and_with_physics() -> None:

@@ -78,10 +78,11 @@ def test_the_transition_that_led_to_an_observation(
     metas, module = sampled
     data = rollout_from_episodes([_episode(m) for m in metas], module).trajectories
     encoded = module.encode_action(torch.as_tensor(metas[1].actions))
-    n = len(metas[1])
-    assert not data.previous_action[:, 0].any() and not data.previous_reward[:, 0].any()
-    assert torch.equal(data.previous_action[1, 1 : n + 1], encoded)
-    assert torch.equal(data.previous_reward[1, 1:], data.reward[1])
+    n, (observation, action, reward, *_) = len(metas[1]), data.inputs
+    assert observation is data.observation
+    assert not action[:, 0].any() and not reward[:, 0].any()
+    assert torch.equal(action[1, 1 : n + 1], encoded)
+    assert torch.equal(reward[1, 1:], data.reward[1])
 
 
 def test_without_labels_there_are_none(sampled: tuple[list[MetaEpisodeData], Any]) -> None:

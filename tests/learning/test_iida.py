@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,13 @@ from rllib_metarl.errors import UserError
 from rllib_metarl.learning.iida import (
     Transitions,
     draw,
-    from_meta_episodes,
     read_transitions,
+    transitions_of,
     write_transitions,
 )
 from rllib_metarl.learning.iida_file import read_encoder, write_encoder
 from rllib_metarl.learning.iida_fit import FitSettings, Shape, fit
+from rllib_metarl.recording import Recording
 
 SHAPE = Shape(latent_size=2, context_window=8, encoder_embedding=(32,), forward_hidden=(32, 32))
 
@@ -140,18 +140,19 @@ def test_short_tasks_are_drawn_from_as_far_as_they_go() -> None:
 
 
 def test_sessions_are_tasks_and_steps_over_a_reset_are_none() -> None:
-    episode = SimpleNamespace(
-        observations=np.arange(14.0).reshape(7, 2),
-        actions=np.array([0, 1, 0, 1, 0, 1]),
-        rewards=np.zeros(6),
-        labels={
-            "session": np.array([0, 0, 0, 1, 1, 1]),
-            "inner_done": np.array([0, 0, 1, 0, 0, 0]),
-            "context": np.array([[3.0]] * 3 + [[5.0]] * 3),
-        },
+    both = np.ones((2, 1), np.int64)
+    played = Recording(
+        observations=np.stack([np.arange(14.0).reshape(7, 2)] * 2),
+        actions=both * [0, 1, 0, 1, 0, 1],
+        rewards=np.zeros((2, 6)),
+        valid=np.ones((2, 6), bool),
+        belief=np.zeros((2, 7, 0)),
+        session=both * [0, 0, 0, 1, 1, 1, 1],
+        inner_done=both * [0, 0, 1, 0, 0, 0, 0],
+        context=np.stack([np.array([[3.0]] * 3 + [[5.0]] * 4)] * 2),
     )
     one_hot = lambda a: torch.nn.functional.one_hot(a, 2)  # noqa: E731
-    data = from_meta_episodes([episode, episode], one_hot)
+    data = transitions_of(played, one_hot)
     assert data.begin.tolist() == [0, 2, 5, 7, 10]
     assert data.episode.tolist() == [0, 0, 1, 1]
     assert data.context is not None and data.context.flatten().tolist() == [3.0, 5.0, 3.0, 5.0]

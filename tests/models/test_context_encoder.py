@@ -6,6 +6,11 @@ import pytest
 import torch
 
 from rllib_metarl.models.context_encoder import ContextEncoder, TransitionUnits
+from rllib_metarl.models.step import Inputs
+
+
+def _inputs(observation: torch.Tensor, action: torch.Tensor) -> Inputs:
+    return Inputs(observation, action, torch.zeros(action.shape[:2]))
 
 
 def _encoder(window: int = 4) -> ContextEncoder:
@@ -23,10 +28,10 @@ def _trajectory(steps: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("window", [1, 4, 50])
 def test_steps_and_whole_meta_episodes_give_the_same_contexts(window: int) -> None:
     encoder, (observation, action) = _encoder(window), _trajectory()
-    whole = encoder(observation, action)
+    whole = encoder(_inputs(observation, action))
     state = {k: v.expand(2, *v.shape) for k, v in encoder.initial_state().items()}
     for t in range(observation.shape[1]):
-        context, state = encoder.step(observation[:, t], action[:, t], torch.zeros(2), state)
+        context, state = encoder.step(_inputs(observation, action).at(t, state))
         torch.testing.assert_close(context, whole[:, t], rtol=1e-5, atol=1e-6)
     assert not whole[:, 0].any() and whole[:, 1].any()
 
@@ -51,7 +56,7 @@ def test_what_left_the_window_is_forgotten() -> None:
     encoder, (observation, action) = _encoder(window=4), _trajectory()
     changed = observation.clone()
     changed[:, :3] += 1.0
-    old, new = encoder(observation, action), encoder(changed, action)
+    old, new = (encoder(_inputs(seen, action)) for seen in (observation, changed))
     assert torch.allclose(old[:, 7:], new[:, 7:]) and not torch.allclose(old[:, 6], new[:, 6])
 
 

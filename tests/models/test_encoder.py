@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
+from rllib_metarl.models.encoder import Belief, BeliefEncoder
+from rllib_metarl.models.step import Inputs, State
 
 B, T, WIDTH, A, L = 5, 12, 4, 3, 2
 
@@ -18,7 +19,7 @@ def _encoder(prior_conditioning: bool) -> BeliefEncoder:
     with torch.no_grad():
         encoder.conditioning.weight.normal_()
         encoder.termination.weight.mul_(20.0)
-        logits = encoder(*_inputs(), _start(encoder))[0].termination_logit
+        logits = encoder(Inputs(*_inputs(), _start(encoder)))[0].termination_logit
         encoder.termination.bias.sub_(logits.median() + 1.0)
     return encoder
 
@@ -36,7 +37,7 @@ def _start(encoder: BeliefEncoder) -> State:
 def _step_by_step(encoder: BeliefEncoder) -> tuple[Belief, State]:
     state, beliefs = _start(encoder), []
     for t in range(T):
-        belief, state = encoder(*(x[:, t : t + 1] for x in _inputs()), state)
+        belief, state = encoder(Inputs(*(x[:, t : t + 1] for x in _inputs()), state))
         beliefs.append(belief)
     return Belief(*(torch.cat(parts, dim=1) for parts in zip(*beliefs, strict=True))), state
 
@@ -44,7 +45,7 @@ def _step_by_step(encoder: BeliefEncoder) -> tuple[Belief, State]:
 @pytest.mark.parametrize("prior_conditioning", [False, True])
 def test_stepping_with_carried_state_equals_the_whole_sequence(prior_conditioning: bool) -> None:
     encoder = _encoder(prior_conditioning)
-    whole, state_whole = encoder(*_inputs(), _start(encoder))
+    whole, state_whole = encoder(Inputs(*_inputs(), _start(encoder)))
     stepped, state_stepped = _step_by_step(encoder)
     for name, one, other in zip(Belief._fields, whole, stepped, strict=True):
         torch.testing.assert_close(one, other, msg=name)
@@ -54,11 +55,11 @@ def test_stepping_with_carried_state_equals_the_whole_sequence(prior_conditionin
 
 def test_the_belief_held_is_the_one_before_the_last_predicted_switch() -> None:
     encoder = _encoder(True)
-    belief, _ = encoder(*_inputs(), _start(encoder))
+    belief, _ = encoder(Inputs(*_inputs(), _start(encoder)))
     ended = belief.termination_logit > 0
     assert 0 < ended.float().mean() < 1
     encoder.prior_conditioning = False  # nothing is held: what the GRU alone says
-    raw_mean, raw_log_var, _ = encoder(*_inputs(), _start(encoder))[0]
+    raw_mean, raw_log_var, _ = encoder(Inputs(*_inputs(), _start(encoder)))[0]
     raw = torch.cat([raw_mean, raw_log_var], dim=-1)
     for b in range(B):
         held = torch.zeros(2 * L, dtype=torch.float64)
@@ -79,17 +80,17 @@ def test_log_variance_stays_in_its_range() -> None:
     encoder = _encoder(False)
     with torch.no_grad():
         encoder.posterior.bias.fill_(100.0)
-    belief, _ = encoder(*_inputs(), _start(encoder))
+    belief, _ = encoder(Inputs(*_inputs(), _start(encoder)))
     assert belief.log_var.max() == 4.0 and belief.mean.min() > 50.0
 
 
 def test_a_later_observation_changes_no_earlier_belief() -> None:
     encoder = _encoder(True)
     observation, action, reward = _inputs()
-    before, _ = encoder(observation, action, reward, _start(encoder))
+    before, _ = encoder(Inputs(observation, action, reward, _start(encoder)))
     observation = observation.clone()
     observation[:, 7:] += 1.0
-    after, _ = encoder(observation, action, reward, _start(encoder))
+    after, _ = encoder(Inputs(observation, action, reward, _start(encoder)))
     assert torch.equal(before.mean[:, :7], after.mean[:, :7])
     assert not torch.equal(before.mean[:, 7:], after.mean[:, 7:])
 
@@ -98,10 +99,10 @@ def test_a_later_observation_changes_no_earlier_belief() -> None:
 def test_the_acting_step_gives_the_sequence_s_beliefs_and_state(prior_conditioning: bool) -> None:
     encoder = _encoder(prior_conditioning)
     observation, action, reward = _inputs()
-    whole, last = encoder(observation, action, reward, _start(encoder))
+    whole, last = encoder(Inputs(observation, action, reward, _start(encoder)))
     state = _start(encoder)
     for t in range(T):
-        belief, state = encoder.step(observation[:, t], action[:, t], reward[:, t], state)
+        belief, state = encoder.step(Inputs(observation, action, reward).at(t, state))
         torch.testing.assert_close(belief.mean, whole.mean[:, t])
         torch.testing.assert_close(belief.log_var, whole.log_var[:, t])
     torch.testing.assert_close(state, last)

@@ -6,6 +6,7 @@ import torch
 
 from rllib_metarl.models.encoder import BeliefEncoder
 from rllib_metarl.models.hierarchical import HierarchicalEncoder, HierarchicalPrior, SwitchHead
+from rllib_metarl.models.step import Inputs
 
 
 def _inputs(batch: int = 3, steps: int = 7) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -30,11 +31,11 @@ def _state(encoder: BeliefEncoder, batch: int) -> dict[str, torch.Tensor]:
 
 def test_step_by_step_it_says_what_it_says_of_the_whole() -> None:
     encoder, inputs = _encoder(), _inputs()
-    whole, end = encoder(*inputs, _state(encoder, 3))
+    whole, end = encoder(Inputs(*inputs, _state(encoder, 3)))
     assert [tuple(x.shape) for x in whole] == [(3, 7, 2), (3, 7, 2), (3, 7), (3, 7, 3), (3, 7, 3)]
     state, steps = _state(encoder, 3), []
     for t in range(7):
-        now, state = encoder.step(*(x[:, t] for x in inputs), state)
+        now, state = encoder.step(Inputs(*inputs).at(t, state))
         steps.append(now)
     for name in whole._fields:
         told = torch.stack([getattr(now, name) for now in steps], 1)
@@ -47,12 +48,12 @@ def test_mid_is_the_plain_encoders_belief_and_top_is_causal() -> None:
     encoder, inputs = _encoder(), _inputs()
     plain = BeliefEncoder(6, 5, 2, hidden_size=8, embedding=(8,), prior_conditioning=True)
     plain.load_state_dict(encoder.state_dict(), strict=False)
-    ours, theirs = (e(*inputs, _state(e, 3))[0] for e in (encoder, plain))
+    ours, theirs = (e(Inputs(*inputs, _state(e, 3)))[0] for e in (encoder, plain))
     for name in theirs._fields:
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
     changed = inputs[0].clone()
     changed[:, 4] += 1.0
-    later = encoder(changed, *inputs[1:], _state(encoder, 3))[0]
+    later = encoder(Inputs(changed, *inputs[1:], _state(encoder, 3)))[0]
     same = (later.top_mean == ours.top_mean).all(-1)
     assert same[:, :4].all() and not same[:, 4:].any()
 
@@ -61,7 +62,7 @@ def test_the_variance_of_top_is_kept_in_range() -> None:
     encoder, inputs = _encoder(log_var_range=(-1.0, 1.0)), _inputs()
     with torch.no_grad():
         encoder.top.weight.mul_(1e3)
-    log_var = encoder(*inputs, _state(encoder, 3))[0].top_log_var
+    log_var = encoder(Inputs(*inputs, _state(encoder, 3)))[0].top_log_var
     assert log_var.min() == -1.0 and log_var.max() == 1.0
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rllib_metarl.models.memory import RecurrentMemory
+from rllib_metarl.models.step import Inputs
 
 B, T, WIDTH, A, H = 3, 7, 4, 2, 8
 
@@ -30,10 +31,10 @@ def test_stepping_equals_the_whole_sequence(
 ) -> None:
     memory = _memory(cell, embedding, whole_transitions=whole)
     start = {key: value.expand(B, -1) for key, value in memory.initial_state().items()}
-    whole, last = memory(*_inputs(), start)
+    whole, last = memory(Inputs(*_inputs(), start))
     state = start
     for t in range(T):
-        features, state = memory.step(*(x[:, t] for x in _inputs()), state)
+        features, state = memory.step(Inputs(*_inputs()).at(t, state))
         torch.testing.assert_close(features, whole[:, t])
     assert state.keys() == last.keys() == start.keys()
     for key, value in last.items():
@@ -46,7 +47,7 @@ def test_the_last_features_depend_on_the_first_reward(cell: str) -> None:
     observation, action, reward = _inputs()
     reward.requires_grad_()
     start = {key: value.expand(B, -1) for key, value in memory.initial_state().items()}
-    features, _ = memory(observation, action, reward, start)
+    features, _ = memory(Inputs(observation, action, reward, start))
     features[:, -1].sum().backward()
     assert reward.grad is not None and (reward.grad[:, 0] != 0).all()
 
@@ -57,7 +58,7 @@ def test_a_whole_transition_has_the_observation_that_it_began_with() -> None:
     memory.embedding.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     observation, action, reward = _inputs()
     start = {key: value.expand(B, -1) for key, value in memory.initial_state().items()}
-    memory(observation, action, reward, start)
+    memory(Inputs(observation, action, reward, start))
     assert (seen[0][:, 0, -WIDTH:] == 0).all()
     torch.testing.assert_close(seen[0][:, 1:, -WIDTH:], observation[:, :-1])
 
@@ -69,7 +70,8 @@ def test_units_that_start_slow_still_hold_what_came_a_trial_ago(cell: str) -> No
         memory = RecurrentMemory(WIDTH, A, 64, cell=cell, memory_steps=memory_steps)
         reward = torch.full((1, 50), 0.5, requires_grad=True)
         start = {key: value.expand(1, -1) for key, value in memory.initial_state().items()}
-        features, _ = memory(torch.zeros(1, 50, WIDTH), torch.zeros(1, 50, A), reward, start)
+        zeros = torch.zeros(1, 50, WIDTH), torch.zeros(1, 50, A)
+        features, _ = memory(Inputs(*zeros, reward, start))
         (gradient,) = torch.autograd.grad(features[:, -1].square().sum(), reward)
         return float(gradient[0, 0].abs() / gradient.abs().max())
 

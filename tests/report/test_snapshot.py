@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rllib_metarl.algorithms.base.snapshot import SNAPSHOT, take_snapshot
+from rllib_metarl.models.step import Inputs
 from rllib_metarl.report.live import heat_map, pictures
 from rllib_metarl.report.recorded import Recorded
 from rllib_metarl.report.timeline import switches
@@ -63,7 +64,7 @@ def test_the_termination_head_says_what_it_said_while_acting(dynamite) -> None:
     with torch.inference_mode():
         for t, observation in enumerate(torch.as_tensor(first.observations)):
             scaled = module.normalise_observation(observation[None].float())
-            belief, state = module.encoder.step(scaled, action, reward, state)
+            belief, state = module.encoder.step(Inputs(scaled, action, reward, state))
             said.append(float(torch.sigmoid(belief.termination_logit)))
             if t < len(first):
                 action = module.encode_action(torch.as_tensor(first.actions[t : t + 1]))

@@ -101,7 +101,7 @@ def test_box_actions_are_fed_back_as_the_policy_gave_them() -> None:
     data = rollout_from_episodes(episodes, learner.agent)
     with torch.no_grad():
         t = data.trajectories
-        belief = learner.agent.encode(t.observation, t.previous_action, t.previous_reward)
+        belief = learner.agent.encode(t.inputs)
     torch.testing.assert_close(
         learner.agent.policy_belief(belief)[:, :-1], data.belief, atol=1e-5, rtol=1e-5
     )

@@ -113,7 +113,7 @@ def test_a_connector_of_the_user_changes_what_the_policy_sees(several: bool) -> 
     data = rollout_from_episodes(episodes, runner.module)
     t = data.trajectories
     with torch.no_grad():
-        seen = runner.module.encode(t.observation, t.previous_action, t.previous_reward)
+        seen = runner.module.encode(t.inputs)
     belief = runner.module.policy_belief(seen)
     torch.testing.assert_close(belief[:, :-1], data.belief, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(belief[:, -1], data.final_belief, atol=1e-5, rtol=1e-5)
@@ -194,7 +194,7 @@ def test_meta_episodes_of_any_length_come_whole() -> None:
     data = rollout_from_episodes(episodes, runner.module)
     t = data.trajectories
     with torch.no_grad():
-        seen = runner.module.encode(t.observation, t.previous_action, t.previous_reward)
+        seen = runner.module.encode(t.inputs)
     belief = runner.module.policy_belief(seen)
     torch.testing.assert_close(belief[:, :-1][t.valid], data.belief[t.valid], atol=1e-4, rtol=1e-4)
     last = belief[torch.arange(len(t.length)), t.length]

@@ -13,6 +13,7 @@ from rllib_metarl.algorithms.belief.module import BeliefModule
 from rllib_metarl.algorithms.dynamite.module import DynaMITEModule
 from rllib_metarl.algorithms.oracle.module import OracleModule
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
+from rllib_metarl.models.step import Inputs
 from rllib_metarl.sampling.collector import MetaEpisodeData
 
 GRID = "DLCMDP/GridWorld-v0"
@@ -121,5 +122,6 @@ def replay(module: Any, episode: MetaEpisodeData) -> tuple[np.ndarray, np.ndarra
         previous_action = torch.cat([torch.zeros_like(action[:1]), action])
         previous_reward = torch.cat([torch.zeros(1), torch.as_tensor(episode.rewards).float()])
         observation = torch.as_tensor(np.asarray(episode.observations, np.float32))
-        belief = module.encode(observation[None], previous_action[None], previous_reward[None])
+        inputs = (observation, previous_action, previous_reward)
+        belief = module.encode(Inputs(*(column[None] for column in inputs)))
         return module.policy_belief(belief)[0].numpy(), belief.termination_logit[0].numpy()

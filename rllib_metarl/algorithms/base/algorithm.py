@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -20,10 +19,11 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
 
+from rllib_metarl.algorithms.base.exported import write_description, write_policy
 from rllib_metarl.algorithms.base.generators import generator_states, set_generator_states
+from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.algorithms.base.snapshot import SNAPSHOT, take_snapshot
 from rllib_metarl.algorithms.base.spare import Spare, finish
-from rllib_metarl.algorithms.base.stored import write_policy
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.faults import noted_faults, reported_fault
 from rllib_metarl.sampling.held_out import HeldOut
@@ -49,9 +49,11 @@ class MetaAlgorithm(Algorithm):
     ``class BeliefPPO(MetaAlgorithm, PPO)``, and its config is a `MetaConfig`.
 
     Attributes:
+        METRICS: as `MetaLearner.METRICS`, of what the algorithm itself reports beside what all do.
         keeps_runners: whether a checkpoint holds what remote EnvRunners were doing.
     """
 
+    METRICS: ClassVar[dict[str, Condition | None]] = {}
     keeps_runners = True
 
     @override(Algorithm)
@@ -208,8 +210,7 @@ class MetaAlgorithm(Algorithm):
         module = self.env_runner.module
         played = self._held_out.play(module)
         result = self._held_out.summary(played)
-        untrained = [*self.config.unreported_metrics()]
-        tells = not any(fnmatch("vae_termination_loss", pattern) for pattern in untrained)
+        tells = self.config.termination_head() is not None
         self._snapshot = take_snapshot(played, module, termination=tells)
         numbers = {key: value for key, value in result.items() if isinstance(value, (int, float))}
         self._newest_evaluation = numbers | {"at_env_steps": self.env_steps()}
@@ -229,6 +230,7 @@ class MetaAlgorithm(Algorithm):
     def save_to_path(self, path: Any = None, **kwargs: Any) -> Any:
         saved = super().save_to_path(path, **kwargs)
         if not kwargs.get("state") and Path(saved).is_dir():  # else stored elsewhere, or not it all
+            write_description(Path(saved), self)
             write_policy(Path(saved), self)
         return saved
 

@@ -9,16 +9,21 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.env_to_module import AddObservationsFromEpisodesToBatch
 from ray.rllib.connectors.module_to_env import NormalizeAndClipActions
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import LEARNER_RESULTS
 
 from rllib_metarl.algorithms.base import settings
+from rllib_metarl.algorithms.base.exported import named_class
 from rllib_metarl.algorithms.base.rllib_settings import COMMON, MOST
 from rllib_metarl.algorithms.base.settings import (
+    Condition,
     Entry,
     Setting,
     Whole,
     check_conditions,
     check_settings,
+    gathered,
     network_settings,
     own_settings,
 )
@@ -40,13 +45,6 @@ PER_STEP_CALLBACKS = (
     "on_episode_step",
     "on_episode_end",
 )
-
-
-_ADAPTS = "this algorithm does not adapt by gradient; run MAML"
-UNADAPTED = {"evaluation/return_after_*": _ADAPTS} | dict.fromkeys(
-    ("return_before", "return_after", "step_share", "skipped_tasks", "inner_kl*"), _ADAPTS
-)
-"""Metrics that only adaptation by gradient has."""
 
 
 class MetaConfig(AlgorithmConfig):
@@ -94,7 +92,7 @@ class MetaConfig(AlgorithmConfig):
     """RLlib's settings that a trained agent needs, as `to_dict` names them."""
 
     def __init__(self, algo_class: Any = None) -> None:
-        super().__init__(algo_class=algo_class)
+        super().__init__(algo_class=named_class(algo_class))
         self.num_env_runners = 0
         self.num_envs_per_env_runner = 64
         self.rollout_fragment_length = "auto"
@@ -208,10 +206,15 @@ class MetaConfig(AlgorithmConfig):
         """
         return HeldOut(self.env, self.held_out_arguments(), episodes, seed, *bounds)
 
-    def unreported_metrics(self) -> dict[str, str]:
-        """Patterns of the metrics that these settings do not report, and why."""
-        why = "this algorithm learns no belief; run one that does"
-        return {"vae_*": why, "belief_entropy": why} | UNADAPTED
+    def declared_metrics(self) -> dict[str, Condition | None]:
+        """Result key of each metric that algorithm and learner declare, and when it is reported."""
+        of_learner = gathered(self.learner_class, "METRICS")
+        own = {f"{LEARNER_RESULTS}/{DEFAULT_MODULE_ID}/{key}": of for key, of in of_learner.items()}
+        return own | gathered(self.algo_class, "METRICS")
+
+    def termination_head(self) -> float | None:
+        """The probability above which a trained head says that a session ended; None: no head."""
+        return None
 
     # --- which runner ---------------------------------------------------------------------------
 

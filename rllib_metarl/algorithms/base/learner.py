@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
@@ -10,6 +10,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.learning.batch import rollout_from_episodes
 
 
@@ -18,7 +19,13 @@ class MetaLearner(TorchLearner):
 
     A mixin: it stands before the RLlib learner whose parts are taken, as in
     ``class BeliefLearner(MetaLearner, PPOTorchLearner)``.
+
+    Attributes:
+        METRICS: the metrics that a class adds, each with the settings under which it is reported;
+            None for always. A subclass adds to them, or replaces an entry.
     """
+
+    METRICS: ClassVar[dict[str, Condition | None]] = {}
 
     @property
     def agent(self) -> Any:

@@ -268,12 +268,12 @@ def written(name: str) -> str:
 
 def own_settings(config_class: type) -> dict[str, Setting]:
     """The settings that a config class and its ancestors declare as their own."""
-    return _gathered(config_class, "SETTINGS")
+    return gathered(config_class, "SETTINGS")
 
 
 def rllib_settings(config_class: type) -> dict[str, Entry]:
     """What a config class does with each of RLlib's attributes."""
-    return _gathered(config_class, "RLLIB_SETTINGS")
+    return gathered(config_class, "RLLIB_SETTINGS")
 
 
 def all_settings(config_class: type) -> dict[str, Entry]:
@@ -329,7 +329,7 @@ def check_settings(config: Any) -> None:
 
 def _check_names(config: Any, known: list[str]) -> None:
     """What a dict brought into a config, as Tune's search spaces do, must be settings too."""
-    retired = _gathered(type(config), "RETIRED")
+    retired = gathered(type(config), "RETIRED")
     known = [*known, "class"]  # RLlib writes the config's class into it
     for name, value in vars(config).items():
         if name not in known and not _same(value, retired.get(name)):
@@ -376,7 +376,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
-def _gathered(config_class: type, attribute: str) -> dict[str, Any]:
+def gathered(config_class: type, attribute: str) -> dict[str, Any]:
+    """What a class and its ancestors declare in dicts of that name, the class's own above all."""
     gathered: dict[str, Any] = {}
     for cls in reversed(config_class.__mro__):
         gathered |= vars(cls).get(attribute, {})

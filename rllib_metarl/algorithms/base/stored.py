@@ -1,8 +1,6 @@
-"""The policy of a checkpoint, without its algorithm, and without running code that a file holds.
+"""The policy of a checkpoint, read without its algorithm and without running code of the file.
 
-RLlib's checkpoints are pickles, and reading a pickle runs whatever it says. Beside them stand here
-``policy.json`` (which algorithm, its settings, its spaces) and ``policy.npz`` (the weights), which
-are numbers and names only. Classes are this project's, or of plugins that are imported already.
+Of what `exported` writes. Classes are this project's, or of plugins that are imported already.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import json
 import math
 import sys
 import zipfile
@@ -21,10 +18,10 @@ import numpy as np
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from rllib_metarl import checkpoints, plugins
-from rllib_metarl.algorithms.base.settings import own_settings
-from rllib_metarl.algorithms.base.stored_spaces import plain_space, space_of
-from rllib_metarl.checkpoint import POLICY, WEIGHTS
+from rllib_metarl import plugins
+from rllib_metarl.algorithms.base.algorithm import MetaAlgorithm
+from rllib_metarl.algorithms.base.exported import exported_keys
+from rllib_metarl.algorithms.base.stored_spaces import space_of
 from rllib_metarl.errors import UserError
 from rllib_metarl.reading import parse_json
 
@@ -50,32 +47,6 @@ class Policy:
     module: dict[str, Any]
 
 
-def write_policy(folder: Path, algorithm: Any) -> bool:
-    """Writes what acts; whether it could, which is not so where plain values do not tell it all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    (folder / POLICY).unlink(missing_ok=True)
-    config, module = algorithm.config, algorithm.env_runner.module
-    settings = _plain_settings(config)
-    if config.acts_through_connectors() or settings is None:
-        return False
-    record = {
-        "algorithm": _name(type(algorithm)),
-        "config": settings,
-        "module": {
-            "class": _name(type(module)),
-            "observation_space": plain_space(module.observation_space),
-            "action_space": plain_space(module.action_space),
-            "model_config": module.model_config,
-        },
-    }
-    np.savez(folder / WEIGHTS, **algorithm.learner_group.get_weights()["default_policy"])
-    checkpoints.write_whole(folder / POLICY, json.dumps(record, indent=1).encode())
-    return True
-
-
 def parsed(content: bytes, checkpoint: str, trusted: bool) -> Policy:
     """What the content of a ``policy.json`` tells, without settings that could name code.
 
@@ -90,9 +61,9 @@ def parsed(content: bytes, checkpoint: str, trusted: bool) -> Policy:
     """
     record = parse_json(content)
     algorithm: Any = _imported(record["algorithm"])
-    if not issubclass(algorithm, _algorithm_class()):
+    if not issubclass(algorithm, MetaAlgorithm):
         raise ValueError(f"{record['algorithm']} is no algorithm")
-    known = {"env", "env_config", *own_keys(algorithm.get_default_config())}
+    known = exported_keys(algorithm.get_default_config())
     config = {key: value for key, value in dict(record["config"]).items() if key in known}
     for key, kinds in _KINDS.items():
         if not isinstance(config.get(key), kinds):
@@ -225,13 +196,6 @@ def _made(policy: Policy) -> Any:
     )
 
 
-# --- classes, settings and spaces as plain values -------------------------------------------------
-
-
-def _name(one: type) -> str:
-    return f"{one.__module__}:{one.__qualname__}"
-
-
 def _imported(name: str) -> type:
     """A class by its name.
 
@@ -244,40 +208,9 @@ def _imported(name: str) -> type:
             importlib.import_module(place)
     found = getattr(sys.modules.get(place), label, None)
     # Only what an algorithm or a module is may be called with what the file says.
-    if not (isinstance(found, type) and issubclass(found, (RLModule, _algorithm_class()))):
+    if not (isinstance(found, type) and issubclass(found, (RLModule, MetaAlgorithm))):
         raise UserError(
             f"the checkpoint refers to {name}, which is not available: give the run's plugin "
             "with --plugin, or use the version of rllib_metarl that wrote the checkpoint."
         )
     return found
-
-
-def _algorithm_class() -> type:
-    from rllib_metarl.algorithms.base.algorithm import MetaAlgorithm
-
-    return MetaAlgorithm
-
-
-def own_keys(config: Any) -> list[str]:
-    """The settings that this project's algorithms have and RLlib's have not, and what they act by.
-
-    RLlib's others may be names of classes, which RLlib would import; no agent depends on them.
-    """
-    return sorted({*own_settings(type(config)), *config.ACTS_BY})
-
-
-def _plain_settings(config: Any) -> dict[str, Any] | None:
-    """The env, and what was set for the algorithm; None where some of it is not plain."""
-    values = config.to_dict()
-    settings = {key: values[key] for key in ("env", "env_config", *own_keys(config))}
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(settings, default=_number))
-    except (TypeError, ValueError):
-        return None
-    return plain
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{value!r} is not plain")

@@ -9,7 +9,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base import settings
-from rllib_metarl.algorithms.base.config import UNADAPTED, MetaConfig
+from rllib_metarl.algorithms.base.config import MetaConfig
 from rllib_metarl.algorithms.base.rllib_settings import PPO
 from rllib_metarl.algorithms.base.settings import (
     SWITCH,
@@ -20,15 +20,12 @@ from rllib_metarl.algorithms.base.settings import (
     Whole,
     Widths,
 )
-from rllib_metarl.algorithms.belief.distribution import STD_RANGE
 from rllib_metarl.errors import UserError
+from rllib_metarl.models.heads import STD_RANGE
 from rllib_metarl.models.mlp import ACTIVATIONS
 
 # A constant, or a schedule [[env steps, value], ...] that is interpolated linearly.
 Schedule = float | list[list[float]]
-
-# Metrics that only asynchronous actors have.
-SYNCHRONOUS = {"asynchrony/*": "this algorithm's actors wait for each other; run LSTMA3C"}
 
 
 class BeliefConfig(MetaConfig, PPOConfig):
@@ -162,11 +159,6 @@ class BeliefConfig(MetaConfig, PPOConfig):
                 f"policy_min_std is {first:g} at first and policy_init_std is "
                 f"{self.policy_init_std:g}: let the policy start above."
             )
-
-    def unreported_metrics(self) -> dict[str, str]:
-        """Patterns of the metrics that these settings do not report, and why."""
-        why = "this algorithm learns no belief; run VariBAD or DynaMITE"
-        return {"vae_*": why, "belief_entropy": why} | SYNCHRONOUS | UNADAPTED
 
     @override(MetaConfig)
     def validate_batches(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
 from rllib_metarl.algorithms.base.learner import MetaLearner
+from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
 from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches
 from rllib_metarl.learning.guard import UpdateGuard
@@ -48,6 +49,23 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
     advantages standardised over valid steps only, no value clipping (values are standardised),
     and several learners divide the rows of each minibatch and not the episodes (`Share`).
     """
+
+    METRICS: ClassVar[dict[str, Condition | None]] = dict.fromkeys(
+        (
+            "policy_loss",
+            "vf_loss",
+            "vf_explained_var",
+            "entropy",
+            "curr_entropy_coeff",
+            "mean_kl_loss",
+            "clip_fraction",
+            "skipped_updates",
+            "policy_grad_norm",
+            "policy_learning_rate",
+            "value_grad_norm",
+            "value_learning_rate",
+        )
+    )
 
     @override(PPOTorchLearner)
     def build(self) -> None:
@@ -231,11 +249,11 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
 
     def sequence_columns(self, rollout: Rollout) -> dict[str, Tensor]:
         """What the encoder needs to run again over whole meta-episodes."""
-        data = rollout.trajectories
+        inputs = rollout.trajectories.inputs
         return {
-            PREVIOUS_ACTION: data.previous_action[:, :-1],
-            PREVIOUS_REWARD: data.previous_reward[:, :-1],
-            Columns.LOSS_MASK: data.valid,
+            PREVIOUS_ACTION: inputs.previous_action[:, :-1],
+            PREVIOUS_REWARD: inputs.previous_reward[:, :-1],
+            Columns.LOSS_MASK: rollout.trajectories.valid,
         }
 
     @override(PPOTorchLearner)

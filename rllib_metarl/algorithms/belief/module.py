@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
-from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
-from rllib_metarl.algorithms.belief.distribution import STD_RANGE, distributions_of
+from rllib_metarl.algorithms.base.module import MetaModule
 from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
 from rllib_metarl.errors import UserError
-from rllib_metarl.models.actions import ActionCodec
-from rllib_metarl.models.encoder import Belief, BeliefEncoder, State
-from rllib_metarl.models.heads import BeliefNetwork, ValueNetwork
+from rllib_metarl.models.encoder import Belief, BeliefEncoder
+from rllib_metarl.models.heads import STD_RANGE, BeliefNetwork, ValueNetwork
 from rllib_metarl.models.images import ImageNormaliser, ImageReader
 from rllib_metarl.models.normaliser import Normaliser
-from rllib_metarl.models.observations import ObservationCodec
+from rllib_metarl.models.step import Inputs, State, Step
 
 LOG_STD_RANGE = tuple(map(math.log, STD_RANGE))
 
 
-class Step(NamedTuple):
-    """One acting step for N environments: `belief [N, D]`, `logits [N, A]` and the next state."""
-
-    belief: Tensor
-    logits: Tensor
-    state: State
-
-
-class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
+class BeliefModule(MetaModule, InferenceOnlyAPI, ValueFunctionAPI):
     """Encoder, policy and value; algorithms add their decoders in `setup_decoders`.
 
     The policy sees observation, posterior mean and posterior log-variance. Decoders and the value
@@ -42,17 +32,11 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     min_std: Tensor | None
 
     def setup(self) -> None:
+        super().setup()
         settings = self.model_config
-        normalise = bool(settings.get("normalize_actions", True))  # not in older checkpoints
-        self.actions = ActionCodec(self.action_space, normalise=normalise)
-        self.action_width = self.actions.width
-        choices = sum(self.actions.categories)
-        mask_key = settings.get("action_mask_key", ACTION_MASK)
-        self.observations = ObservationCodec(self.observation_space, choices, mask_key)
-        self.observation_width = self.feature_width = self.observations.size
+        self.feature_width = self.observation_width
         if self.observations.images:
             self.feature_width = ImageReader(self.observation_width, self.observations.images).width
-        self.action_dist_cls: Any = distributions_of(self.actions)
         self.end_to_end = bool(settings["policy_gradient_to_encoder"])
         self.reward_scale = float(settings.get("reward_input_scale", 1.0))
         self.setup_encoder(settings)
@@ -110,11 +94,14 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             settings["latent_size"],
             hidden_size=settings["encoder_hidden"],
             embedding=tuple(settings["encoder_embedding"]),
-            prior_conditioning=settings.get("prior_conditioning", False),
-            termination_threshold=settings.get("termination_threshold", 0.5),
             reader=self.reader(),
+            **self.encoder_settings(settings),
         )
         self.belief_size = 2 * settings["latent_size"]
+
+    def encoder_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Hook: what else the encoder is made with."""
+        return {}
 
     def belief_normaliser(self) -> torch.nn.Module:
         """Hook: what scales the belief for policy and value."""
@@ -124,7 +111,7 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """Hook: builds networks that only the learner needs."""
 
     def get_non_inference_attributes(self) -> list[str]:
-        return ["value", "reward_decoder", "state_decoder", "session_prior", "decoder_reader"]
+        return ["value"]
 
     def get_initial_state(self) -> dict[str, Any]:
         return {key: value.numpy() for key, value in self.encoder.initial_state().items()}
@@ -138,30 +125,18 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             for key, value in self.encoder.initial_state().items()
         }
 
-    def encode_action(self, action: Tensor) -> Tensor:
-        """Flat actions `[...]` or `[..., P]` as encoder inputs `[..., A]`."""
-        return self.actions.encode(action)
-
-    def step(
-        self,
-        observation: Tensor,
-        previous_action: Tensor,
-        previous_reward: Tensor,
-        state: State,
-        privileged: Tensor | None = None,
-    ) -> Step:
-        """Updates the belief with one transition and computes the action distribution's inputs.
-
-        Args:
-            observation: `[N, O]`; previous_action: `[N, A]` encoded; previous_reward: `[N]`.
-            state: the recurrent state, `[N, ...]` each.
-            privileged: the label `needs_privileged`, `[N, C]`; only an oracle looks at it.
-        """
-        scaled = self.normalise_observation(observation)
-        reward = self.reward_scale * previous_reward
-        belief, state = self.encoder.step(scaled, previous_action, reward, state)
+    def step(self, inputs: Inputs) -> Step:
+        """Updates beliefs with a transition each; gives the action distribution's inputs."""
+        scaled = self._scaled(inputs)
+        belief, state = self.encoder.step(scaled)
         seen = self.policy_belief(belief)
-        return Step(seen, self._to_distribution(scaled, seen), state)
+        return Step(seen, self._to_distribution(scaled.observation, seen), state)
+
+    def _scaled(self, inputs: Inputs) -> Inputs:
+        """What the encoder sees of them."""
+        observation = self.normalise_observation(inputs.observation)
+        reward = self.reward_scale * inputs.previous_reward
+        return inputs._replace(observation=observation, previous_reward=reward)
 
     def act(self, observation: Tensor, belief: Tensor) -> Tensor:
         """Action distribution's inputs `[..., A]`; observation `[..., O]`, belief `[..., D]`."""
@@ -205,20 +180,11 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """What the policy sees of the belief, `[..., 2L]`: mean and log-variance."""
         return torch.cat([belief.mean, belief.log_var], dim=-1)
 
-    def encode(
-        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor
-    ) -> Belief:
+    def encode(self, inputs: Inputs) -> Belief:
         """Beliefs `[B, T, ...]` over whole meta-episodes from their start."""
-        state = self.initial_state(observation.shape[0], observation.device)
-        scaled = self.normalise_observation(observation)
-        reward = self.reward_scale * previous_reward
-        belief, _ = self.encoder(scaled, previous_action, reward, state)
+        start = self.initial_state(len(inputs.observation), inputs.observation.device)
+        belief, _ = self.encoder(self._scaled(inputs)._replace(state=start))
         return belief
-
-    @property
-    def needs_privileged(self) -> str | None:
-        """The label in `info` that acting needs, such as ``context`` (oracles only)."""
-        return None
 
     # --- RLlib's forwards -----------------------------------------------------------------------
 
@@ -238,13 +204,14 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
                     "start, and state_in. rllib_metarl.load_agent(checkpoint) keeps them for you: "
                     "docs/use-an-agent.md."
                 )
-        step = self.step(
+        inputs = Inputs(
             batch[Columns.OBS].squeeze(1).float(),
             batch[PREVIOUS_ACTION].squeeze(1).float(),
             batch[PREVIOUS_REWARD].reshape(-1).float(),
             {key: value.float() for key, value in batch[Columns.STATE_IN].items()},
             batch[PRIVILEGED].squeeze(1) if self.needs_privileged else None,
         )
+        step = self.step(inputs)
         logits, outputs = step.logits, {}
         if ACTION_MASK in batch:
             outputs[ACTION_MASK] = batch[ACTION_MASK]
@@ -264,7 +231,8 @@ class BeliefModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if not self.end_to_end:
             belief = batch[BELIEF].detach()
             return {Columns.ACTION_DIST_INPUTS: self._trained(batch, belief)}
-        posterior = self.encode(batch[Columns.OBS], batch[PREVIOUS_ACTION], batch[PREVIOUS_REWARD])
+        columns = (batch[Columns.OBS], batch[PREVIOUS_ACTION], batch[PREVIOUS_REWARD])
+        posterior = self.encode(Inputs(*columns))
         seen = self.policy_belief(posterior)
         return {
             Columns.ACTION_DIST_INPUTS: self._trained(batch, seen),

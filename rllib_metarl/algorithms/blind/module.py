@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ray.rllib.utils.annotations import override
-from torch import Tensor, nn
+from torch import nn
 
-from rllib_metarl.algorithms.belief.module import BeliefModule, Step
-from rllib_metarl.models.encoder import State
+from rllib_metarl.algorithms.belief.module import BeliefModule
 from rllib_metarl.models.memory import NoMemory
 from rllib_metarl.models.normaliser import Unchanged
+from rllib_metarl.models.step import Inputs, Step
 
 
 class BlindModule(BeliefModule):
@@ -26,13 +26,6 @@ class BlindModule(BeliefModule):
         return Unchanged()
 
     @override(BeliefModule)
-    def step(
-        self,
-        observation: Tensor,
-        previous_action: Tensor,
-        previous_reward: Tensor,
-        state: State,
-        privileged: Tensor | None = None,
-    ) -> Step:
-        nothing = observation.new_zeros(len(observation), 0)
-        return Step(nothing, self.act(observation, nothing), state)
+    def step(self, inputs: Inputs) -> Step:
+        nothing = inputs.observation[:, :0]
+        return Step(nothing, self.act(inputs.observation, nothing), inputs.state)

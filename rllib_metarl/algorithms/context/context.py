@@ -17,6 +17,7 @@ from rllib_metarl.algorithms.base.settings import (
     BLOCK,
     SWITCH,
     Choice,
+    Condition,
     Number,
     Of,
     Setting,
@@ -145,7 +146,7 @@ class ContextConfig(BeliefConfig):
         Raises:
             UserError: it has a name or a value that cannot be.
         """
-        from rllib_metarl.algorithms.base.collect import CollectSettings
+        from rllib_metarl.algorithms.context.collect import CollectSettings
         from rllib_metarl.learning.iida_fit import FitSettings
 
         block = _block("iida", self.iida, ("collect", "fit"))
@@ -180,15 +181,6 @@ class ContextConfig(BeliefConfig):
         return stored
 
     @override(BeliefConfig)
-    def unreported_metrics(self) -> dict[str, str]:
-        unreported = super().unreported_metrics()
-        if self.iida is None:
-            unreported["iida/*"] = "set iida: {...} with context: latent"
-        if not self.train_encoder:
-            unreported["forward_*"] = "set train_encoder: true with context: latent"
-        return unreported
-
-    @override(BeliefConfig)
     def module_class(self) -> type:
         if self.context == "latent":
             from rllib_metarl.algorithms.context.module import ContextModule
@@ -215,6 +207,11 @@ class ContextPPO(BeliefPPO):
     A frozen encoder is read, or collected for and fitted, before the first iteration. From then on
     it is a part of the module's weights, and so of every checkpoint.
     """
+
+    METRICS: ClassVar[dict[str, Condition | None]] = dict.fromkeys(
+        ("iida/env_steps", "iida/scaled_error", "iida/error", "iida/epochs"),
+        Condition("iida: {...} with context: latent", lambda config: config.iida is not None),
+    )
 
     @classmethod
     @override(BeliefPPO)
@@ -246,7 +243,7 @@ class ContextPPO(BeliefPPO):
 
     def _collect_and_fit(self) -> Any:
         """IIDA's first two steps; returns the encoder."""
-        from rllib_metarl.algorithms.base.collect import collect
+        from rllib_metarl.algorithms.context.collect import collect
         from rllib_metarl.algorithms.context.module import shape_of
         from rllib_metarl.learning.iida_file import stored_of
         from rllib_metarl.learning.iida_fit import WITH, fit

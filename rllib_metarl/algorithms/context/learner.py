@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from ray.rllib.utils.annotations import override
 from torch import Tensor
 
+from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.algorithms.belief.learner import BeliefLearner
-from rllib_metarl.learning.batch import Rollout, Trajectories
-from rllib_metarl.learning.iida import TaskBatch, Transitions, draw
+from rllib_metarl.learning.batch import Rollout
+from rllib_metarl.learning.iida import TaskBatch, Transitions, cut_at_sessions, draw
 from rllib_metarl.learning.iida_fit import prediction_errors
 from rllib_metarl.ops.elbo import masked_mean
 
@@ -22,6 +23,11 @@ class ContextLearner(BeliefLearner):
     The tasks of these steps are the sessions of the newest meta-episodes (whole meta-episodes where
     the env does not label sessions).
     """
+
+    METRICS: ClassVar[dict[str, Condition | None]] = dict.fromkeys(
+        ("forward_loss", "forward_grad_norm", "forward_learning_rate"),
+        Condition("train_encoder: true with context: latent", lambda c: c.train_encoder),
+    )
 
     @override(BeliefLearner)
     def build(self) -> None:
@@ -51,7 +57,8 @@ class ContextLearner(BeliefLearner):
     def learn_belief(self, rollout: Rollout, steps: int) -> None:
         if not self.config.train_encoder:
             return
-        data = transitions_of(rollout.trajectories)
+        played = rollout.trajectories
+        data = cut_at_sessions(played.observation, played.action, played.session, played.valid)
         if not self.agent.encoder.units.known:  # no fitted encoder was given: from the first batch
             self.agent.encoder.units.take(data.observation, data.next_observation)
         end_to_end = self.config.policy_gradient_to_encoder
@@ -91,23 +98,3 @@ class ContextLearner(BeliefLearner):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         self._draws.set_state(torch.as_tensor(np.asarray(state["draws"])))
-
-
-def transitions_of(data: Trajectories) -> Transitions:
-    """The transitions of a batch of meta-episodes, a task for each session."""
-    rows, steps = data.valid.shape
-    device = data.valid.device
-    session = data.session
-    if session is None:
-        session = torch.zeros_like(data.valid, dtype=torch.long)
-    episode = torch.arange(rows, device=device)[:, None].expand(rows, steps)
-    label = torch.stack([episode[data.valid], session[data.valid]], dim=1)
-    tasks, counts = torch.unique_consecutive(label, dim=0, return_counts=True)
-    begin = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return Transitions(
-        data.observation[:, :-1][data.valid],
-        data.action[data.valid],
-        data.observation[:, 1:][data.valid],
-        begin=begin,
-        episode=tasks[:, 0],
-    )

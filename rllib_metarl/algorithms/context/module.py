@@ -8,10 +8,10 @@ from typing import Any
 from ray.rllib.utils.annotations import override
 from torch import Tensor, nn
 
-from rllib_metarl.algorithms.belief.module import BeliefModule, Step
+from rllib_metarl.algorithms.belief.module import BeliefModule
 from rllib_metarl.learning.iida_fit import Shape
-from rllib_metarl.models.encoder import State
 from rllib_metarl.models.normaliser import Normaliser
+from rllib_metarl.models.step import Inputs, Step
 
 
 def shape_of(settings: Any) -> Shape:
@@ -59,23 +59,14 @@ class ContextModule(BeliefModule):
         return [*super().get_non_inference_attributes(), "forward_model"]
 
     @override(BeliefModule)
-    def step(
-        self,
-        observation: Tensor,
-        previous_action: Tensor,
-        previous_reward: Tensor,
-        state: State,
-        privileged: Tensor | None = None,
-    ) -> Step:
-        context, state = self.encoder.step(observation, previous_action, previous_reward, state)
-        return Step(context, self.act(observation, context), state)
+    def step(self, inputs: Inputs) -> Step:
+        context, state = self.encoder.step(inputs)
+        return Step(context, self.act(inputs.observation, context), state)
 
     @override(BeliefModule)
-    def encode(
-        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor
-    ) -> Tensor:
+    def encode(self, inputs: Inputs) -> Tensor:
         """Contexts `[B, T, L]` along whole meta-episodes."""
-        return self.encoder(observation, previous_action)
+        return self.encoder(inputs)
 
     @override(BeliefModule)
     def policy_belief(self, belief: Tensor) -> Tensor:

@@ -78,17 +78,8 @@ class DynaMITEConfig(VariBADConfig):
         return {label: fix for label, is_needed in needed.items() if is_needed}
 
     @override(VariBADConfig)
-    def unreported_metrics(self) -> dict[str, str]:
-        missing = super().unreported_metrics()
-        if self.consistency_weight:
-            del missing["vae_consistency"]
-        if self.termination_weight:
-            del missing["vae_termination_*"]
-        return missing | {
-            key: "set the weight of its term above 0"
-            for key in missing
-            if key.startswith(("vae_consistency", "vae_termination"))
-        }
+    def termination_head(self) -> float | None:
+        return self.termination_threshold if self.termination_weight else None
 
 
 class DynaMITE(VariBAD):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from ray.rllib.utils.annotations import override
 from torch import Tensor
 
+from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.algorithms.varibad.learner import Terms, VariBADLearner
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import Trajectories
 from rllib_metarl.models.encoder import Belief
 from rllib_metarl.ops.elbo import consistency_hinge, masked_mean, termination_bce
+
+HEAD = Condition("termination_weight above 0", lambda config: config.termination_head() is not None)
 
 
 class DynaMITELearner(VariBADLearner):
@@ -21,6 +26,12 @@ class DynaMITELearner(VariBADLearner):
     head says whether the transition *just seen* opened a new session, since whether the coming one
     will cannot be told from the past beyond the hazard rate.
     """
+
+    METRICS: ClassVar[dict[str, Condition | None]] = {
+        "vae_consistency": Condition("consistency_weight above 0", lambda c: c.consistency_weight),
+        "vae_termination_loss": HEAD,
+        "vae_termination_accuracy": HEAD,
+    }
 
     # What to do where the env gives no labels.
     without_labels = (

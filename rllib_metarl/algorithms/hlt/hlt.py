@@ -74,17 +74,8 @@ class HLTDynaMITEConfig(DynaMITEConfig):
         return self._with_mend({"session": two_levels, "switched": ends})
 
     @override(DynaMITEConfig)
-    def unreported_metrics(self) -> dict[str, str]:
-        missing = super().unreported_metrics()
-        del missing["vae_top_*"]
-        if self.hlt_version == 1:
-            why = "hlt_version 1 has no mid latent; set hlt_version: 2"
-            for key in ("kl", "reward_loss", "entropy"):
-                missing[f"vae_top_{key}"] = "the top latent is the only one: see vae_kl and alike"
-            missing |= {"vae_consistency": why, "vae_termination_*": why}
-        if not self.switch_weight:
-            missing["vae_top_switch_loss"] = "set switch_weight above 0"
-        return missing
+    def termination_head(self) -> float | None:
+        return super().termination_head() if self.hlt_version == 2 else None
 
 
 class HLTDynaMITE(DynaMITE):

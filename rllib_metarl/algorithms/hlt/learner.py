@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from ray.rllib.utils.annotations import override
 from torch import Tensor
 
+from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.algorithms.dynamite.learner import DynaMITELearner
 from rllib_metarl.algorithms.varibad.learner import Terms, VariBADLearner
 from rllib_metarl.learning.batch import Trajectories
@@ -15,6 +16,16 @@ from rllib_metarl.ops import gaussian
 from rllib_metarl.ops.elbo import masked_mean, session_chain_kl
 from rllib_metarl.ops.hierarchy import other_sessions_mask, switch_rate_loss
 from rllib_metarl.ops.sessions import MaskedPairs
+
+TWO_LEVELS = Condition("hlt_version: 2", lambda config: config.hlt_version == 2)
+
+
+def _of_mid(term: Condition) -> Condition:
+    """When a term of the mid latent's is reported."""
+    return Condition(
+        f"{TWO_LEVELS.words} and {term.words}",
+        lambda config: TWO_LEVELS.holds(config) and term.holds(config),
+    )
 
 
 class HLTLearner(DynaMITELearner):
@@ -29,6 +40,12 @@ class HLTLearner(DynaMITELearner):
     Version 1. Top is the only latent and explains everything: the rewards of the whole
     meta-episode, VariBAD's ELBO, and how often sessions end.
     """
+
+    METRICS: ClassVar[dict[str, Condition | None]] = {
+        **dict.fromkeys(("vae_top_kl", "vae_top_entropy", "vae_top_reward_loss"), TWO_LEVELS),
+        "vae_top_switch_loss": Condition("switch_weight above 0", lambda c: c.switch_weight),
+        **{name: _of_mid(of) for name, of in DynaMITELearner.METRICS.items() if of is not None},
+    }
 
     without_labels = "train VariBAD, or set hlt_version: 1, switch_weight: 0, which is the same"
 

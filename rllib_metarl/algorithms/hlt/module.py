@@ -33,9 +33,8 @@ class HLTModule(DynaMITEModule):
             settings["top_latent_size"],
             hidden_size=settings["encoder_hidden"],
             embedding=tuple(settings["encoder_embedding"]),
-            prior_conditioning=settings["prior_conditioning"],
-            termination_threshold=settings["termination_threshold"],
             reader=self.reader(),
+            **self.encoder_settings(settings),
         )
         self.belief_size = 2 * (settings["latent_size"] + settings["top_latent_size"])
 

@@ -16,9 +16,8 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_metarl.algorithms.base.rllib_settings import MOST, SECONDS
-from rllib_metarl.algorithms.base.settings import Setting, Whole
+from rllib_metarl.algorithms.base.settings import Condition, Setting, Whole
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
-from rllib_metarl.algorithms.belief.config import SYNCHRONOUS, BeliefConfig
 from rllib_metarl.algorithms.lstm_a2c.lstm_a2c import LSTMA2C, LSTMA2CConfig
 from rllib_metarl.errors import UserError
 
@@ -59,11 +58,6 @@ class LSTMA3CConfig(LSTMA2CConfig):
                 "of their own: set it to 1 or more, or use LSTMA2C."
             )
 
-    @override(BeliefConfig)
-    def unreported_metrics(self) -> dict[str, str]:
-        asynchronous = super().unreported_metrics()
-        return {key: why for key, why in asynchronous.items() if key not in SYNCHRONOUS}
-
 
 class LSTMA3C(LSTMA2C):
     """Asynchronous actor-learners on the request machinery that RLlib's IMPALA samples with.
@@ -73,6 +67,9 @@ class LSTMA3C(LSTMA2C):
     division of labour without its V-trace.
     """
 
+    METRICS: ClassVar[dict[str, Condition | None]] = dict.fromkeys(
+        ("asynchrony/updates", "asynchrony/staleness_mean", "asynchrony/staleness_max")
+    )
     keeps_runners = False  # they are always in the middle of something
 
     @classmethod

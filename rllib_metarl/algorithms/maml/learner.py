@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, distributed
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from rllib_metarl.algorithms.base.learner import MetaLearner
+from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.algorithms.maml.adaptation import task_steps
 from rllib_metarl.algorithms.maml.objective import Objective
 from rllib_metarl.algorithms.maml.runner import PHASE, TASK
@@ -32,6 +33,17 @@ from rllib_metarl.ops.inner_step import TaskSteps, Weights
 from rllib_metarl.ops.trust_region import conjugate_gradient, line_search, step_length
 
 GROUP = "policy"
+TRUST_REGION = Condition(
+    "outer_update: trpo or emaml", lambda config: config.outer_update in ("trpo", "emaml")
+)
+PROMP = Condition("outer_update: promp", lambda config: config.outer_update == "promp")
+BY_RATE = Condition(
+    "outer_update: promp or reptile", lambda config: config.outer_update in ("promp", "reptile")
+)
+MEASURED = Condition(
+    "outer_update: trpo or promp", lambda config: config.outer_update not in ("reptile", "none")
+)
+ADAPTING = Condition("inner_steps of 1 or more", lambda config: config.inner_steps > 0)
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,15 @@ class MAMLLearner(MetaLearner):
     A task whose numbers are NaN or infinite is left out and counted; where all are, the update is.
     Several learners divide the tasks: sums over tasks are sums over learners, too.
     """
+
+    METRICS: ClassVar[dict[str, Condition | None]] = {
+        **dict.fromkeys(("return_after", "skipped_tasks", "skipped_updates")),
+        **dict.fromkeys(("entropy", "policy_loss", "policy_grad_norm")),
+        **dict.fromkeys(("inner_kl", "inner_kl_coeff", "policy_learning_rate"), PROMP),
+        "return_before": ADAPTING,
+        "step_share": TRUST_REGION,
+        "mean_kl_loss": MEASURED,
+    }
 
     @override(TorchLearner)
     def build(self) -> None:

@@ -13,7 +13,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base.algorithm import MetaAlgorithm
-from rllib_metarl.algorithms.base.config import PER_STEP_CALLBACKS, UNADAPTED, MetaConfig
+from rllib_metarl.algorithms.base.config import PER_STEP_CALLBACKS, MetaConfig
 from rllib_metarl.algorithms.base.settings import (
     SWITCH,
     Choice,
@@ -28,25 +28,33 @@ from rllib_metarl.algorithms.base.settings import (
     Widths,
     or_null,
 )
-from rllib_metarl.algorithms.belief.distribution import STD_RANGE
 from rllib_metarl.algorithms.maml.adaptation import Adaptation
 from rllib_metarl.algorithms.maml.held_out import AdaptingHeldOut
+from rllib_metarl.algorithms.maml.learner import (
+    ADAPTING,
+    BY_RATE,
+    PROMP,
+    TRUST_REGION,
+    MAMLLearner,
+)
+from rllib_metarl.algorithms.maml.module import MAMLModule
 from rllib_metarl.algorithms.maml.runner import TaskRunner, require_tasks
 from rllib_metarl.errors import UserError
+from rllib_metarl.models.heads import STD_RANGE
 from rllib_metarl.models.mlp import ACTIVATIONS
 from rllib_metarl.sampling.held_out import HeldOut
 
-TRUST_REGION = Condition(
-    "outer_update: trpo or emaml", lambda config: config.outer_update in ("trpo", "emaml")
-)
-PROMP = Condition("outer_update: promp", lambda config: config.outer_update == "promp")
-BY_RATE = Condition(
-    "outer_update: promp or reptile", lambda config: config.outer_update in ("promp", "reptile")
-)
-ADAPTING = Condition("inner_steps of 1 or more", lambda config: config.inner_steps > 0)
-
 MOST_SHOWN = 5
 """Gradient steps of an evaluation whose returns have a name in the table of metrics."""
+
+
+def _adapting_by(steps: int) -> Condition | None:
+    """When an evaluation takes so many gradient steps."""
+    if not steps:
+        return None
+    return Condition(f"adaptation_steps: {steps}", lambda c: c.adaptation_steps >= steps)
+
+
 _ROUND = "each iteration plays meta_batch_size tasks, rollouts_per_task times before each step"
 _CONNECTORS = "this algorithm's EnvRunners have no connectors"
 
@@ -195,14 +203,10 @@ class MAMLConfig(MetaConfig):
 
     @override(MetaConfig)
     def get_default_rl_module_spec(self) -> RLModuleSpec:
-        from rllib_metarl.algorithms.maml.module import MAMLModule
-
         return RLModuleSpec(module_class=MAMLModule)
 
     @override(MetaConfig)
     def get_default_learner_class(self) -> type:
-        from rllib_metarl.algorithms.maml.learner import MAMLLearner
-
         return MAMLLearner
 
     @override(MetaConfig)
@@ -244,28 +248,13 @@ class MAMLConfig(MetaConfig):
         arguments = (self.env, self.held_out_arguments(), episodes, seed, *bounds)
         return AdaptingHeldOut(*arguments, adaptation=self.adaptation())
 
-    @override(MetaConfig)
-    def unreported_metrics(self) -> dict[str, str]:
-        told = {k: why for k, why in super().unreported_metrics().items() if k not in UNADAPTED}
-        value = "the baseline is fitted anew for each task; no value is learnt"
-        told |= dict.fromkeys(("vf_loss", "vf_explained_var", "value_*"), value)
-        told |= dict.fromkeys(("curr_entropy_coeff", "clip_fraction"), "there is no such term here")
-        if not self.inner_steps:
-            told["return_before"] = "with inner_steps: 0 nothing adapts in training"
-        if self.outer_update not in ("trpo", "emaml"):
-            told["step_share"] = "there is no line search; run outer_update: trpo"
-        if self.outer_update in ("reptile", "none"):
-            told["mean_kl_loss"] = "its steps are not measured; run outer_update: trpo or promp"
-        if self.outer_update != "promp":
-            by_rate = "no optimiser takes its steps; run outer_update: promp"
-            told |= dict.fromkeys(("inner_kl*", "policy_learning_rate"), by_rate)
-        for step in range(self.adaptation_steps + 1, MOST_SHOWN + 1):
-            told[f"evaluation/return_after_{step}"] = f"set adaptation_steps: {step}"
-        return told
-
 
 class MAML(MetaAlgorithm):
     """Adaptation by gradient on RLlib."""
+
+    METRICS: ClassVar[dict[str, Condition | None]] = {
+        f"evaluation/return_after_{steps}": _adapting_by(steps) for steps in range(MOST_SHOWN + 1)
+    }
 
     @classmethod
     @override(MetaAlgorithm)

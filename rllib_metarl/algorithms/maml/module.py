@@ -6,38 +6,28 @@ from typing import Any
 
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
-from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
-from rllib_metarl.algorithms.belief.distribution import distributions_of
-from rllib_metarl.algorithms.belief.module import Step
+from rllib_metarl.algorithms.base.module import MetaModule
 from rllib_metarl.columns import ACTION_MASK, BELIEF
-from rllib_metarl.models.actions import ActionCodec
-from rllib_metarl.models.encoder import State
 from rllib_metarl.models.images import ImageReader
-from rllib_metarl.models.observations import ObservationCodec
+from rllib_metarl.models.step import Inputs, State, Step
 from rllib_metarl.models.task_policy import TaskPolicy
 from rllib_metarl.ops.inner_step import TaskSteps, Weights
 
 
-class MAMLModule(TorchRLModule, InferenceOnlyAPI):
+class MAMLModule(MetaModule, InferenceOnlyAPI):
     """Acts with the weights from which each task's adaptation begins; see `AdaptedModule`."""
 
-    needs_privileged = None
     belief_size = 0
 
     def setup(self) -> None:
+        super().setup()
         settings = self.model_config
-        self.actions = ActionCodec(self.action_space, normalise=settings["normalize_actions"])
-        choices = sum(self.actions.categories)
-        mask_key = settings["action_mask_key"]
-        self.observations = ObservationCodec(self.observation_space, choices, mask_key)
-        self.observation_width, self.action_width = self.observations.size, self.actions.width
-        self.action_dist_cls: Any = distributions_of(self.actions)
         images = self.observations.images
         self.policy = TaskPolicy(
             self.observation_width,
-            choices,
+            sum(self.actions.categories),
             self.actions.numbers,
             hidden=settings["policy_hidden"],
             activation_name=settings["policy_activation"],
@@ -51,36 +41,20 @@ class MAMLModule(TorchRLModule, InferenceOnlyAPI):
     def get_initial_state(self) -> dict[str, Any]:
         return {}
 
-    # --- acting, see `BeliefModule` -------------------------------------------------------------
+    # --- acting, see `MetaModule` ---------------------------------------------------------------
 
     def initial_state(self, batch_size: int, device: Any = None) -> State:
         """There is none."""
         return {}
 
-    def encode_action(self, action: Tensor) -> Tensor:
-        """As `BeliefModule.encode_action`."""
-        return self.actions.encode(action)
+    def step(self, inputs: Inputs) -> Step:
+        """As `MetaModule.step`, with a belief of width 0."""
+        observation = inputs.observation
+        return Step(observation[:, :0], self.policy(observation), inputs.state)
 
-    def step(
-        self,
-        observation: Tensor,
-        previous_action: Tensor,
-        previous_reward: Tensor,
-        state: State,
-        privileged: Tensor | None = None,
-    ) -> Step:
-        """As `BeliefModule.step`, with a belief of width 0."""
-        return Step(observation[:, :0], self.policy(observation), state)
-
-    def encode(
-        self, observation: Tensor, previous_action: Tensor, previous_reward: Tensor
-    ) -> Tensor:
+    def encode(self, inputs: Inputs) -> Tensor:
         """The belief, which there is not, over whole meta-episodes: `[B, T, 0]`."""
-        return observation[..., :0]
-
-    def policy_belief(self, belief: Tensor) -> Tensor:
-        """What the policy sees of it: nothing."""
-        return belief
+        return inputs.observation[..., :0]
 
     # --- with weights of each task ----------------------------------------------------------------
 
@@ -122,15 +96,9 @@ class AdaptedModule:
     def eval(self) -> None:
         """It is not trained."""
 
-    def step(
-        self,
-        observation: Tensor,
-        previous_action: Tensor,
-        previous_reward: Tensor,
-        state: State,
-        privileged: Tensor | None = None,
-    ) -> Step:
+    def step(self, inputs: Inputs) -> Step:
         """As `MAMLModule.step`, each row with its task's weights."""
+        observation = inputs.observation
         rows = observation.view(self._tasks, -1, observation.shape[-1])
         logits = self._module.policy.of_tasks(self._weights, rows)
-        return Step(observation[:, :0], logits.flatten(0, 1), state)
+        return Step(observation[:, :0], logits.flatten(0, 1), inputs.state)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ray.rllib.utils.annotations import override
-from torch import Tensor
 
-from rllib_metarl.algorithms.belief.module import BeliefModule, Step
+from rllib_metarl.algorithms.belief.module import BeliefModule
 from rllib_metarl.errors import UserError
-from rllib_metarl.models.encoder import State
 from rllib_metarl.models.memory import NoMemory
+from rllib_metarl.models.step import Inputs, Step
 
 
 class OracleModule(BeliefModule):
@@ -31,18 +30,12 @@ class OracleModule(BeliefModule):
         return self.label
 
     @override(BeliefModule)
-    def step(
-        self,
-        observation: Tensor,
-        previous_action: Tensor,
-        previous_reward: Tensor,
-        state: State,
-        privileged: Tensor | None = None,
-    ) -> Step:
+    def step(self, inputs: Inputs) -> Step:
+        privileged = inputs.privileged
         if privileged is None or privileged.shape[-1] != self.belief_size:
             width = None if privileged is None else privileged.shape[-1]
             raise UserError(
                 f"the policy expects a {self.label} of context_size {self.belief_size} and got "
                 f"width {width}: set context_size to the width of the env's info['{self.label}']."
             )
-        return Step(privileged, self.act(observation, privileged), state)
+        return Step(privileged, self.act(inputs.observation, privileged), inputs.state)

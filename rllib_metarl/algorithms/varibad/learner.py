@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from ray.rllib.utils.annotations import override
 from torch import Tensor
 
+from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.algorithms.belief.learner import BeliefLearner
-from rllib_metarl.algorithms.varibad.varibad import MAX_PAIRS
 from rllib_metarl.learning.batch import Rollout, Trajectories
 from rllib_metarl.learning.rank import SharedNoise
 from rllib_metarl.learning.trajectories import TrajectoryBuffer
@@ -24,7 +24,7 @@ from rllib_metarl.ops.elbo import (
     session_chain_kl,
     squared_error,
 )
-from rllib_metarl.ops.sessions import MaskedPairs, Pairs, SessionPairs
+from rllib_metarl.ops.sessions import MAX_PAIRS, MaskedPairs, Pairs, SessionPairs
 
 Terms = dict[str, Tensor]
 
@@ -37,6 +37,22 @@ class VariBADLearner(BeliefLearner):
     ELBO (eq. 8 of the paper), for every t: decode all transitions of the trial from a sample of
     q_t, and keep q_t near q_{t-1}, q_{-1} = N(0, I).
     """
+
+    METRICS: ClassVar[dict[str, Condition | None]] = {
+        **dict.fromkeys(
+            (
+                "vae_elbo",
+                "vae_kl",
+                "vae_reward_loss",
+                "vae_reward_error",
+                "vae_grad_norm",
+                "vae_learning_rate",
+                "vae_buffer_episodes",
+                "belief_entropy",
+            )
+        ),
+        "vae_state_loss": Condition("decode_state: true", lambda config: config.decode_state),
+    }
 
     @override(BeliefLearner)
     def build(self) -> None:
@@ -96,7 +112,7 @@ class VariBADLearner(BeliefLearner):
     def elbo(self, data: Trajectories) -> tuple[Tensor, Terms]:
         """The negative ELBO per belief, and its terms, of B whole meta-episodes."""
         agent = self.agent
-        posterior = agent.encode(data.observation, data.previous_action, data.previous_reward)
+        posterior = agent.encode(data.inputs)
         belief = type(posterior)(*(x[:, :-1] for x in posterior))  # t precedes transition t
         session, decoded = self.sessions(data), self.decoded_sessions(data)
         beliefs = data.valid.sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from ray.rllib.utils.annotations import override
 from torch import Tensor
 
 from rllib_metarl.algorithms.belief.module import BeliefModule
@@ -36,6 +37,11 @@ class VariBADModule(BeliefModule):
         """A decoder of rewards from `latent` numbers and `reward_features`."""
         size, scale = self.reward_features_size, 1.0 / self.reward_scale
         return PairDecoder(latent, size, 1, hidden=hidden, output_scale=scale)
+
+    @override(BeliefModule)
+    def get_non_inference_attributes(self) -> list[str]:
+        inherited = super().get_non_inference_attributes()
+        return [*inherited, "reward_decoder", "state_decoder", "decoder_reader"]
 
     @property
     def latents(self) -> dict[str, slice]:

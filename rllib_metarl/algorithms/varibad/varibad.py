@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base import settings
-from rllib_metarl.algorithms.base.config import UNADAPTED
 from rllib_metarl.algorithms.base.rllib_settings import MOST
 from rllib_metarl.algorithms.base.settings import (
     SWITCH,
@@ -20,13 +19,10 @@ from rllib_metarl.algorithms.base.settings import (
     Widths,
 )
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
-from rllib_metarl.algorithms.belief.config import SYNCHRONOUS, BeliefConfig, Schedule
+from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
+from rllib_metarl.ops.sessions import MAX_PAIRS
 
 DECODER_INPUTS = ("observation", "action", "next_observation")
-
-
-MAX_PAIRS = 2**20
-"""Decoding takes 1 GiB with the default decoders; 25 meta-episodes of 204 steps have fewer."""
 
 
 class VariBADConfig(BeliefConfig):
@@ -112,15 +108,6 @@ class VariBADConfig(BeliefConfig):
         from rllib_metarl.algorithms.varibad.learner import VariBADLearner
 
         return VariBADLearner
-
-    @override(BeliefConfig)
-    def unreported_metrics(self) -> dict[str, str]:
-        why = "VariBAD has no such term; run DynaMITE"
-        missing = {"vae_consistency": why, "vae_termination_*": why}
-        missing["vae_top_*"] = "there is no top latent here; run HLTDynaMITE"
-        if not self.decode_state:
-            missing["vae_state_loss"] = "set decode_state: true"
-        return missing | SYNCHRONOUS | UNADAPTED
 
 
 class VariBAD(BeliefPPO):

@@ -8,7 +8,6 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -271,15 +270,16 @@ def _check_result_key(
 ) -> str | None:
     """A note where a result key cannot be checked; raises where it is never reported."""
     own = origin != "ray"
+    foreign = origin not in {"ray", "rllib_metarl"}
     try:
-        missing = _missing(key, config)
+        missing = _missing(key, config, foreign)
     except UserError as error:
         raise error_at(("config", "env_config"), str(error)) from None
     if missing is not None:
         raise error_at(place, f"{what} '{key}' is never reported here: {missing}")
     if is_reported(key, own):
         return None
-    if origin not in {"ray", "rllib_metarl"} or _has_custom_metrics(config):
+    if foreign or _has_custom_metrics(config):
         return f"{what} '{key}' is not a known metric; something of yours must report it"
     known = reported_keys(own)
     best = nearest(key, known)
@@ -287,15 +287,11 @@ def _check_result_key(
     raise error_at(place, f"{what} '{key}' is never reported{hint}")
 
 
-def _missing(key: str, config: Any) -> str | None:
+def _missing(key: str, config: Any, foreign: bool) -> str | None:
     """What must be set for ``key`` to be reported, or None if nothing is missing."""
-    name = key.removeprefix("learners/default_policy/")
-    unreported: dict[str, str] = getattr(config, "unreported_metrics", dict)()
-    for pattern, why in unreported.items():
-        if fnmatch(name, pattern):
-            return why
-    if not key.startswith("evaluation/"):
-        return None
+    why = _undeclared(key, config, foreign)
+    if why is not None or not key.startswith("evaluation/"):
+        return why
     held_out = getattr(config, "evaluate_every_steps", None)
     if held_out is None or key.startswith("evaluation/env_runners/"):
         return None if config.evaluation_interval else "set `evaluation_interval: 10` or alike"
@@ -304,6 +300,27 @@ def _missing(key: str, config: Any) -> str | None:
     if key == "evaluation/normalised_score" and not _has_references(config):
         return f"environment '{config.env}' has no reference returns; use evaluation/return_mean"
     return None
+
+
+def _undeclared(key: str, config: Any, foreign: bool) -> str | None:
+    """Why algorithm and learner do not report a key that they, or others here, declare.
+
+    Those of a plugin (`foreign`) need not have declared it.
+    """
+    from rllib_metarl.algorithms import ALGORITHMS
+    from rllib_metarl.algorithms.base.config import MetaConfig
+
+    if not isinstance(config, MetaConfig):
+        return None
+    declared = config.declared_metrics()
+    if key in declared:
+        condition = declared[key]
+        return None if condition is None or condition.holds(config) else f"set {condition.words}"
+    if foreign:
+        return None
+    others = (name for name, e in ALGORITHMS.items() if key in e.config()().declared_metrics())
+    named = ", ".join(others)
+    return f"{config.algo_class.__name__} does not report it; {named} do" if named else None
 
 
 def _has_references(config: Any) -> bool:

@@ -22,13 +22,14 @@ from rllib_metarl.evaluation.belief.probe import CannotDecodeError
 from rllib_metarl.evaluation.belief.termination import termination_scores
 from rllib_metarl.evaluation.frames import meta_episodes
 from rllib_metarl.evaluation.knowledge import exact_filter_of, run_filter
-from rllib_metarl.evaluation.recording import Recording
+from rllib_metarl.recording import Recording
 
 Array = NDArray[np.float64]
 Section = dict[str, Any]
 Tell = Callable[[str], None]
 FEWEST_EPISODES = 16
-NO_DECODERS = "the agent has no reward decoder that could be surprised; run VariBAD or DynaMITE"
+NO_DECODERS = "the agent has no reward decoder that could be surprised"
+NO_HEAD = "the agent has no termination head that was trained"
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class AssessedAgent:
 
     Attributes:
         claims: what it claims about a recording.
-        threshold: of its termination head.
-        no_termination: why it has no such head; None if it has one.
+        threshold: probability above which its termination head says that a session ended; None
+            without a trained head.
         no_belief: why there is no belief to be judged; None if there is one.
         no_variants: why it cannot be judged in a world that it was not trained on; None if it can.
         altered: what stands between the env and the agent, so that recorded observations are not
@@ -62,8 +63,7 @@ class AssessedAgent:
     """
 
     claims: Callable[[Recording], Claims]
-    threshold: float = 0.5
-    no_termination: str | None = None
+    threshold: float | None = 0.5
     no_belief: str | None = None
     no_variants: str | None = None
     altered: str | None = None
@@ -395,15 +395,12 @@ def _termination(
     exact: Posterior | Density | None,
     absent: dict[str, str],
 ) -> Section | None:
-    why = agent.no_termination
-    if why is None and claims.termination is None:
-        why = "the agent says nothing of switches"
-    if why is None and played.switched is None:
-        why = "the env gives no info['switched']; rllib_metarl.envs.Sessions does"
-    if why is not None:
-        absent["termination"] = why
+    if agent.threshold is None or claims.termination is None:
+        absent["termination"] = NO_HEAD
         return None
-    assert claims.termination is not None and played.switched is not None
+    if played.switched is None:
+        absent["termination"] = "the env gives no info['switched']; rllib_metarl.envs.Sessions does"
+        return None
     # What is said with o_{t+1} concerns transition t; the first one opens no session.
     scored = played.valid[:, 1:]
     switched = played.switched[:, 1:-1][scored]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_metarl.evaluation.recording import Recording
+from rllib_metarl.recording import Recording
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]

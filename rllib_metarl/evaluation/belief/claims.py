@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rllib_metarl.evaluation.recording import Recording
-from rllib_metarl.learning.batch import Trajectories
+from rllib_metarl.learning.batch import Trajectories, trajectories_of
 from rllib_metarl.ops.gaussian import kl_divergence, sample
+from rllib_metarl.recording import Recording
 
 Array = NDArray[np.float64]
 SAMPLES = 8
@@ -55,7 +55,7 @@ def claims_of(module: Any, settings: Any, recording: Recording) -> Claims:
     the units of the module's normalised observations, as in the loss. Sampled `SAMPLES` times.
     """
     decodes = getattr(module, "reward_decoder", None) is not None
-    if not decodes and without_termination(settings) is not None:
+    if not decodes and settings.termination_head() is None:
         return Claims()
     module.eval()
     generator = torch.Generator().manual_seed(0)
@@ -69,8 +69,8 @@ def claims_of(module: Any, settings: Any, recording: Recording) -> Claims:
 
 @torch.inference_mode()
 def _claims(module: Any, settings: Any, played: Recording, generator: torch.Generator) -> Claims:
-    data = _trajectories(module, played)
-    belief = module.encode(data.observation, data.previous_action, data.previous_reward)
+    data = trajectories_of(played, module)
+    belief = module.encode(data.inputs)
     if getattr(module, "reward_decoder", None) is None:
         return Claims(termination=_termination(belief, settings))
     mean, log_var = belief.mean, belief.log_var
@@ -146,30 +146,11 @@ def _binary_entropy(p: Tensor) -> Tensor:
 
 
 def _termination(belief: Any, settings: Any) -> Array | None:
-    if without_termination(settings) is not None:
+    if settings.termination_head() is None:
         return None
     probability = torch.sigmoid(belief.termination_logit)
     probability[:, 0] = 0.0
     return _numpy(probability)
-
-
-def without_termination(settings: Any) -> str | None:
-    """Why an algorithm has no termination head that was trained; None if it has one."""
-    missing = settings.unreported_metrics()
-    if "vae_*" in missing:
-        return "the algorithm has no termination head; run DynaMITE"
-    why: str | None = missing.get("vae_termination_*")
-    return why
-
-
-def _trajectories(module: Any, played: Recording) -> Trajectories:
-    return Trajectories(
-        observation=_float(played.observations),
-        action=module.encode_action(torch.as_tensor(played.actions)),
-        reward=_float(played.rewards),
-        valid=torch.as_tensor(played.valid),
-        length=torch.as_tensor(played.lengths),
-    )
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -24,7 +24,7 @@ from rllib_metarl.evaluation.belief.probe import (
     number_scores,
 )
 from rllib_metarl.evaluation.knowledge import run_filter
-from rllib_metarl.evaluation.recording import Recording
+from rllib_metarl.recording import Recording
 
 Array = NDArray[np.float64]
 Section = dict[str, Any]

@@ -10,15 +10,15 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from rllib_metarl.algorithms.belief.module import Step
 from rllib_metarl.checkpoint import Checkpoint
 from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
-from rllib_metarl.learning.iida import Transitions, from_meta_episodes
+from rllib_metarl.learning.iida import Transitions, transitions_of
 from rllib_metarl.models.actions import ActionCodec
-from rllib_metarl.models.encoder import State
 from rllib_metarl.models.observations import ObservationCodec
+from rllib_metarl.models.step import Inputs, State, Step
 from rllib_metarl.reading import expanded
+from rllib_metarl.recording import record
 from rllib_metarl.sampling.collector import Collector, MetaEpisodeData
 from rllib_metarl.sampling.envs import build_vector
 
@@ -95,15 +95,9 @@ class RandomActions:
         """As `BeliefModule.encode_action`."""
         return self.actions.encode(action)
 
-    def step(
-        self,
-        observation: Tensor,
-        previous_action: Tensor,
-        previous_reward: Tensor,
-        state: State,
-        privileged: Tensor | None = None,
-    ) -> Step:
+    def step(self, inputs: Inputs) -> Step:
         """An action distribution that leaves no choice."""
+        observation, state = inputs.observation, inputs.state
         count = len(observation)
         renewed = torch.rand(count, 1, generator=self._generator) < self._renewed
         action = torch.where(renewed | (state["began"] == 0.0), self._drawn(count), state["action"])
@@ -169,7 +163,7 @@ def collect(
         "env_steps": steps,
         "meta_episodes": len(played),
     }
-    return from_meta_episodes(played, module.encode_action, about)
+    return transitions_of(record(played), module.encode_action, about)
 
 
 def _generator(vector: gym.vector.VectorEnv, settings: CollectSettings, seed: int) -> Any:

@@ -1,4 +1,7 @@
-"""Played meta-episodes as arrays: what the agent saw, did and believed, beside the truth."""
+"""Played meta-episodes as arrays: what the agent saw, did and believed, beside the truth.
+
+What evaluation judges, what IIDA is fitted on, and what a page or a picture shows is cut from here.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,40 @@ class Recording:
         """Some of the meta-episodes, by index, slice or mask."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v[rows] for k, v in given.items() if v is not None})
+
+    @property
+    def seen(self) -> Array:
+        """Which of T + 1 observations there were, `[B, T + 1]` bool."""
+        return np.pad(self.valid, ((0, 0), (1, 0)), constant_values=True)
+
+    def shown(self, row: int, **more: Array | None) -> dict[str, Any]:
+        """One meta-episode as plain lists, to be looked at step by step.
+
+        Args:
+            row: which one.
+            more: other columns `[B, T + 1, ...]`, or None.
+        """
+        std = None if self.log_var is None else np.exp(0.5 * self.log_var)
+        labels = {name: getattr(self, name) for name in ("context", "session", "switched")}
+        columns = labels | {"belief_mean": self.mean, "belief_std": std} | more
+        steps = int(self.lengths[row])
+        return {
+            "return": float(self.returns[row]),
+            "horizon": steps,
+            "actions": plain_list(self.actions[row, :steps]),
+            "rewards": plain_list(self.rewards[row, :steps]),
+            **{
+                name: None if values is None else plain_list(values[row, : steps + 1])
+                for name, values in columns.items()
+            },
+        }
+
+
+def plain_list(values: Array) -> list[Any]:
+    """Lists of numbers, of a few decimals."""
+    if values.dtype.kind in "iub":
+        return list(values.tolist())
+    return list(np.round(values.astype(np.float64), DIGITS).tolist())
 
 
 def record(episodes: Sequence[Any], latents: Mapping[str, slice] | None = None) -> Recording:

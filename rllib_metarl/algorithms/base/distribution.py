@@ -10,9 +10,6 @@ from torch import Tensor
 
 from rllib_metarl.models.actions import ActionCodec
 
-# A Gaussian policy's standard deviation is kept here: the entropy bonus alone would push it on.
-STD_RANGE = (0.007, 7.0)
-
 
 class FlatDistribution:
     """The distribution of flat actions with inputs `[..., outputs]`."""

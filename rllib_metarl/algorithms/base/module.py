@@ -1,0 +1,74 @@
+"""What all modules share: the codecs of their spaces, and what they say they have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from torch import Tensor
+
+from rllib_metarl.algorithms.base.distribution import distributions_of
+from rllib_metarl.columns import ACTION_MASK
+from rllib_metarl.models.actions import ActionCodec
+from rllib_metarl.models.observations import ObservationCodec
+from rllib_metarl.models.step import Inputs, State, Step
+
+
+class MetaModule(TorchRLModule):
+    """Acts step by step on what it remembers of a meta-episode.
+
+    A module sets `belief_size` in `setup`, after this one's, and has `initial_state`, `step` and
+    `encode`.
+
+    Attributes:
+        belief_size: D, the width of what the policy sees of the past; 0 for an agent without.
+        actions, observations: the codecs; the former has the action distribution.
+        observation_width, action_width: O and A, of flat observations and encoded actions.
+    """
+
+    belief_size: int
+
+    @property
+    def needs_privileged(self) -> str | None:
+        """The label in `info` that acting needs, such as ``context``; None for an agent."""
+        return None
+
+    @property
+    def latents(self) -> dict[str, slice]:
+        """Which columns of what the policy sees are the means of which Gaussian latent.
+
+        As many columns right behind are its log-variances. None where the belief is no such.
+        """
+        return {}
+
+    def setup(self) -> None:
+        settings = self.model_config
+        normalise = bool(settings.get("normalize_actions", True))  # not in older checkpoints
+        self.actions = ActionCodec(self.action_space, normalise=normalise)
+        self.action_width = self.actions.width
+        mask_key = settings.get("action_mask_key", ACTION_MASK)
+        choices = sum(self.actions.categories)
+        self.observations = ObservationCodec(self.observation_space, choices, mask_key)
+        self.observation_width = self.observations.size
+        self.action_dist_cls: Any = distributions_of(self.actions)
+
+    def initial_state(self, batch_size: int, device: torch.device | None = None) -> State:
+        """The state before the first observation of `batch_size` meta-episodes, `[N, ...]` each."""
+        raise NotImplementedError
+
+    def step(self, inputs: Inputs) -> Step:
+        """One acting step of N meta-episodes."""
+        raise NotImplementedError
+
+    def encode(self, inputs: Inputs) -> Any:
+        """What is believed along whole meta-episodes from their start, `[B, T, ...]`."""
+        raise NotImplementedError
+
+    def policy_belief(self, belief: Any) -> Tensor:
+        """What the policy sees `[..., D]` of what `encode` gives."""
+        return belief
+
+    def encode_action(self, action: Tensor) -> Tensor:
+        """Flat actions `[...]` or `[..., P]` as encoder inputs `[..., A]`."""
+        return self.actions.encode(action)

@@ -1,0 +1,40 @@
+"""What an agent is shown at each step, and what it makes of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+State = dict[str, Tensor]
+"""What a network remembers, `[N, ...]` each."""
+
+
+class Inputs(NamedTuple):
+    """One step of N meta-episodes, or all T steps of N whole ones; `T` is left out for one step.
+
+    observation: `[N, T, O]` o_t. previous_action: `[N, T, A]` a_{t-1} (one-hot if discrete), zeros
+    at a meta-episode's start. previous_reward: `[N, T]` r_{t-1}, zero there. state: what was
+    remembered before the first of these steps, `[N, ...]` each. privileged: `[N, T, C]`, the label
+    that the module needs; None for one that needs none.
+    """
+
+    observation: Tensor
+    previous_action: Tensor
+    previous_reward: Tensor
+    state: State = {}
+    privileged: Tensor | None = None
+
+    def at(self, t: int, state: State) -> Inputs:
+        """Step t of these, with what is remembered from before it."""
+        observation, action, reward, _, label = self
+        label = None if label is None else label[:, t]
+        return Inputs(observation[:, t], action[:, t], reward[:, t], state, label)
+
+
+class Step(NamedTuple):
+    """One acting step of N meta-episodes: `belief [N, D]`, `logits [N, A]` and the next state."""
+
+    belief: Tensor
+    logits: Tensor
+    state: State
