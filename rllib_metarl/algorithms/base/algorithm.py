@@ -49,12 +49,19 @@ class MetaAlgorithm(Algorithm):
     ``class BeliefPPO(MetaAlgorithm, PPO)``, and its config is a `MetaConfig`.
 
     Attributes:
+        CONFIG: the class of its config.
         METRICS: as `MetaLearner.METRICS`, of what the algorithm itself reports beside what all do.
         keeps_runners: whether a checkpoint holds what remote EnvRunners were doing.
     """
 
+    CONFIG: ClassVar[Any]
     METRICS: ClassVar[dict[str, Condition | None]] = {}
     keeps_runners = True
+
+    @classmethod
+    @override(Algorithm)
+    def get_default_config(cls) -> Any:
+        return cls.CONFIG(algo_class=cls)
 
     @override(Algorithm)
     def setup(self, config: Any) -> None:

@@ -10,6 +10,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.env_to_module import AddObservationsFromEpisodesToBatch
 from ray.rllib.connectors.module_to_env import NormalizeAndClipActions
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import LEARNER_RESULTS
 
@@ -52,8 +53,13 @@ class MetaConfig(AlgorithmConfig):
 
     A mixin: it stands before the RLlib config whose settings are taken, as in
     ``class BeliefConfig(MetaConfig, PPOConfig)``.
+
+    Attributes:
+        MODULE, LEARNER: the classes of RLModule and Learner.
     """
 
+    MODULE: ClassVar[Any]
+    LEARNER: ClassVar[Any]
     SETTINGS: ClassVar[dict[str, Setting]] = {
         "held_out_seed": Setting(
             Whole(0, 2**63 - 1),
@@ -127,6 +133,18 @@ class MetaConfig(AlgorithmConfig):
         except TypeError as error:
             raise UserError(f"training(): {error}") from None
         return self
+
+    def module_class(self) -> Any:
+        """Hook: the RLModule class, where settings choose it."""
+        return self.MODULE
+
+    @override(AlgorithmConfig)
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=self.module_class())
+
+    @override(AlgorithmConfig)
+    def get_default_learner_class(self) -> Any:
+        return self.LEARNER
 
     @property
     @override(AlgorithmConfig)

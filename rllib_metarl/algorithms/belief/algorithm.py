@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.utils.annotations import override
 
@@ -17,10 +16,7 @@ logger = logging.getLogger("rllib_metarl")
 class BeliefPPO(MetaAlgorithm, PPO):
     """PPO's training step on meta-episodes."""
 
-    @classmethod
-    @override(PPO)
-    def get_default_config(cls) -> AlgorithmConfig:
-        return BeliefConfig(algo_class=cls)
+    CONFIG = BeliefConfig
 
     @override(MetaAlgorithm)
     def sample_and_learn(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base import settings
@@ -20,6 +19,8 @@ from rllib_metarl.algorithms.base.settings import (
     Whole,
     Widths,
 )
+from rllib_metarl.algorithms.belief.learner import BeliefLearner
+from rllib_metarl.algorithms.belief.module import BeliefModule
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.heads import STD_RANGE
 from rllib_metarl.models.mlp import ACTIVATIONS
@@ -31,6 +32,8 @@ Schedule = float | list[list[float]]
 class BeliefConfig(MetaConfig, PPOConfig):
     """PPO on observation and belief; `SETTINGS` says what each setting of its own is."""
 
+    MODULE = BeliefModule
+    LEARNER = BeliefLearner
     SETTINGS: ClassVar[dict[str, Setting]] = {
         "latent_size": Setting(
             Whole(1, 4096), "dimension L of the context's posterior", network=True
@@ -118,22 +121,6 @@ class BeliefConfig(MetaConfig, PPOConfig):
         self.policy_max_std = STD_RANGE[1]
         self.reward_input_scale = 1.0
         self.policy_gradient_to_encoder = False
-
-    def module_class(self) -> type:
-        """The RLModule class; algorithms override it."""
-        from rllib_metarl.algorithms.belief.module import BeliefModule
-
-        return BeliefModule
-
-    @override(PPOConfig)
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        return RLModuleSpec(module_class=self.module_class())
-
-    @override(PPOConfig)
-    def get_default_learner_class(self) -> type:
-        from rllib_metarl.algorithms.belief.learner import BeliefLearner
-
-        return BeliefLearner
 
     @override(PPOConfig)
     def validate(self) -> None:

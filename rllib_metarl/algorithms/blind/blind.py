@@ -8,11 +8,14 @@ from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.algorithms.blind.module import BlindModule
 from rllib_metarl.errors import UserError
 
 
 class BlindConfig(BeliefConfig):
     """Settings of the blind reference: those of `BeliefConfig` that are not about a belief."""
+
+    MODULE = BlindModule
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class or BlindPPO)
@@ -27,17 +30,8 @@ class BlindConfig(BeliefConfig):
                 "false and belief_conditioning at concat."
             )
 
-    @override(BeliefConfig)
-    def module_class(self) -> type:
-        from rllib_metarl.algorithms.blind.module import BlindModule
-
-        return BlindModule
-
 
 class BlindPPO(BeliefPPO):
     """The blind reference on RLlib's PPO."""
 
-    @classmethod
-    @override(BeliefPPO)
-    def get_default_config(cls) -> BlindConfig:
-        return BlindConfig(algo_class=cls)
+    CONFIG = BlindConfig

@@ -27,6 +27,10 @@ from rllib_metarl.algorithms.base.settings import (
 )
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
+from rllib_metarl.algorithms.blind.module import BlindModule
+from rllib_metarl.algorithms.context.learner import ContextLearner
+from rllib_metarl.algorithms.context.module import ContextModule
+from rllib_metarl.algorithms.oracle.module import OracleModule
 from rllib_metarl.errors import UserError
 from rllib_metarl.reading import expanded
 from rllib_metarl.spelling import suggestion
@@ -38,6 +42,7 @@ IIDA = "iida"
 class ContextConfig(BeliefConfig):
     """Settings of ContextPPO."""
 
+    LEARNER = ContextLearner
     SETTINGS: ClassVar[dict[str, Setting]] = {
         "context": Setting(
             Choice(*CONTEXTS),
@@ -183,22 +188,8 @@ class ContextConfig(BeliefConfig):
     @override(BeliefConfig)
     def module_class(self) -> type:
         if self.context == "latent":
-            from rllib_metarl.algorithms.context.module import ContextModule
-
             return ContextModule
-        if self.context == "explicit":
-            from rllib_metarl.algorithms.oracle.module import OracleModule
-
-            return OracleModule
-        from rllib_metarl.algorithms.blind.module import BlindModule
-
-        return BlindModule
-
-    @override(BeliefConfig)
-    def get_default_learner_class(self) -> type:
-        from rllib_metarl.algorithms.context.learner import ContextLearner
-
-        return ContextLearner
+        return OracleModule if self.context == "explicit" else BlindModule
 
 
 class ContextPPO(BeliefPPO):
@@ -208,15 +199,11 @@ class ContextPPO(BeliefPPO):
     it is a part of the module's weights, and so of every checkpoint.
     """
 
+    CONFIG = ContextConfig
     METRICS: ClassVar[dict[str, Condition | None]] = dict.fromkeys(
         ("iida/env_steps", "iida/scaled_error", "iida/error", "iida/epochs"),
         Condition("iida: {...} with context: latent", lambda config: config.iida is not None),
     )
-
-    @classmethod
-    @override(BeliefPPO)
-    def get_default_config(cls) -> ContextConfig:
-        return ContextConfig(algo_class=cls)
 
     @override(BeliefPPO)
     def setup(self, config: Any) -> None:

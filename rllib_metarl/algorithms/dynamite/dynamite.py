@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base.settings import SWITCH, WEIGHT, Number, Setting
+from rllib_metarl.algorithms.dynamite.learner import DynaMITELearner
+from rllib_metarl.algorithms.dynamite.module import DynaMITEModule
 from rllib_metarl.algorithms.varibad.varibad import VariBAD, VariBADConfig
 from rllib_metarl.errors import UserError
 
@@ -14,6 +16,8 @@ from rllib_metarl.errors import UserError
 class DynaMITEConfig(VariBADConfig):
     """Settings of DynaMITE-RL; with its switches off it is VariBAD."""
 
+    MODULE = DynaMITEModule
+    LEARNER = DynaMITELearner
     SETTINGS: ClassVar[dict[str, Setting]] = {
         "session_masking": Setting(SWITCH, "decode only transitions of the belief's own session"),
         "prior_conditioning": Setting(
@@ -46,18 +50,6 @@ class DynaMITEConfig(VariBADConfig):
         self.termination_threshold = 0.5
 
     @override(VariBADConfig)
-    def module_class(self) -> type:
-        from rllib_metarl.algorithms.dynamite.module import DynaMITEModule
-
-        return DynaMITEModule
-
-    @override(VariBADConfig)
-    def get_default_learner_class(self) -> type:
-        from rllib_metarl.algorithms.dynamite.learner import DynaMITELearner
-
-        return DynaMITELearner
-
-    @override(VariBADConfig)
     def validate(self) -> None:
         super().validate()
         if self.prior_conditioning and not self.termination_weight:
@@ -85,7 +77,4 @@ class DynaMITEConfig(VariBADConfig):
 class DynaMITE(VariBAD):
     """DynaMITE-RL on RLlib's PPO."""
 
-    @classmethod
-    @override(VariBAD)
-    def get_default_config(cls) -> DynaMITEConfig:
-        return DynaMITEConfig(algo_class=cls)
+    CONFIG = DynaMITEConfig

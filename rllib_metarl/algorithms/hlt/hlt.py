@@ -9,6 +9,8 @@ from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base.settings import WEIGHT, Choice, Setting, Whole
 from rllib_metarl.algorithms.dynamite.dynamite import DynaMITE, DynaMITEConfig
+from rllib_metarl.algorithms.hlt.learner import HLTLearner
+from rllib_metarl.algorithms.hlt.module import HLTModule
 
 
 class HLTDynaMITEConfig(DynaMITEConfig):
@@ -19,6 +21,8 @@ class HLTDynaMITEConfig(DynaMITEConfig):
     not read.
     """
 
+    MODULE = HLTModule
+    LEARNER = HLTLearner
     SETTINGS: ClassVar[dict[str, Setting]] = {
         "hlt_version": Setting(
             Choice(1, 2),
@@ -56,18 +60,6 @@ class HLTDynaMITEConfig(DynaMITEConfig):
         return super()._model_config_auto_includes | own
 
     @override(DynaMITEConfig)
-    def module_class(self) -> type:
-        from rllib_metarl.algorithms.hlt.module import HLTModule
-
-        return HLTModule
-
-    @override(DynaMITEConfig)
-    def get_default_learner_class(self) -> type:
-        from rllib_metarl.algorithms.hlt.learner import HLTLearner
-
-        return HLTLearner
-
-    @override(DynaMITEConfig)
     def needed_labels(self) -> dict[str, str]:
         two_levels = self.hlt_version == 2
         ends = self.switch_weight or two_levels and self.termination_weight
@@ -81,7 +73,4 @@ class HLTDynaMITEConfig(DynaMITEConfig):
 class HLTDynaMITE(DynaMITE):
     """HLT-DynaMITE-RL on RLlib's PPO."""
 
-    @classmethod
-    @override(DynaMITE)
-    def get_default_config(cls) -> HLTDynaMITEConfig:
-        return HLTDynaMITEConfig(algo_class=cls)
+    CONFIG = HLTDynaMITEConfig

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base.settings import Choice, Entry, Refused, Setting
-from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.algorithms.lstm_a2c.learner import ActorCriticLearner
 from rllib_metarl.algorithms.rl2.rl2 import RL2, RL2Config
 from rllib_metarl.errors import UserError
 
@@ -18,6 +18,7 @@ class LSTMA2CConfig(RL2Config):
     `entropy_coeff` takes a schedule, as the paper anneals it.
     """
 
+    LEARNER = ActorCriticLearner
     SETTINGS: ClassVar[dict[str, Setting]] = {
         "optimiser": Setting(Choice("rmsprop", "adam"), "what steps along the gradient"),
     }
@@ -40,12 +41,6 @@ class LSTMA2CConfig(RL2Config):
         self.num_epochs = 1
         self.minibatch_size: Any = None
 
-    @override(BeliefConfig)
-    def get_default_learner_class(self) -> type:
-        from rllib_metarl.algorithms.lstm_a2c.learner import ActorCriticLearner
-
-        return ActorCriticLearner
-
     @override(RL2Config)
     def validate(self) -> None:
         super().validate()
@@ -60,7 +55,4 @@ class LSTMA2CConfig(RL2Config):
 class LSTMA2C(RL2):
     """LSTM-A2C: RL2 with the actor-critic's learner."""
 
-    @classmethod
-    @override(RL2)
-    def get_default_config(cls) -> LSTMA2CConfig:
-        return LSTMA2CConfig(algo_class=cls)
+    CONFIG = LSTMA2CConfig

@@ -67,15 +67,11 @@ class LSTMA3C(LSTMA2C):
     division of labour without its V-trace.
     """
 
+    CONFIG = LSTMA3CConfig
     METRICS: ClassVar[dict[str, Condition | None]] = dict.fromkeys(
         ("asynchrony/updates", "asynchrony/staleness_mean", "asynchrony/staleness_max")
     )
     keeps_runners = False  # they are always in the middle of something
-
-    @classmethod
-    @override(LSTMA2C)
-    def get_default_config(cls) -> LSTMA3CConfig:
-        return LSTMA3CConfig(algo_class=cls)
 
     @override(BeliefPPO)
     def sample_and_learn(self) -> None:

@@ -12,12 +12,14 @@ from ray.rllib.utils.annotations import override
 from rllib_metarl.algorithms.base.settings import Choice, Setting, Whole
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.algorithms.oracle.module import OracleModule
 from rllib_metarl.errors import UserError
 
 
 class OracleConfig(BeliefConfig):
     """Settings of the oracle."""
 
+    MODULE = OracleModule
     SETTINGS: ClassVar[dict[str, Setting]] = {
         "oracle_sees": Setting(
             Choice("context", "posterior"),
@@ -39,17 +41,8 @@ class OracleConfig(BeliefConfig):
         if self.policy_gradient_to_encoder:
             raise UserError("the oracle has no encoder: set policy_gradient_to_encoder: false.")
 
-    @override(BeliefConfig)
-    def module_class(self) -> type:
-        from rllib_metarl.algorithms.oracle.module import OracleModule
-
-        return OracleModule
-
 
 class OraclePPO(BeliefPPO):
     """The oracle on RLlib's PPO."""
 
-    @classmethod
-    @override(BeliefPPO)
-    def get_default_config(cls) -> OracleConfig:
-        return OracleConfig(algo_class=cls)
+    CONFIG = OracleConfig

@@ -10,6 +10,7 @@ from rllib_metarl.algorithms.base.rllib_settings import MOST
 from rllib_metarl.algorithms.base.settings import SWITCH, Choice, Setting, Whole, or_null
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig
+from rllib_metarl.algorithms.rl2.module import RL2Module
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.memory import CELLS
 
@@ -19,6 +20,7 @@ class RL2Config(BeliefConfig):
     `encoder_hidden` is the memory's width.
     """
 
+    MODULE = RL2Module
     SETTINGS: ClassVar[dict[str, Setting]] = {
         "encoder_hidden": Setting(Whole(1, 8192), "width of the memory", network=True),
         "recurrent_cell": Setting(Choice(*CELLS), "the memory's cell", network=True),
@@ -44,12 +46,6 @@ class RL2Config(BeliefConfig):
         self.policy_gradient_to_encoder = True
 
     @override(BeliefConfig)
-    def module_class(self) -> type:
-        from rllib_metarl.algorithms.rl2.module import RL2Module
-
-        return RL2Module
-
-    @override(BeliefConfig)
     def validate(self) -> None:
         super().validate()
         if not self.policy_gradient_to_encoder:
@@ -62,7 +58,4 @@ class RL2Config(BeliefConfig):
 class RL2(BeliefPPO):
     """RL² on RLlib's PPO."""
 
-    @classmethod
-    @override(BeliefPPO)
-    def get_default_config(cls) -> RL2Config:
-        return RL2Config(algo_class=cls)
+    CONFIG = RL2Config

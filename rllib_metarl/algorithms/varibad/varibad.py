@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ray.rllib.utils.annotations import override
-
 from rllib_metarl.algorithms.base import settings
 from rllib_metarl.algorithms.base.rllib_settings import MOST
 from rllib_metarl.algorithms.base.settings import (
@@ -20,6 +18,8 @@ from rllib_metarl.algorithms.base.settings import (
 )
 from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig, Schedule
+from rllib_metarl.algorithms.varibad.learner import VariBADLearner
+from rllib_metarl.algorithms.varibad.module import VariBADModule
 from rllib_metarl.ops.sessions import MAX_PAIRS
 
 DECODER_INPUTS = ("observation", "action", "next_observation")
@@ -33,6 +33,8 @@ class VariBADConfig(BeliefConfig):
     authors' code sums the KL over the batch too: its 0.01 is 0.25 here.)
     """
 
+    MODULE = VariBADModule
+    LEARNER = VariBADLearner
     SETTINGS: ClassVar[dict[str, Setting]] = {
         "vae_lr": Setting(
             settings.Schedule(Number(0, 1000)), "learning rate of encoder and decoders"
@@ -97,23 +99,8 @@ class VariBADConfig(BeliefConfig):
         self.reward_decoder_inputs = ["next_observation"]
         self.decoder_hidden = [64, 64]
 
-    @override(BeliefConfig)
-    def module_class(self) -> type:
-        from rllib_metarl.algorithms.varibad.module import VariBADModule
-
-        return VariBADModule
-
-    @override(BeliefConfig)
-    def get_default_learner_class(self) -> type:
-        from rllib_metarl.algorithms.varibad.learner import VariBADLearner
-
-        return VariBADLearner
-
 
 class VariBAD(BeliefPPO):
     """VariBAD on RLlib's PPO."""
 
-    @classmethod
-    @override(BeliefPPO)
-    def get_default_config(cls) -> VariBADConfig:
-        return VariBADConfig(algo_class=cls)
+    CONFIG = VariBADConfig
