@@ -25,6 +25,7 @@ ROOMS = {
     "rllib_metarl.models": "Networks",
     "rllib_metarl.sampling": "Sampling",
     "rllib_metarl.learning": "Learning",
+    "rllib_metarl.recording": "Recordings",
     "rllib_metarl.checkpoint": "Checkpoints",
     "rllib_metarl.serving": "Trained agents",
 }

@@ -41,9 +41,8 @@ from rllib_metarl.ops.returns import gae, standardise
 class BeliefLearner(MetaLearner, PPOTorchLearner):
     """PPO on stored beliefs, or through the encoder where `policy_gradient_to_encoder` is on.
 
-    One update: episodes -> `Rollout` -> advantages -> PPO epochs -> `learn_belief` (a hook; the
-    ELBO in VariBAD). Policy and value have an optimiser each, so that neither's gradient norm
-    starves the other at the clip.
+    One update: episodes -> `Rollout` -> advantages -> PPO epochs -> `learn_belief` (a hook). Policy
+    and value have an optimiser each, so that neither's gradient norm starves the other at the clip.
 
     Differs from RLlib's PPO learner: no learner connectors (one pass from episodes to tensors),
     advantages standardised over valid steps only, no value clipping (values are standardised),
