@@ -318,9 +318,8 @@ def _undeclared(key: str, config: Any, foreign: bool) -> str | None:
         return None if condition is None or condition.holds(config) else f"set {condition.words}"
     if foreign:
         return None
-    others = (name for name, e in ALGORITHMS.items() if key in e.config()().declared_metrics())
-    named = ", ".join(others)
-    return f"{config.algo_class.__name__} does not report it; {named} do" if named else None
+    others = [name for name, e in ALGORITHMS.items() if key in e.config()().declared_metrics()]
+    return f"run {' or '.join(others)}" if others else None
 
 
 def _has_references(config: Any) -> bool:
