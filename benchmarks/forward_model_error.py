@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from gymnasium.wrappers import TimeLimit
 
-from rllib_metarl.algorithms.context.collect import CollectSettings, collect
+from rllib_metarl.algorithms.base.collect import CollectSettings, collect
 from rllib_metarl.envs import Never, Sessions
 from rllib_metarl.learning.iida import Transitions
 from rllib_metarl.learning.iida_fit import FitSettings, Shape, fit

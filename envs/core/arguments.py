@@ -116,4 +116,4 @@ def _simulated(
     **named: Any,
 ) -> Simulator:
     given = signature.bind(*arguments, **named)
-    return simulator(num_envs, parameters(*given.args, **given.kwargs))
+    return simulator(num_envs, parameters(**given.arguments))

@@ -57,8 +57,8 @@ def collect(request: CollectRequest) -> int:
     check_out(request.out)
     with quiet():
         env_config = _check_env(request)
-        from rllib_metarl.algorithms.context.collect import CollectSettings
-        from rllib_metarl.algorithms.context.collect import collect as run
+        from rllib_metarl.algorithms.base.collect import CollectSettings
+        from rllib_metarl.algorithms.base.collect import collect as run
         from rllib_metarl.learning.iida import write_transitions
 
         settings = CollectSettings(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from rllib_metarl.algorithms.base.collect import CollectSettings, collect
 from rllib_metarl.algorithms.base.preparing import PREPARING, Preparing
-from rllib_metarl.algorithms.context.collect import CollectSettings, collect
 from rllib_metarl.algorithms.context.module import shape_of
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.iida_file import write_encoder

@@ -151,7 +151,7 @@ class ContextConfig(BeliefConfig):
         Raises:
             UserError: it has a name or a value that cannot be.
         """
-        from rllib_metarl.algorithms.context.collect import CollectSettings
+        from rllib_metarl.algorithms.base.collect import CollectSettings
         from rllib_metarl.learning.iida_fit import FitSettings
 
         block = _block("iida", self.iida, ("collect", "fit"))
@@ -230,7 +230,7 @@ class ContextPPO(BeliefPPO):
 
     def _collect_and_fit(self) -> Any:
         """IIDA's first two steps; returns the encoder."""
-        from rllib_metarl.algorithms.context.collect import collect
+        from rllib_metarl.algorithms.base.collect import collect
         from rllib_metarl.algorithms.context.module import shape_of
         from rllib_metarl.learning.iida_file import stored_of
         from rllib_metarl.learning.iida_fit import WITH, fit
