@@ -7,12 +7,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv
 from ..core.checks import check_flags, check_number
 from ..core.sessions import Never, SessionProcess
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv
 from ..mujoco.priors import Uniform
 from ..mujoco.trial import Array, Moved, Trial, TrialSimulator
 from . import drawing
@@ -117,7 +116,9 @@ def oracle_return(goal_range: float, horizon: int, points: int = 200) -> float:
     return total
 
 
-class Navigation2DEnv(DLCMDPEnv):
+class Navigation2DEnv(
+    ParametrisedEnv, parameters=Navigation2DParameters.make, simulator=Navigation2DSimulator
+):
     """A point in the plane that is to go to a goal it does not see; each step shows how far it is.
 
     ## Description
@@ -176,6 +177,7 @@ class Navigation2DEnv(DLCMDPEnv):
     | `session` | None | another session process (or its dict) in place of `p_switch` |
     | `goal_range` | 0.5 | see Latent, in m |
     | `ends_at_goal` | True | see Episode end |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     ## Version history
 
@@ -184,32 +186,6 @@ class Navigation2DEnv(DLCMDPEnv):
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 10}
 
-    def __init__(
-        self,
-        horizon: int = 100,
-        inner_episodes: int = 1,
-        p_switch: float = 0.0,
-        session: SessionProcess | dict[str, Any] | None = None,
-        goal_range: float = 0.5,
-        ends_at_goal: bool = True,
-        render_mode: str | None = None,
-    ):
-        parameters = Navigation2DParameters.make(
-            horizon=horizon,
-            inner_episodes=inner_episodes,
-            p_switch=p_switch,
-            session=session,
-            goal_range=goal_range,
-            ends_at_goal=ends_at_goal,
-        )
-        super().__init__(Navigation2DSimulator(1, parameters), render_mode)
 
-
-class Navigation2DVectorEnv(DLCMDPVectorEnv):
+class Navigation2DVectorEnv(ParametrisedVectorEnv, of=Navigation2DEnv):
     """N points moved as arrays; arguments and meaning as in `Navigation2DEnv`."""
-
-    metadata = {**Navigation2DEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **parameters: Any):
-        simulator = Navigation2DSimulator(num_envs, Navigation2DParameters.make(**parameters))
-        super().__init__(simulator, render_mode)

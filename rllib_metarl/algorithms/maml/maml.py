@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base.algorithm import MetaAlgorithm
@@ -67,6 +66,8 @@ class MAMLConfig(MetaConfig):
     `inner_steps` steps), and one outer update.
     """
 
+    MODULE = MAMLModule
+    LEARNER = MAMLLearner
     SETTINGS: ClassVar[dict[str, Setting]] = {
         "meta_batch_size": Setting(Whole(2, 100_000), "tasks of an iteration, of all EnvRunners"),
         "rollouts_per_task": Setting(
@@ -202,14 +203,6 @@ class MAMLConfig(MetaConfig):
         return self
 
     @override(MetaConfig)
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        return RLModuleSpec(module_class=MAMLModule)
-
-    @override(MetaConfig)
-    def get_default_learner_class(self) -> type:
-        return MAMLLearner
-
-    @override(MetaConfig)
     def validate(self) -> None:
         super().validate()
         if self.rollout_fragment_length != "auto" and not self.in_evaluation:
@@ -252,11 +245,7 @@ class MAMLConfig(MetaConfig):
 class MAML(MetaAlgorithm):
     """Adaptation by gradient on RLlib."""
 
+    CONFIG = MAMLConfig
     METRICS: ClassVar[dict[str, Condition | None]] = {
         f"evaluation/return_after_{steps}": _adapting_by(steps) for steps in range(MOST_SHOWN + 1)
     }
-
-    @classmethod
-    @override(MetaAlgorithm)
-    def get_default_config(cls) -> AlgorithmConfig:
-        return MAMLConfig(algo_class=cls)
