@@ -105,7 +105,7 @@ class Runs:
         return np.einsum("bh,bhk->bk", self.weight, self.means())
 
     def update(self, t: int, actions: NDArray[Any], rewards: Array) -> None:
-        """Learn from pull t, then from the chance of a switch after it."""
+        """Learn from pull t, actions and rewards [B], then from the chance of a switch after it."""
         chance = self.means()[self._rows, :, actions]
         self.weight *= np.where(rewards[:, None] > 0, chance, 1.0 - chance)
         self.weight /= self.weight.sum(1, keepdims=True)

@@ -102,7 +102,7 @@ class BatchedEnvs(VectorEnv):
         return int(hook_of(self.envs[0], "task_width") or 0)
 
     def hold_tasks(self, tasks: ArrayLike | None, ids: ArrayLike = ()) -> None:
-        """As `DLCMDPVectorEnv.hold_tasks`: resets get ``options={"task": uniforms}``."""
+        """As `DLCMDPVectorEnv.hold_tasks`, tasks [M, W], ids [N]; by ``options={"task": ...}``."""
         self._held = held_tasks(self, tasks, ids)
 
     @property
@@ -213,7 +213,18 @@ class BatchedEnvs(VectorEnv):
     def step(
         self, actions: Any
     ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]:
-        """Act in every sub-env; begin a new episode wherever one ended."""
+        """Act in every sub-env; begin a new episode wherever one ended.
+
+        Args:
+            actions: N actions, batched by the action space.
+
+        Returns:
+            observations, rewards [N], terminated [N], truncated [N], infos.
+
+        Raises:
+            RuntimeError: before the first reset.
+            BrokenEnv: if sub-envs fail too often in a row.
+        """
         if not self._observations:
             raise RuntimeError("BatchedEnvs: no episode is running; call reset().")
         with interruptible():

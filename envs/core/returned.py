@@ -308,6 +308,11 @@ class Plain(gym.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, Infos]:
+        """Reset the environment and return a plain observation and info.
+
+        Raises:
+            EnvFault: if it fails, or returns something unusable.
+        """
         with interruptible():
             result = call_env(self.env.reset, seed=seed, options=options)
         observation, info = plain_reset(self.observation_space, result)
@@ -315,6 +320,11 @@ class Plain(gym.Wrapper):
         return observation, self._checked_info(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Infos]:
+        """Act, and return five plain values as gymnasium has them.
+
+        Raises:
+            EnvFault: if the environment fails, or returns something unusable.
+        """
         with interruptible():
             result = call_env(self.env.step, action)
         observation, reward, *ends, info = plain_step(self.observation_space, result)

@@ -30,6 +30,9 @@ def draw_tasks(count: int, width: int, stream: Stream) -> NDArray[np.float64]:
         count: how many, 1 or more.
         width: uniforms in a task, an environment's `task_width`.
         stream: where they come from.
+
+    Raises:
+        ValueError: if count or width is below 1.
     """
     if count < 1 or width < 1:
         raise ValueError(f"draw_tasks: count is {count} and width {width}; both must be 1 or more.")

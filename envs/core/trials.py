@@ -55,13 +55,17 @@ class MetaEpisode(gym.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Begin a trial, with a new task."""
+        """Begin a trial with a new task; the observation [O + 1] ends with the flag, 0."""
         self._inner = 0
         observation, info = self.env.reset(seed=seed, options=options)
         return self._flagged(observation, 0), {**info, **self._inner_labels(0)}
 
     def step(self, action: Any) -> tuple[NDArray[Any], Any, bool, bool, dict[str, Any]]:
-        """Act; where an inner episode ends and is not the last, begin the next one at once."""
+        """Act; if an inner episode ends and is not the last, begin the next one at once.
+
+        The observation [O + 1] is then the first of the next inner episode, its flag is 1, and
+        ``info["inner_final_obs"]`` [O] is the last one of the old.
+        """
         observation, reward, terminated, truncated, info = self.env.step(action)
         if not (terminated or truncated):
             labels = self._inner_labels(0)

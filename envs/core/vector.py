@@ -98,7 +98,7 @@ class Simulator(ABC):
         vars(self).update({key: np.array(value) for key, value in state.items()})
 
     def draw(self, row: int, mode: str) -> NDArray[np.uint8] | str:
-        """Return a picture (or text) of one row."""
+        """Return a picture [height, width, 3] (or text) of one row."""
         raise NotImplementedError(f"{type(self).__name__} cannot be rendered.")
 
     def reference_returns(self) -> dict[str, float] | None:
@@ -148,7 +148,7 @@ class Simulator(ABC):
     def frame(
         self, observations: NDArray[Any], context: NDArray[Any] | None
     ) -> dict[str, Any] | None:
-        """Return how a picture of one meta-episode is laid out on a grid (`hooks`), or None."""
+        """Return the layout of one meta-episode, observations [T + 1, ...], on a grid (`hooks`)."""
         return None
 
 
@@ -167,7 +167,18 @@ class DLCMDPEnv(Hooked, gym.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], Infos]:
-        """Begin a meta-episode, drawing all its randomness at once."""
+        """Begin a meta-episode, drawing all its randomness at once.
+
+        Args:
+            seed: restarts the random stream; None continues it.
+            options: ``{"task": uniforms}`` [task_width] holds a task.
+
+        Returns:
+            the first observation [O] and the labels of the first transition.
+
+        Raises:
+            ValueError: if the options ask to keep the task, or the task has another width.
+        """
         super().reset(seed=seed)
         options = options or {}
         if options.get("keep_task"):
@@ -189,7 +200,15 @@ class DLCMDPEnv(Hooked, gym.Env):
         return len(self.simulator.task_columns)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Infos]:
-        """Act once."""
+        """Act once.
+
+        Returns:
+            observation [O], reward, terminated, truncated, and the labels of the next transition.
+
+        Raises:
+            RuntimeError: if no meta-episode is running.
+            ValueError: if the action is not in the action space.
+        """
         if not self._running:
             raise RuntimeError(f"{type(self).__name__}: no meta-episode is running; call reset().")
         actions = _check_actions(np.asarray(action)[None], 1, self.simulator.action_space)
@@ -200,7 +219,11 @@ class DLCMDPEnv(Hooked, gym.Env):
         return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def render(self) -> Any:
-        """Return a picture of the present state in the way `render_mode` says."""
+        """Return a picture of the current state, as `render_mode` says.
+
+        Raises:
+            RuntimeError: without a `render_mode`, or before the first reset.
+        """
         if self.render_mode is None:
             raise RuntimeError(
                 f"{type(self).__name__}: render() needs a render_mode; make the environment with "
@@ -309,7 +332,16 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
         return self.notices.observe(), self._infos()
 
     def step(self, actions: Any) -> Step:
-        """Act in every sub-env; begin a new meta-episode wherever one ended."""
+        """Act in every sub-env, actions [N, ...]; begin a new meta-episode wherever one ended.
+
+        Returns:
+            observations [N, O], rewards [N], terminated [N], truncated [N], infos. If any ended,
+            infos has the last observations and labels: ``final_obs`` and ``final_info``.
+
+        Raises:
+            RuntimeError: before the first reset.
+            ValueError: if an action is not in the action space.
+        """
         if not self._started:
             raise RuntimeError(f"{type(self).__name__}: no meta-episode is running; call reset().")
         simulator = self.simulator

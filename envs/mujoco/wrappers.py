@@ -65,7 +65,11 @@ class ContextWrapper(gym.Wrapper):
         return self.size + int(below)
 
     def set_context(self, m: ArrayLike) -> None:
-        """Let context `m` [context_size] hold from now on; positions and velocities stay."""
+        """Let context `m` [context_size] hold from now on; positions and velocities stay.
+
+        Raises:
+            ValueError: if `m` has another shape.
+        """
         context = np.asarray(m, np.float64)
         if context.shape != (self.context_size,):
             raise ValueError(

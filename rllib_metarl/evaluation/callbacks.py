@@ -45,6 +45,7 @@ class JudgeBelief(RLlibCallback):
     def on_train_result(
         self, *, algorithm: Any, metrics_logger: Any = None, result: dict[str, Any], **kwargs: Any
     ) -> None:
+        """Adds the scores to a result that has a new held-out evaluation."""
         evaluation = result.get("evaluation") or {}
         now = evaluation.get("at_env_steps")
         if now is None:

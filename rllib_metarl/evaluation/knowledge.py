@@ -81,9 +81,12 @@ def _check_shape(name: str, value: Any, shape: tuple[int, ...]) -> None:
 
 
 def variants_of(env: Any) -> Variants:
-    """Name -> env arguments that overrule those of the env; none where none are known.
+    """Name -> env arguments that override those of the env; none where none are known.
 
     All of them look like the env and behave in a way that its context cannot explain.
+
+    Raises:
+        UserError: if the env returns something else.
     """
     found = _ask(env, "variants") or {}
     if not isinstance(found, dict) or not all(isinstance(v, dict) for v in found.values()):
@@ -92,7 +95,11 @@ def variants_of(env: Any) -> Variants:
 
 
 def measures_of(env: Any, episodes: Sequence[Any]) -> Numbers:
-    """What the env measures of played meta-episodes beside the return."""
+    """The env's own measures of played meta-episodes, beside the return: name -> number.
+
+    Raises:
+        UserError: if the env returns something else.
+    """
     found = _ask(env, "measures", episodes) or {}
     try:
         return {str(name): float(value) for name, value in dict(found).items()}

@@ -194,7 +194,7 @@ def _pad(arrays: list[np.ndarray], length: int) -> np.ndarray:
 
 
 def minibatches(count: int, size: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Index tensors of shuffled minibatches, every element once an epoch.
+    """Index tensors `[size]` of shuffled minibatches, every element once an epoch.
 
     The `count` elements are cut into round(count / size) parts as equal as possible, so that no
     tiny remainder becomes a noisy gradient step.

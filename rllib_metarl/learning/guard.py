@@ -39,7 +39,7 @@ class UpdateGuard:
         self.folder = folder
 
     def passes(self, loss: Tensor, norms: Sequence[Tensor]) -> bool:
-        """Whether a step may be made, by its loss and the norms of its gradients."""
+        """Whether its loss `[]` and the norms `[]` of its gradients let a step be made."""
         # One number for all, because reading one makes the processor wait for an accelerator.
         finite = bool(torch.isfinite(loss.detach() + torch.stack(list(norms)).sum()))
         self._in_a_row = 0 if finite else self._in_a_row + 1

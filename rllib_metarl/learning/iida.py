@@ -72,7 +72,7 @@ class TaskBatch:
     task: Tensor
 
     def named(self) -> dict[str, Tensor]:
-        """All of it by name."""
+        """All of its tensors by name, shapes as above."""
         names = ("observation", "action", "next_observation")
         support = {f"support_{name}": x for name, x in zip(names, self.support, strict=True)}
         query = {f"query_{name}": x for name, x in zip(names, self.query, strict=True)}

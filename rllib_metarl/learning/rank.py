@@ -56,7 +56,7 @@ class Rank:
             gradient.copy_(mean.view_as(gradient))
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over learners of `values`."""
+        """The mean over learners of `values` `[...]`, in place."""
         if self.count > 1:
             distributed.all_reduce(values)
             values /= self.count

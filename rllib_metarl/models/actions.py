@@ -200,7 +200,7 @@ class ActionCodec:
         return self._joined(categories, mean)
 
     def mode(self, logits: Tensor) -> Tensor:
-        """The likeliest flat actions."""
+        """The most probable flat actions, `[...]` or `[..., A]`, for logits `[..., outputs]`."""
         if self.discrete:
             return logits.argmax(dim=-1)
         categories, mean, _ = self._split(logits)
@@ -312,7 +312,7 @@ class ActionCodec:
     # --- the env's form ---------------------------------------------------------------------------
 
     def to_env(self, action: NDArray[Any]) -> Any:
-        """Flat actions of N sub-envs as one batched action of the space.
+        """Flat actions `[N]` or `[N, A]` of N sub-envs as one batched action of the space.
 
         It is contained in the space, row by row, as long as `action` is finite.
         """

@@ -113,8 +113,10 @@ class ValueNetwork(nn.Module):
 
     @torch.no_grad()
     def follow(self, target: Tensor) -> None:
-        """Moves mean and standard deviation towards those of `target`, unless those are not
-        finite; predictions stay."""
+        """Moves mean and standard deviation towards those of `target` `[...]`; predictions stay.
+
+        Nothing moves if the result is not finite.
+        """
         rate = self.rate if bool(self.initialised) else 1.0
         mean = self.mean + rate * (target.mean() - self.mean)
         std = (self.std + rate * (target.std() - self.std)).clamp_min(1e-3)

@@ -10,7 +10,7 @@ class Unchanged(nn.Identity):
     """In a `Normaliser`'s place where inputs are of a fit size already."""
 
     def follow(self, x: Tensor) -> None:
-        """Keeps no statistics."""
+        """Keeps no statistics of the inputs `[...]`."""
 
 
 class Normaliser(nn.Module):

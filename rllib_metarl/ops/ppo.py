@@ -69,5 +69,5 @@ def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
 
 
 def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - Var(target - prediction) / Var(target); 1 is perfect, 0 as good as the mean."""
+    """1 - Var(target - prediction) / Var(target) of `[N]`; 1 is perfect, 0 is the mean."""
     return 1.0 - (target - prediction).var() / target.var().clamp_min(1e-8)

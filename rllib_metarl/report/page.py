@@ -198,4 +198,5 @@ def _finite(content: Any) -> Any:
 
 
 def resource(name: str) -> Markup:
+    """The text of one of the page's own files, not to be escaped."""
     return Markup(files(TEMPLATES[0]).joinpath(TEMPLATES[1], name).read_text(encoding="utf-8"))

@@ -92,11 +92,11 @@ class RandomActions:
         }
 
     def encode_action(self, action: Tensor) -> Tensor:
-        """As `BeliefModule.encode_action`."""
+        """Encoder inputs `[..., A]` of flat actions, as `BeliefModule.encode_action`."""
         return self.actions.encode(action)
 
     def step(self, inputs: Inputs) -> Step:
-        """An action distribution that leaves no choice."""
+        """A `Step` of N rows whose action distribution leaves no choice."""
         observation, state = inputs.observation, inputs.state
         count = len(observation)
         renewed = torch.rand(count, 1, generator=self._generator) < self._renewed

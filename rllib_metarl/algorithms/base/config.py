@@ -183,7 +183,11 @@ class MetaConfig(AlgorithmConfig):
             check_conditions(self)
 
     def validate_batches(self) -> None:
-        """Hook: what has to be so of batches before RLlib looks at them."""
+        """Hook: checks batch sizes, before RLlib looks at them.
+
+        Raises:
+            UserError: if they do not fit together.
+        """
         if self.batch_mode != "truncate_episodes" and not self.in_evaluation:
             raise UserError(
                 f"batch_mode is {self.batch_mode!r}: leave it at truncate_episodes. This project's "

@@ -18,7 +18,7 @@ class FlatDistribution:
         self._actions, self._logits, self._explore = actions, logits, explore
 
     def sample(self) -> Tensor:
-        """Flat actions: drawn, or the likeliest of a deterministic one."""
+        """Flat actions `[...]` or `[..., A]`: sampled, or without `explore` the likeliest."""
         draw = self._actions.sample if self._explore else self._actions.mode
         return draw(self._logits)
 

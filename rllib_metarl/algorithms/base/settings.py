@@ -46,9 +46,11 @@ class Number:
 
     @property
     def words(self) -> str:
+        """A number and its range, in words."""
         return f"a number{self._range()}"
 
     def fault(self, value: Any) -> str | None:
+        """As `Kind.fault`."""
         right = is_number(value) and math.isfinite(value) and self._holds(value)
         return None if right else f"use {self.words}"
 
@@ -92,9 +94,11 @@ class Schedule:
 
     @property
     def words(self) -> str:
+        """A number or a schedule of it, in words."""
         return f"{self.number.words}, or a schedule [[0, value], [env steps, value], ...] of such"
 
     def fault(self, value: Any) -> str | None:
+        """As `Kind.fault`."""
         if not isinstance(value, (list, tuple)):
             return self.number.fault(value) and f"use {self.words}"
         pairs = [pair for pair in value if isinstance(pair, (list, tuple)) and len(pair) == 2]
@@ -119,11 +123,13 @@ class Choice:
 
     @property
     def words(self) -> str:
+        """The values, joined by "or"."""
         plain = [v.value if isinstance(v, enum.Enum) else v for v in self.values]
         names = [str(v).lower() if isinstance(v, bool) else str(v) for v in plain]
         return " or ".join(dict.fromkeys(names))
 
     def fault(self, value: Any) -> str | None:
+        """As `Kind.fault`."""
         known = any(type(value) is type(one) and value == one for one in self.values)
         return None if known else f"use {self.words}"
 
@@ -136,9 +142,11 @@ class Some:
 
     @property
     def words(self) -> str:
+        """The list and its values, in words."""
         return f"a list of one or more of {', '.join(self.values)}"
 
     def fault(self, value: Any) -> str | None:
+        """As `Kind.fault`."""
         right = isinstance(value, (list, tuple)) and 0 < len(value) <= len(self.values)
         right = right and all(isinstance(v, str) and v in self.values for v in value)
         return None if right and len(set(value)) == len(value) else f"use {self.words}"
@@ -154,10 +162,12 @@ class Widths:
 
     @property
     def words(self) -> str:
+        """The list and its limits, in words."""
         number = f"at most {self.layers}" if not self.least else f"{self.least} to {self.layers}"
         return f"a list of {number} widths, each a whole number from 1 to {self.width:,}"
 
     def fault(self, value: Any) -> str | None:
+        """As `Kind.fault`."""
         right = isinstance(value, (list, tuple)) and self.least <= len(value) <= self.layers
         right = right and all(Whole(1, self.width).fault(width) is None for width in value)
         return None if right else f"use {self.words}"
@@ -171,6 +181,7 @@ class Of:
     test: Callable[[Any], bool]
 
     def fault(self, value: Any) -> str | None:
+        """As `Kind.fault`."""
         return None if self.test(value) else f"use {self.words}"
 
 
@@ -183,9 +194,11 @@ class Either:
 
     @property
     def words(self) -> str:
+        """Both kinds, in words."""
         return f"{self.one.words}, or {self.other.words}"
 
     def fault(self, value: Any) -> str | None:
+        """As `Kind.fault`."""
         if self.one.fault(value) is None or self.other.fault(value) is None:
             return None
         return f"use {self.words}"

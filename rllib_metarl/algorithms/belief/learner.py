@@ -122,10 +122,10 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
         """One step of the named optimisers, each with its own gradient-norm clip; all or none.
 
         Args:
-            loss: a mean over this learner's share of the rows.
-            terms: how many terms the mean is over, which weighs it against the other learners'.
+            loss: `[]`, a mean over this learner's part of the rows.
+            terms: `[]`, how many terms the mean is over, its weight among the learners.
             groups: names of optimisers.
-            batch: what the loss is of, to be saved if no step can be made of it.
+            batch: what the loss is of, to be saved if the step cannot be made.
 
         Raises:
             UserError: if too many steps in a row could not be made.
@@ -199,7 +199,7 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
         return max(1, (minibatch_size or valid.numel()) // valid.shape[1])
 
     def ppo_step(self, batch: dict[str, Tensor]) -> None:
-        """One gradient step on one minibatch."""
+        """One gradient step on one minibatch, columns `[N, ...]` or `[B, T, ...]`."""
         # Not forward_train: it walks all submodules to switch modes, at each of many small steps.
         outputs = self.agent._forward_train(batch)
         loss = self.compute_loss_for_module(
@@ -247,7 +247,7 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
         return advantage / self.agent.value.std  # in the critic's units, so that lr means the same
 
     def sequence_columns(self, rollout: Rollout) -> dict[str, Tensor]:
-        """What the encoder needs to run again over whole meta-episodes."""
+        """What the encoder needs to run again over whole meta-episodes, columns `[B, T, ...]`."""
         inputs = rollout.trajectories.inputs
         return {
             PREVIOUS_ACTION: inputs.previous_action[:, :-1],

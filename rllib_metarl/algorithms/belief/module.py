@@ -32,6 +32,7 @@ class BeliefModule(MetaModule, InferenceOnlyAPI, ValueFunctionAPI):
     min_std: Tensor | None
 
     def setup(self) -> None:
+        """Builds the networks from `model_config`; called by RLlib."""
         super().setup()
         settings = self.model_config
         self.feature_width = self.observation_width
@@ -111,9 +112,11 @@ class BeliefModule(MetaModule, InferenceOnlyAPI, ValueFunctionAPI):
         """Hook: builds networks that only the learner needs."""
 
     def get_non_inference_attributes(self) -> list[str]:
+        """Names of the networks that only the learner needs."""
         return ["value"]
 
     def get_initial_state(self) -> dict[str, Any]:
+        """The state before a meta-episode, arrays without a batch dimension."""
         return {key: value.numpy() for key, value in self.encoder.initial_state().items()}
 
     # --- acting ---------------------------------------------------------------------------------
@@ -172,7 +175,7 @@ class BeliefModule(MetaModule, InferenceOnlyAPI, ValueFunctionAPI):
         return self.value.restore(self.standardised_values(observation, belief))
 
     def follow(self, observation: Tensor, belief: Tensor) -> None:
-        """Moves the inputs' running statistics; call between updates, never within one."""
+        """Moves the running statistics of the inputs `[..., O]` and `[..., D]`; call between updates."""
         self.normalise_observation.follow(observation)
         self.normalise_belief.follow(belief)
 

@@ -81,7 +81,7 @@ class ContextLearner(BeliefLearner):
         return batch.take(self.rank.part(config.forward_tasks))
 
     def forward_loss(self, batch: TaskBatch) -> Tensor:
-        """Mean squared error of predicted changes, in units of a usual one."""
+        """Mean squared error `[]` of predicted changes, in units of a usual one."""
         agent = self.agent
         context = agent.encoder.of_set(*batch.support, batch.support_mask)
         error = prediction_errors(agent.encoder, agent.forward_model, batch, context)

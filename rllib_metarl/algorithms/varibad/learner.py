@@ -110,7 +110,7 @@ class VariBADLearner(BeliefLearner):
         return ("policy", "vae") if self.config.policy_gradient_to_encoder else ("vae",)
 
     def elbo(self, data: Trajectories) -> tuple[Tensor, Terms]:
-        """The negative ELBO per belief, and its terms, of B whole meta-episodes."""
+        """The negative ELBO per belief `[]`, and its terms `[]`, of B whole meta-episodes."""
         agent = self.agent
         posterior = agent.encode(data.inputs)
         belief = type(posterior)(*(x[:, :-1] for x in posterior))  # t precedes transition t
@@ -149,19 +149,28 @@ class VariBADLearner(BeliefLearner):
         return torch.zeros_like(data.valid, dtype=torch.long)
 
     def session_prior(self, belief: Belief, session: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Prior at a session's first step, or None for VariBAD's chain."""
+        """Prior mean and log-variance `[B, T, L]` at session starts; None for VariBAD's chain."""
         return None, None
 
     def extra_loss(
         self, data: Trajectories, posterior: Belief, session: Tensor
     ) -> tuple[Tensor | float, Terms]:
-        """Hook: terms beside the ELBO."""
+        """Hook: a further loss `[]`, and its terms `[]` by name, beside the ELBO."""
         return 0.0, {}
 
     def reconstruction(
         self, data: Trajectories, latent: Tensor, all_pairs: SessionPairs | MaskedPairs
     ) -> Terms:
-        """Negative log-likelihoods of decoded rewards and states, summed over pairs, per belief."""
+        """Negative log-likelihoods of decoded rewards and states, summed over pairs, per belief.
+
+        Args:
+            data: B meta-episodes.
+            latent: `[B, T, L]`, a sample of each belief.
+            all_pairs: which transitions each belief decodes.
+
+        Returns:
+            name -> `[]`.
+        """
         agent, steps = self.agent, latent.shape[1]
         pairs, weight = self.thinned(all_pairs, data)
         loss, error = self.decoded_rewards(agent.reward_decoder, data, latent, pairs)
@@ -176,9 +185,9 @@ class VariBADLearner(BeliefLearner):
     def thinned(
         self, pairs: SessionPairs | MaskedPairs, data: Trajectories
     ) -> tuple[Pairs | None, Tensor]:
-        """At most `vae_max_pairs` of the pairs, and how many pairs there were for each belief.
+        """At most `vae_max_pairs` of the pairs, and the number of pairs per belief `[]` before.
 
-        None where every belief decodes every transition: that takes no gathering.
+        The pairs are None if every belief decodes every transition: that needs no gathering.
         """
         count, limit = pairs.count, self.config.vae_max_pairs
         weight = count / data.valid.sum()

@@ -176,10 +176,12 @@ class OptunaSampler:
         self._study = optuna.create_study(sampler=sampler, direction=direction)
 
     def ask(self) -> tuple[Any, Point]:
+        """As `Sampler.ask`."""
         trial = self._study.ask()
         return trial.number, self._space.resolved(lambda one: _suggested(one, trial))
 
     def tell(self, handle: Any, value: float | None) -> None:
+        """As `Sampler.tell`."""
         from optuna.trial import TrialState
 
         if value is None:
@@ -220,6 +222,7 @@ class BayesSampler:
         self._results = 0
 
     def ask(self) -> tuple[Any, Point]:
+        """As `Sampler.ask`."""
         if self._left_at_random > 0 or not self._results:
             self._left_at_random -= 1
             units = {name: float(self._random.random()) for name in self._space.named}
@@ -228,6 +231,7 @@ class BayesSampler:
         return units, self._space.resolved(lambda one: one.at(units[one.name]))
 
     def tell(self, handle: Any, value: float | None) -> None:
+        """As `Sampler.tell`."""
         if value is not None:
             self._optimiser.register(params=handle, target=self._sign * value)
             self._results += 1

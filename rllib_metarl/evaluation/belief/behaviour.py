@@ -25,7 +25,7 @@ MOST_VALUES = 32
 
 
 def standard_error(values: Array) -> float:
-    """Sample standard deviation / sqrt(N); nan for fewer than 2."""
+    """Sample standard deviation of `[N]` / sqrt(N); nan for fewer than 2."""
     return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
 
 

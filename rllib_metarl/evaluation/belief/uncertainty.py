@@ -35,7 +35,7 @@ def mean_by_episode(values: Array, valid: Array) -> Array:
 
 
 def auroc(ordinary: ArrayLike, odd: ArrayLike) -> float:
-    """P(an unfamiliar one scores higher than a familiar one), ties counted half."""
+    """P(one of `odd [M]` scores higher than one of `ordinary [N]`), ties counted half."""
     x, y = np.asarray(ordinary, np.float64), np.asarray(odd, np.float64)
     labels = np.concatenate([np.zeros(len(x)), np.ones(len(y))])
     return float(roc_auc_score(labels, np.concatenate([x, y])))
@@ -77,7 +77,15 @@ class OutOfDistributionScorer:
     def aurocs(
         self, held_out: Mapping[str, Array], odd: Mapping[str, Mapping[str, Array]]
     ) -> dict[str, dict[str, float]]:
-        """AUROC of each score for telling each kind of odd meta-episodes from held-out ones."""
+        """AUROC of each score for telling each kind of odd meta-episodes from held-out ones.
+
+        Args:
+            held_out: statistic -> `[N]`, of ordinary meta-episodes.
+            odd: kind -> statistic -> `[M]`.
+
+        Returns:
+            kind -> score -> AUROC.
+        """
         usual = self.scores(held_out)
         by_kind = {kind: self.scores(statistics) for kind, statistics in odd.items()}
         return {
@@ -98,7 +106,7 @@ class OutOfDistributionScorer:
 
 
 def one_sided(held_out: Mapping[str, Array], odd: Mapping[str, Array]) -> dict[str, float]:
-    """AUROC of each statistic as it is, higher counting as odder."""
+    """AUROC of each statistic, `[N]` and `[M]`, as it is: higher counts as odder."""
     return {name: auroc(values, odd[name]) for name, values in held_out.items()}
 
 
@@ -149,8 +157,15 @@ def area_under_risk(curve: list[dict[str, float]]) -> float:
 def abstain_threshold(probabilities: ArrayLike, truth: ArrayLike, target: float) -> float | None:
     """The lowest confidence at which to answer, so that at most a share `target` is wrong.
 
-    To be chosen on other data than it is tried on. None if even the most confident `LEAST_COVERAGE`
-    of the answers are wrong more often.
+    To be chosen on other data than it is tried on.
+
+    Args:
+        probabilities: `[N, K]`.
+        truth: `[N]`, classes.
+        target: the share, 0 to 1.
+
+    Returns:
+        None if even the most confident `LEAST_COVERAGE` of the answers are wrong more often.
     """
     curve = risk_coverage(probabilities, truth, 1000)
     kept = [r for r in curve if r["risk"] <= target and r["coverage"] >= LEAST_COVERAGE]
@@ -158,7 +173,13 @@ def abstain_threshold(probabilities: ArrayLike, truth: ArrayLike, target: float)
 
 
 def abstaining(probabilities: ArrayLike, truth: ArrayLike, threshold: float) -> dict[str, Any]:
-    """``coverage`` and ``risk`` of answering at a threshold; the risk is None if nothing is."""
+    """``coverage`` and ``risk`` of answering above a threshold; the risk is None without answers.
+
+    Args:
+        probabilities: `[N, K]`.
+        truth: `[N]`, classes.
+        threshold: least confidence, 0 to 1.
+    """
     p, y = checked("abstaining", probabilities, truth)
     given = p.max(1) >= threshold
     wrong = (p.argmax(1) != y)[given]
