@@ -43,6 +43,7 @@ class MetaModule(TorchRLModule):
         return {}
 
     def setup(self) -> None:
+        """Builds the networks from `model_config`; called by RLlib."""
         settings = self.model_config
         normalise = bool(settings.get("normalize_actions", True))  # not in older checkpoints
         self.actions = ActionCodec(self.action_space, normalise=normalise)

@@ -175,7 +175,7 @@ class BeliefModule(MetaModule, InferenceOnlyAPI, ValueFunctionAPI):
         return self.value.restore(self.standardised_values(observation, belief))
 
     def follow(self, observation: Tensor, belief: Tensor) -> None:
-        """Moves the running statistics of the inputs `[..., O]` and `[..., D]`; call between updates."""
+        """Moves the statistics of the inputs `[..., O]`, `[..., D]`; call between updates."""
         self.normalise_observation.follow(observation)
         self.normalise_belief.follow(belief)
 

@@ -36,9 +36,11 @@ class MAMLModule(MetaModule, InferenceOnlyAPI):
         )
 
     def get_non_inference_attributes(self) -> list[str]:
+        """Names of the networks that only the learner needs."""
         return []
 
     def get_initial_state(self) -> dict[str, Any]:
+        """The state before a meta-episode, arrays without a batch dimension."""
         return {}
 
     # --- acting, see `MetaModule` ---------------------------------------------------------------
