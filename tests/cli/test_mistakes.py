@@ -153,7 +153,7 @@ CASES = {
     "not a mapping": ("- a\n- b\n", "FILE:1", "expected experiments"),
     "syntax": (experiment() + "  foo: [1, 2\n", "FILE:9", "not valid YAML"),
     "empty": ("", "FILE: ", "empty"),
-    "twice": (experiment() + "  run: PPO\n", "FILE:8", "written twice"),
+    "twice": (experiment() + "  run: PPO\n", "FILE:8", "appears twice"),
     "tag": ("mine: !!python/object:os.system x\n", "FILE:1", "not valid YAML"),
 }
 

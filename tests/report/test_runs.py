@@ -132,7 +132,7 @@ def test_a_plugin_makes_an_env_known(
     )
     monkeypatch.chdir(tmp_path)
     assert main(["report", "runs", "--plugin", "their_grid"]) == 0
-    assert capsys.readouterr().out.startswith("page: report.html (1 run, 1 task)")
+    assert "page: report.html (1 run, 1 task)" in capsys.readouterr().out
     assert "Bayes-optimal 46.15" in (tmp_path / "report.html").read_text()
 
 
@@ -192,7 +192,7 @@ def test_mistakes_are_told_with_the_mend(refused, tmp_path: Path) -> None:
     empty.mkdir()
     other = write_run(tmp_path / "others", [result(1, 100, 1.0)], trial="x")
     file.write_text(json.dumps(evaluation(other)))
-    assert "no such directory; name a run's" in refused(tmp_path / "none")
+    assert "no such directory; give a run's" in refused(tmp_path / "none")
     assert "no results: there is no" in refused(empty)
     assert "is a file, expected a run's directory" in refused(place / "result.json")
     assert "a checkpoint of none of these runs" in refused(place, "--evaluation", file)
