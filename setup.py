@@ -22,6 +22,8 @@ SUITES = ["highway-env>=1.10", "minigrid>=3", "popgym>=1"]
 
 # What writes MP4.
 VIDEO = ["av>=14"]
+# What `rllib export --format onnx` writes with, and what runs that.
+EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]
 
 
 def version() -> str:
@@ -70,6 +72,7 @@ setup(
     package_data={
         "rllib_metarl": ["py.typed"],
         "rllib_metarl.report": ["templates/*"],
+        "rllib_metarl.trained": ["*/*/*"],
         "rllib_metarl.envs": ["**/*.xml"],
         "rllib_metarl.tuned_examples": ["**/*.yaml"],
     },
@@ -97,10 +100,12 @@ setup(
         "suites": SUITES,
         "sweeps": SWEEPS,
         "video": VIDEO,
+        "export": EXPORT,
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=1", "ruff"],
         "dev": [
             *SWEEPS,
             *VIDEO,
+            *EXPORT,
             "hypothesis",
             "import-linter",
             "mypy",

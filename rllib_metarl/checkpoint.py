@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rllib_metarl import checkpoints, plugins
+from rllib_metarl import checkpoints, plugins, trained
 from rllib_metarl.checkpoints import DESCRIPTION, POLICY, WEIGHTS
 from rllib_metarl.errors import UserError
 from rllib_metarl.reading import expanded, parse_json
@@ -248,9 +248,13 @@ def is_checkpoint(path: Path) -> bool:
 def find(path: str | Path) -> Path:
     """``path``, or the newest checkpoint below it when it is a trial's or a run's folder.
 
+    ``example:dynamite/gridworld`` is an agent that comes with the package, see `trained`.
+
     Raises:
         UserError: there is none.
     """
+    if trained.is_name(path):
+        return trained.named(path)
     path = expanded(_named(path)).absolute()
     if not checkpoints.is_folder(path):
         raise UserError(f"{path}: no such checkpoint")

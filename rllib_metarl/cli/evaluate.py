@@ -16,6 +16,7 @@ from rllib_metarl.cli.running.ray_session import quiet, ray_session
 from rllib_metarl.cli.showing.evaluation import show
 from rllib_metarl.cli.showing.film import check_video
 from rllib_metarl.errors import UserError
+from rllib_metarl.trained import is_name
 
 DEFAULT_FILE = "evaluation.json"
 
@@ -53,7 +54,7 @@ def evaluate(request: Request) -> int:
             _film(checkpoint, request.video, result, console)
     show(result, console)
     file = request.json
-    if file is None and not request.quick:
+    if file is None and not (request.quick or is_name(request.checkpoint)):
         file = path.parent / DEFAULT_FILE  # where `rllib report` looks
     if file is not None:
         write_json(file, result, replace=request.json is None)

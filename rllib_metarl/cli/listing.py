@@ -15,16 +15,17 @@ CLUSTER = "-cluster"
 """What the name of an example that is laid out for a cluster ends with."""
 
 
-def show_list(word: str | None = None) -> int:
+def show_list(word: str | None = None, trained: bool = False) -> int:
     """Print the names, each with what it stands for, in at most 79 columns.
 
     Args:
         word: only the names with this in the name or the description, in any case.
+        trained: the agents that come trained, instead of what can be trained.
 
     Raises:
         UserError: there is none.
     """
-    lists = _lists()
+    lists = _trained() if trained else _lists()
     if word is not None:
         every = [name for rows in lists.values() for name in rows]
         lists = {title: _matching(rows, word) for title, rows in lists.items()}
@@ -63,6 +64,19 @@ def _lists() -> dict[str, dict[str, str]]:
             name: text for name, text in examples.items() if not name.endswith(CLUSTER)
         },
     }
+
+
+def _trained() -> dict[str, dict[str, str]]:
+    from rllib_metarl.trained import PREFIX, about, folders
+
+    found = {}
+    for name, folder in folders().items():
+        told = about(folder)
+        found[PREFIX + name] = (
+            f"{told['title']}, seed {told['seed']}: return {told['return_mean']:.2f} after "
+            f"{told['env_steps']:,} env steps ({told['page']})"
+        )
+    return {"Trained agents: rllib evaluate NAME, load_agent(NAME)": found}
 
 
 def _matching(rows: dict[str, str], word: str) -> dict[str, str]:

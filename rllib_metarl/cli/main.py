@@ -273,10 +273,16 @@ def sweep_resume(
     epilog=examples(
         "rllib evaluate ~/ray_results/dynamite-gridworld --episodes 512",
         "rllib evaluate CHECKPOINT --quick --video film.gif",
+        "rllib evaluate example:dynamite/gridworld",
     )
 )
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or a run's directory.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="A checkpoint, a run's directory, or example:NAME."
+        ),
+    ],
     episodes: Annotated[
         int, typer.Option("--episodes", min=1, max=1_000_000, help="Held-out meta-episodes.")
     ] = 512,
@@ -319,6 +325,31 @@ def evaluate(
         video,
     )
     raise typer.Exit(run(request))
+
+
+@app.command(epilog=examples("rllib export example:dynamite/gridworld --format onnx"))
+def export(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="A checkpoint, a run's directory, or example:NAME."
+        ),
+    ],
+    form: Annotated[str, typer.Option("--format", help="onnx or torchscript.")] = "onnx",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The file.  [default: agent.onnx, or agent.pt]"),
+    ] = None,
+    plugin: Plugins = None,
+    trust_checkpoint: Trust = False,
+) -> None:
+    """Write a trained agent as one ONNX or TorchScript file.
+
+    One step: observation, previous action and reward, and state, to action, belief and next state.
+    """
+    from rllib_metarl.cli.export import export as run
+
+    raise typer.Exit(run(checkpoint, form, out, tuple(plugin or ()), trust_checkpoint))
 
 
 @app.command(epilog=examples("rllib ladder --env My/Env-v0 --plugin my_module --steps 200000"))
@@ -391,16 +422,19 @@ def config_keys(
     raise typer.Exit(show_config(algorithm, key))
 
 
-@app.command("list", epilog=examples("rllib list", "rllib list dynamite"))
+@app.command("list", epilog=examples("rllib list", "rllib list dynamite", "rllib list --trained"))
 def list_names(
     word: Annotated[
         str | None, typer.Argument(metavar="WORD", help="Only what has this in it.")
     ] = None,
+    trained: Annotated[
+        bool, typer.Option("--trained", help="Agents that come trained with the package.")
+    ] = False,
 ) -> None:
     """Name algorithms, environments and tuned examples."""
     from rllib_metarl.cli.listing import show_list
 
-    raise typer.Exit(show_list(word))
+    raise typer.Exit(show_list(word, trained))
 
 
 def _show_versions(wanted: bool) -> None:

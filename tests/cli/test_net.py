@@ -97,7 +97,7 @@ def test_code_of_the_user_is_named_where_it_fails(name, rllib, tmp_path, monkeyp
     line, told = ENVS[name]
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(listing, "show_list", lambda word: __import__(f"code_{name}").f())
+    monkeypatch.setattr(listing, "show_list", lambda *asked: __import__(f"code_{name}").f())
     (tmp_path / f"code_{name}.py").write_text(f"def f():\n    {line}\n")
     ended = rllib("list")
     assert ended.code == 2 and ended.err.count("\n") == 1
