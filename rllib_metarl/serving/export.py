@@ -27,6 +27,7 @@ from rllib_metarl import __version__
 from rllib_metarl.algorithms.base.stored_spaces import plain_space
 from rllib_metarl.checkpoint import Checkpoint
 from rllib_metarl.errors import UserError
+from rllib_metarl.models.step import Inputs
 
 METADATA = "rllib_metarl"
 """The key of the metadata in an ONNX file, and the extra file of a TorchScript one: JSON."""
@@ -77,7 +78,7 @@ class ExportedStep(nn.Module):
         """See the top of the file; `inner_done` is an input that no agent of today reads."""
         module = self.module
         before = dict(zip(self.parts, state, strict=True))
-        step = module.step(observation, previous_action, previous_reward, before)
+        step = module.step(Inputs(observation, previous_action, previous_reward, before))
         flat = module.actions.mode(step.logits)
         action = flat.clamp(-1.0, 1.0) if self.clipped else flat
         if self.scale is not None:
@@ -94,13 +95,13 @@ def _units(module: Any) -> tuple[Tensor | None, Tensor | None, bool]:
     if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
         start = np.asarray(getattr(space, "start", 0))
         return None, torch.as_tensor(start.ravel().squeeze()) if start.any() else None, False
-    bounded = isinstance(space, spaces.Box) and space.dtype.kind == "f" and space.is_bounded()
-    if not (bounded and module.actions.normalise):
+    box = space if isinstance(space, spaces.Box) and space.is_bounded() else None
+    if box is None or np.dtype(box.dtype).kind != "f" or not module.actions.normalise:
         raise UserError(
             f"actions in {str(space)[:200]} are not exported: load_agent acts in any space; export "
             "takes Discrete, MultiDiscrete, MultiBinary, and bounded Boxes of real numbers."
         )
-    low, high = (torch.as_tensor(b.ravel(), dtype=torch.float32) for b in (space.low, space.high))
+    low, high = (torch.as_tensor(b.ravel(), dtype=torch.float32) for b in (box.low, box.high))
     return 0.5 * (high - low), 0.5 * (high + low), True
 
 
@@ -172,7 +173,7 @@ def _write_onnx(step: ExportedStep, told: dict[str, Any], out: Path) -> None:
         ) from None
     example = step.begin(2)
     rows = torch.export.Dim("N", min=1)
-    program = torch.onnx.export(
+    program: Any = torch.onnx.export(
         step,
         example,
         dynamo=True,
