@@ -27,7 +27,7 @@ class Checkpoint:
 
     Attributes:
         path: its folder.
-        own: whether this user wrote it on this machine, and nobody has changed it since.
+        own: whether this user wrote it on this machine, and it has not changed since.
     """
 
     def __init__(self, path: Path, examined: checkpoints.Examined) -> None:
@@ -265,7 +265,7 @@ def find(path: str | Path) -> Path:
     if not named:
         raise UserError(
             f"{path}: no checkpoint here; the last line of `rllib train` names one, a folder "
-            "called checkpoint_000012 or alike"
+            "called checkpoint_000012 or similar"
         )
     newest = sorted(named, key=lambda found: found.lstat().st_mtime, reverse=True)
     # A run that was killed may have left half a checkpoint; earlier versions finished none.

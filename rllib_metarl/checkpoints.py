@@ -181,7 +181,7 @@ def write_whole(path: Path, data: bytes) -> None:
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         new.unlink(missing_ok=True)
-        with new.open("xb") as file:  # never through a link that lies there
+        with new.open("xb") as file:  # never through an existing link
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -10,7 +10,7 @@ _LONG_WORD = re.compile(r"\S{240,}")
 
 
 class UserError(Exception):
-    """Something the user got wrong, told in one message: what, where and the fix.
+    """A mistake of the user's, reported in one message: what, where and the fix.
 
     The command line prints it as ``error: ...`` without a traceback and exits with code 2. What
     the message quotes is shortened here, however long it is.

@@ -18,7 +18,7 @@ def references_of(parameters: BanditParameters) -> dict[str, float]:
 
     ``random``: arms uniform; ``blind``: the best policy that takes no notice of rewards, no better
     than random, since all arms promise the same; ``bayes``: the best policy there is; ``oracle``:
-    the best policy that is told the probabilities, also after each switch. ``bayes`` is left out
+    the best policy given the probabilities, also after each switch. ``bayes`` is left out
     where it is not known, see `bandit_planning.bayes_return`.
     """
     return dict(_references(parameters))

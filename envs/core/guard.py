@@ -92,11 +92,11 @@ class Guard:
             ) from error
 
     def worked(self) -> None:
-        """Is told that a step came out as it should."""
+        """Called after each step that came out well."""
         self._has_worked = True
 
     def ended_well(self) -> None:
-        """Is told that a meta-episode came to its end."""
+        """Called at the end of each meta-episode."""
         self._in_a_row = 0
 
     def renew(self, i: int, old: gym.Env) -> gym.Env:

@@ -269,7 +269,7 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
         return len(self.simulator.task_columns)
 
     def hold_tasks(self, tasks: ArrayLike | None, ids: ArrayLike = ()) -> None:
-        """Let each row play a task of its own from its next meta-episode on, until told otherwise.
+        """Let each row play its own task from its next meta-episode on, until changed.
 
         Their ids are the label ``task_id`` [N] then (-1 for a meta-episode that began before). All
         other randomness is what it would have been.
@@ -320,7 +320,7 @@ class DLCMDPVectorEnv(Hooked, VectorEnv):
         """Begin a meta-episode in every sub-env.
 
         Args:
-            seed: None goes on in the present streams; a number s seeds sub-env i with s + i, as
+            seed: None continues the current streams; a number s seeds sub-env i with s + i, as
                 gymnasium's own vector environments do; a sequence gives each its own seed.
             options: unused.
         """

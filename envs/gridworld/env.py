@@ -121,7 +121,7 @@ class GridWorldSimulator(Simulator):
         return self._rewards[kind], np.zeros(self.num_envs, np.bool_), truncated
 
     def _filter(self, kind: NDArray[np.int64]) -> None:
-        """Update the exact posterior with what each row's reward told."""
+        """Update the exact posterior with each row's reward."""
         assert self._posterior is not None and self._hazard is not None
         evidence, hazard = self._evidence(kind), self._hazard[self._t]
         self._posterior = filter_step(self.parameters, self._posterior, evidence, hazard)

@@ -220,7 +220,7 @@ def _unseeing_value(world: _World, choose: Any) -> Array:
 
 
 def _oracle_value(world: _World) -> Array:
-    """Value [S, G] of the best policy that is told m_t before each step.
+    """Value [S, G] of the best policy given m_t before each step.
 
     V_t(s, m) = max_a { r(s', m) + sum_m' P_t(m' | m) V_{t+1}(s', m') }.
     """

@@ -56,7 +56,7 @@ class StaticGridWorldSimulator(Simulator):
         over = self._t >= p.inner_horizon * p.inner_episodes
         ended = self._t % p.inner_horizon == 0
         self._inner_done = ended.astype(np.int8)
-        # After the last inner episode nobody is put back: that observation is a final one.
+        # There is no reset after the last inner episode: that observation is final.
         self._cell = np.where(ended & ~over, p.start_index, cell)
         return rewards, over, np.zeros(self.num_envs, np.bool_)
 

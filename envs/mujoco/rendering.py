@@ -68,7 +68,7 @@ class Painter:
 
 
 def _free(gl: Any, context: Any) -> None:
-    with contextlib.suppress(Exception):  # whatever the driver says then, nobody can fix it
+    with contextlib.suppress(Exception):  # errors of the driver cannot be fixed here
         gl.free()
         context.free()
 

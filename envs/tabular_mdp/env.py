@@ -92,7 +92,7 @@ class TabularMDPSimulator(Simulator):
         self._t += 1
         over = self._t >= p.horizon
         ended = self._t % p.inner_horizon == 0
-        # After the last inner episode nobody is put back: that observation is a final one.
+        # There is no reset after the last inner episode: that observation is final.
         self._place(self._rows, np.where(ended & ~over, 0, next_state))
         self._observation[:, -1] = ended
         self._change_models(ended & ~over)

@@ -27,7 +27,7 @@ def references_of(parameters: TabularParameters) -> dict[str, float]:
     """Return the expected returns, undiscounted, of a whole trial for three policies.
 
     ``random``: actions uniform; ``blind``: the best policy that takes no notice of rewards;
-    ``oracle``: the best policy that is told the MDP. The first two are exact and equal: before any
+    ``oracle``: the best policy given the MDP. The first two are exact and equal: before any
     reward is seen, all pairs (state, action) promise the same. ``oracle`` is an estimate, see
     `oracle_return`. The Bayes-optimal return is intractable, hence no ``bayes``.
     """

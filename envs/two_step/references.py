@@ -25,7 +25,7 @@ def references_of(parameters: TwoStepParameters) -> dict[str, float]:
 
     ``random``: actions uniform; ``blind``: the best policy that takes no notice of rewards, to
     which both states are equally good, always; ``bayes``: the best policy there is; ``oracle``: the
-    best policy that is told the good state. All are exact but ``bayes``, see `bayes_return`.
+    best policy given the good state. All are exact but ``bayes``, see `bayes_return`.
     """
     p = parameters
     unseeing = p.rounds * (p.rich + p.poor) / 2

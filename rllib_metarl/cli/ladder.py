@@ -53,7 +53,7 @@ def ladder(request: Request) -> int:
 def _climb_and_tell(
     request: Request, plan: Any, offer: Any, references: Any, console: Console
 ) -> int:
-    """What was climbed is told however the climb ends."""
+    """The results so far are shown however the ladder ends."""
     from rllib_metarl.cli.showing.ladder import show, summary
 
     outcomes: dict[str, Any] = {}

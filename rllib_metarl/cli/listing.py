@@ -31,13 +31,13 @@ def show_list(word: str | None = None, trained: bool = False) -> int:
         lists = {title: _matching(rows, word) for title, rows in lists.items()}
         if not any(lists.values()):
             told = shortened(word, 100)
-            raise UserError(f"nothing here matches '{told}' in it{suggestion(word, every)}")
+            raise UserError(f"nothing here matches '{told}'{suggestion(word, every)}")
     print("\n\n".join("\n".join(_lines(t, rows)) for t, rows in lists.items() if rows))
     return 0
 
 
 def versions() -> str:
-    """This project's version and those of what it stands on, without importing them."""
+    """This project's version and those of its dependencies, without importing them."""
     from importlib.metadata import PackageNotFoundError, version
 
     from rllib_metarl import __version__

@@ -52,7 +52,7 @@ train_app = typer.Typer(
 )
 app.add_typer(train_app, name="train")
 sweep_app = typer.Typer(
-    help="Look at a sweep, take its best configuration, go on with it.",
+    help="Look at a sweep, take its best configuration, resume it.",
     epilog=examples("rllib sweep best ~/ray_results/gridworld-asha"),
     no_args_is_help=True,
 )
@@ -456,7 +456,7 @@ def rllib(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit code. What a person can fix is told in one line."""
+    """Run the command; returns the exit code. User errors are reported in one line."""
     if argv is None:
         net.use_utf8()
     arguments = sys.argv[1:] if argv is None else argv

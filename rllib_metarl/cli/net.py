@@ -140,7 +140,7 @@ def _nobody_reads() -> int:
 def use_utf8() -> None:
     """Lets every path and name be written, under whatever locale the command is started.
 
-    Where Python was told to take file names for ASCII, the command starts once more in its UTF-8
+    If Python takes file names for ASCII, the command restarts in Python's UTF-8
     mode, and so do the workers that it starts. What standard output cannot show is escaped.
     """
     unicode = sys.getfilesystemencoding().lower().startswith("utf")

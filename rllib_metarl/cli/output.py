@@ -17,7 +17,7 @@ from rllib_metarl.errors import UserError
 
 LINE_EVERY_S = 5.0
 Tell = Callable[[str, float], None]
-"""Told what is being done, and the share that is."""
+"""Called with what is being done, and the share that is done."""
 
 
 def loading() -> None:
@@ -47,7 +47,7 @@ def progress(
     Args:
         console: where.
         clock: rich's column of the time that has gone, or that is left.
-        first: what is said before anything is told.
+        first: the text before the first progress.
     """
     if not console.is_terminal:
         tell = occasional_lines(console)

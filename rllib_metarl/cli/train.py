@@ -109,7 +109,7 @@ def train_file(path: Path, options: Options, argv: list[str]) -> int:
         return from_file(path, options.apply, writing=not options.check)
 
     _check_readable(options)
-    source = read_yaml(path)  # A file that cannot be read is told at once, before heavy imports.
+    source = read_yaml(path)  # An unreadable file is reported at once, before heavy imports.
     with checkpoints.trusting(options.trust_checkpoint):
         check_code(path, source.data, options.plugins)
     return _train(load, options, argv)

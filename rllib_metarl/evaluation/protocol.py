@@ -23,7 +23,7 @@ MOST_SET_ASIDE_STEPS = 250_000
 SET_ASIDE = 2**32
 """Added to the seed of held-out tasks: other tasks, for what has to be fitted."""
 STAGES = 6
-"""How many stages of an evaluation that do not play are reported."""
+"""The number of reported stages of an evaluation that do not play."""
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and with the share of the work that is done."""
@@ -49,7 +49,7 @@ def evaluate_checkpoint(
         quick: play greedily and measure the return, nothing else.
         variants: name -> env arguments of worlds that the agent was not trained on; where None,
             those that the env names itself (see `knowledge`).
-        progress: is told how far it is.
+        progress: called with the progress.
 
     Returns:
         ``run``, ``env``, ``return_mean``, ``return_std`` (over meta-episodes), ``normalised_score``

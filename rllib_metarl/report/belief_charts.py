@@ -77,12 +77,12 @@ def termination(task: Task) -> Chart:
         lines += _exact_bars(task, lambda e: _of_exact(e.get("termination") or {}), measures)
     return Chart(
         "termination",
-        "Switches told by the termination head",
+        "Switches detected by the termination head",
         "measure (name)",
         "score (1)",
         tuple(lines),
-        "Bars: mean over seeds, whiskers from the lowest seed to the highest. A switch can be told "
-        "only when a reward shows it, so that the exact filter's AUROC is the most there is.",
+        "Bars: mean over seeds, whiskers from the lowest seed to the highest. A switch can only be "
+        "detected once a reward shows it: the exact filter's AUROC is the upper bound.",
         x_labels=tuple(measures.values()),
         y_range=(0.0, 1.05),
     )

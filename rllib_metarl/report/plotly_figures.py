@@ -35,7 +35,7 @@ def colour(number: int) -> str:
 
 
 def dash(number: int) -> str:
-    """More groups than colours are told apart by their dashes."""
+    """More groups than colours are distinguished by their dashes."""
     return "solid" if number == NEUTRAL else DASHES[number // len(COLOURS) % len(DASHES)]
 
 

@@ -61,7 +61,7 @@ class TensorBoard(LoggerCallback):
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """Close the trial's event file."""
         for job in self._drawing.pop(trial.trial_id, []):
-            job.result()  # what went wrong there is told here
+            job.result()  # errors there are reported here
         writer = self._writers.pop(trial.trial_id, None)
         if writer is not None:
             writer.close()

@@ -65,7 +65,7 @@ SAYINGS = [
     ({"blind": 10.1}, REFERENCES, "blind", "as good as a blind policy gets"),
     ({"blind": 2.0}, REFERENCES, "blind", "has not found it yet"),
     ({"blind": 15.0}, REFERENCES, "blind", "above the best blind policy's 10.00"),
-    ({"oracle": 30.0}, None, "oracle", "what who is told the context earns"),
+    ({"oracle": 30.0}, None, "oracle", "the return of a policy given the context"),
     ({"blind": 10.0, "oracle": 39.0}, REFERENCES, "oracle", "that is what there is to gain"),
     ({"blind": 10.0, "oracle": 20.0}, REFERENCES, "oracle", "40.00 could be earned"),
     ({"blind": 10.0, "oracle": 45.0}, REFERENCES, "oracle", "the reference is wrong"),

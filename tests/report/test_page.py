@@ -118,7 +118,7 @@ def test_all_that_was_asked_for_is_there(figures: dict[str, Any]) -> None:
         "Uncertainty against evidence seen",
         "Does it know what it does not know?",
         "Risk when it may abstain",
-        "Switches told by the termination head",
+        "Switches detected by the termination head",
         "Recovery after a switch",
         "Return of each session",
         "Return by context",

@@ -1,3 +1,3 @@
-"""What every algorithm shares, whatever RLlib algorithm it stands on."""
+"""What every algorithm shares, whatever RLlib algorithm it is based on."""
 
 import ray.rllib  # noqa: F401  # first: registration runs inside it and imports this package's modules

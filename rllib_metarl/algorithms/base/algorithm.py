@@ -45,7 +45,7 @@ logger = logging.getLogger("rllib_metarl")
 class MetaAlgorithm(Algorithm):
     """Samples meta-episodes, learns, and evaluates on held-out tasks every so many env steps.
 
-    A mixin: it stands before the RLlib algorithm whose training step is taken, as in
+    A mixin: it comes before the RLlib algorithm whose training step is used, as in
     ``class BeliefPPO(MetaAlgorithm, PPO)``, and its config is a `MetaConfig`.
 
     Attributes:

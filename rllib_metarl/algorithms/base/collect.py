@@ -37,7 +37,7 @@ class CollectSettings:
         env_steps: at least so many, in whole meta-episodes.
         num_envs: how many envs at once.
         generator: ``random``, or the folder of a checkpoint, whose policy acts by sampling.
-        hold: steps that a random action is held on average: what is slow is not told by trembling.
+        hold: average steps for which a random action is held; slow dynamics need longer actions.
 
     Raises:
         UserError: a setting is out of range.

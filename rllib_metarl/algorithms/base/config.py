@@ -1,4 +1,4 @@
-"""Settings that all algorithms share, whatever RLlib config they stand on."""
+"""Settings that all algorithms share, whatever RLlib config they are based on."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PER_STEP_CALLBACKS = (
 class MetaConfig(AlgorithmConfig):
     """What every algorithm on meta-episodes takes: held-out tasks, faults, which EnvRunner.
 
-    A mixin: it stands before the RLlib config whose settings are taken, as in
+    A mixin: it comes before the RLlib config whose settings are used, as in
     ``class BeliefConfig(MetaConfig, PPOConfig)``.
 
     Attributes:

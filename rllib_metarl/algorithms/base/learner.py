@@ -17,7 +17,7 @@ from rllib_metarl.learning.batch import rollout_from_episodes
 class MetaLearner(TorchLearner):
     """Hands each update's meta-episodes to `learn` as one batch; no learner connectors.
 
-    A mixin: it stands before the RLlib learner whose parts are taken, as in
+    A mixin: it comes before the RLlib learner whose parts are used, as in
     ``class BeliefLearner(MetaLearner, PPOTorchLearner)``.
 
     Attributes:

@@ -26,7 +26,7 @@ class Preparing:
         """Says what is being done, and how much of it is, 0 to 1; seldom enough to cost nothing."""
         if time.monotonic() - self._written < EVERY_S:
             return
-        write_whole(self._file, f"{share:4.0%} {what}".encode())  # nobody reads half a line
+        write_whole(self._file, f"{share:4.0%} {what}".encode())  # readers never see half a line
         self._written = time.monotonic()
 
     def end(self) -> None:

@@ -252,7 +252,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Internal:
-    """An attribute that RLlib keeps for itself in its config and that nobody sets."""
+    """An internal attribute of RLlib's config that users do not set."""
 
     why: str
 

@@ -63,7 +63,7 @@ class BeliefConfig(MetaConfig, PPOConfig):
         "policy_min_std": Setting(
             settings.Schedule(Number(0, STD_RANGE[1], below=True)),
             "what is added to the standard deviation that the Gaussian policy learns, so that it "
-            "stays above: it goes on exploring where it would settle early",
+            "stays above: it keeps exploring instead of converging early",
             network=True,
         ),
         "policy_max_std": Setting(

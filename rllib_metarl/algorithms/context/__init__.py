@@ -1,4 +1,4 @@
-"""ContextPPO: PPO that is told nothing, everything, or what it infers (IIDA, arXiv:2203.05549)."""
+"""ContextPPO: PPO given nothing, everything, or what it infers (IIDA, arXiv:2203.05549)."""
 
 import ray.rllib  # noqa: F401  # first: registration runs inside it and imports this package's modules
 

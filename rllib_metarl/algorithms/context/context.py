@@ -1,4 +1,4 @@
-"""ContextPPO: one PPO that is told nothing of the context, all of it, or what it can infer."""
+"""ContextPPO: PPO given nothing of the context, all of it, or what it can infer."""
 
 from __future__ import annotations
 

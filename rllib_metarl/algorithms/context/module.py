@@ -1,4 +1,4 @@
-"""ContextPPO with a latent context: what IIDA's encoder infers stands in place of a belief."""
+"""ContextPPO with a latent context: what IIDA's encoder infers takes the place of a belief."""
 
 from __future__ import annotations
 

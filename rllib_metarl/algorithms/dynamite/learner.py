@@ -24,7 +24,7 @@ class DynaMITELearner(VariBADLearner):
     Differs from the paper, whose text leaves it open: the session of belief t is that of the
     *coming* transition, so the belief is predictive and must learn the hazard; the termination
     head says whether the transition *just seen* opened a new session, since whether the coming one
-    will cannot be told from the past beyond the hazard rate.
+    will cannot be predicted from the past beyond the hazard rate.
     """
 
     METRICS: ClassVar[dict[str, Condition | None]] = {

@@ -1,4 +1,4 @@
-"""LSTM-A3C: "Learning to reinforcement learn" with actors that wait for nobody."""
+"""LSTM-A3C: "Learning to reinforcement learn" with actors that do not wait for each other."""
 
 from __future__ import annotations
 

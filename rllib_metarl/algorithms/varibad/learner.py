@@ -201,7 +201,7 @@ class VariBADLearner(BeliefLearner):
         return None if every else pairs.all(), weight
 
     def _note_thinning(self, count: int, limit: int) -> None:
-        """Says so once where nobody has asked for it."""
+        """Says so once if it was not requested."""
         if limit == MAX_PAIRS and not self._noted:
             self._noted = True
             logger.warning(

@@ -294,9 +294,9 @@ def _missing(key: str, config: Any, foreign: bool) -> str | None:
         return why
     held_out = getattr(config, "evaluate_every_steps", None)
     if held_out is None or key.startswith("evaluation/env_runners/"):
-        return None if config.evaluation_interval else "set `evaluation_interval: 10` or alike"
+        return None if config.evaluation_interval else "set `evaluation_interval: 10` or similar"
     if not held_out:
-        return "set `evaluate_every_steps: 100000` or alike"
+        return "set `evaluate_every_steps: 100000` or similar"
     if key == "evaluation/normalised_score" and not _has_references(config):
         return f"environment '{config.env}' has no reference returns; use evaluation/return_mean"
     return None

@@ -1,7 +1,7 @@
 """From a file or from options to experiments that are known to be runnable.
 
-Everything that can be wrong with an experiment is found here, before Ray starts, and told as one
-UserError with file, line and the nearest valid name.
+Mistakes in an experiment are found here, before Ray starts, and reported as one UserError with
+file, line and the nearest valid name.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Prepared:
         name: its directory below the storage path.
         spec: the experiment's own keys.
         algorithm: the Algorithm class.
-        config: config values, environment included; what is searched stands as written.
+        config: config values, environment included; search spaces stay as written.
         configs: the AlgorithmConfig of each grid point, and of the ends of each searched range.
         notes: what a person should know: translated keys, stop keys that cannot be checked.
         sweep: how trials are made and compared, or None for a single training.
@@ -130,7 +130,7 @@ def _is_folder_name(name: Any) -> bool:
 def _make_importable(source: Source) -> None:
     """Plugins may lie in the current folder or beside the experiment file, unless that has results.
 
-    What lies among results is not this experiment's code, even if it has a plugin's name.
+    Files among results are not this experiment's code, even if it has a plugin's name.
     """
     plugins.look_in(Path.cwd())
     file = Path(source.label)
@@ -260,7 +260,7 @@ def _algorithm(spec: Experiment, error_at: Any) -> type:
 
 
 def _env_where_it_is_written(spec: Experiment, error_at: Any) -> Any:
-    """``error_at``, for an environment that stands beside the config rather than in it."""
+    """``error_at``, for an environment given beside the config rather than in it."""
     if spec.env is None:
         return error_at
     return lambda path, text: error_at(path[1:] if path[:2] == ("config", "env") else path, text)

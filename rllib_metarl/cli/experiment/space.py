@@ -48,7 +48,7 @@ class Parameter:
     """One searched value.
 
     Attributes:
-        path: where it stands below ``config``.
+        path: its place below ``config``.
         kind: one of `KINDS`.
         values: what `LISTED` kinds choose from.
         low, high, step: the range of the others; `randint` and `lograndint` leave ``high`` out.

@@ -1,4 +1,4 @@
-"""Whether a Ray cluster answers at an address, found out soon and told in one message."""
+"""Whether a Ray cluster answers at an address, found out soon and reported in one message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ print(json.dumps(found))
 
 
 def check_answers(address: str) -> None:
-    """Makes sure that a cluster can be joined, before Ray is told to.
+    """Makes sure that a cluster can be joined, before Ray tries to.
 
     Args:
         address: ``HOST:PORT``, or ``auto`` for the one that runs on this machine.

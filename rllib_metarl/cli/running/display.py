@@ -123,7 +123,7 @@ class Display(Callback):
             self._last_line = now
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Name a trial that failed; its reason is told at the end."""
+        """Name a trial that failed; its reason is reported at the end."""
         self._console.print(f"trial {trial} failed", markup=False, soft_wrap=True)
 
     def fraction(self, result: dict[str, Any], now: float) -> float:

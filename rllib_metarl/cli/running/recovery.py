@@ -93,7 +93,7 @@ def restore_records(folder: Path, tell: Callable[[str], None] = lambda note: Non
 
     Args:
         folder: the experiment's.
-        tell: is told what was set aside.
+        tell: called with the names of files that were moved.
 
     Raises:
         UserError: there is no copy, and Tune's own are cut short; or they cannot be written.
@@ -171,7 +171,7 @@ class Recovery(Callback):
 
     Args:
         folder: the experiment's.
-        tell: is told what a person should know.
+        tell: called with notes for the user.
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:

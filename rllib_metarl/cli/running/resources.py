@@ -1,4 +1,4 @@
-"""Whether there is room for trials: what can never be is refused, what has to wait is told."""
+"""Whether there is room for trials: impossible requests are rejected, waiting is reported."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Waiting(Callback):
     """Says once why nothing happens, where others use the room that a trial needs.
 
     Args:
-        tell: is told what a person should know.
+        tell: called with notes for the user.
         after_s: how long a start may take before there is something to tell.
     """
 

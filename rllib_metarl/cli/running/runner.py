@@ -68,7 +68,7 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
         experiment: what to run.
         resume: continue the trials of the last run in the experiment's directory.
         began: when the command began, in Unix seconds.
-        tell: is told what a person should know while it runs.
+        tell: called with notes for the user while it runs.
 
     Raises:
         UserError: the storage cannot be written any more.
@@ -194,7 +194,7 @@ def _display(experiment: Prepared, criteria: Criteria) -> Display | SweepDisplay
 
 
 def _best(experiment: Prepared) -> SweepData | None:
-    """The sweep as it ended, where it can be told: it has values, and lies on this machine."""
+    """The finished sweep, if it can be reported: it has values, and lies on this machine."""
     if experiment.sweep is None or experiment.folder is None:
         return None
     sweep = read_sweep(experiment.folder)
@@ -224,7 +224,7 @@ def make_ready(folder: Path, tell: Callable[[str], None]) -> None:
 
     Args:
         folder: of the experiment that is resumed.
-        tell: is told what a person should know.
+        tell: called with notes for the user.
 
     Raises:
         UserError: it is not; see `recovery.check_own` and `recovery.restore_records`.

@@ -167,7 +167,7 @@ class SweepDisplay(Callback):
         self._show()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Name a trial that failed; its reason is told at the end."""
+        """Name a trial that failed; its reason is reported at the end."""
         self._row(trials, trial).status = FAILED
         if self._lines is not None:
             self._lines.on_trial_error(iteration, trials, trial)

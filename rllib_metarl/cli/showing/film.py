@@ -77,7 +77,7 @@ class Camera(gym.vector.VectorWrapper):
 
     Args:
         env: renders ``rgb_array``.
-        tell: is told how many pictures there are.
+        tell: called with the number of pictures.
     """
 
     def __init__(self, env: gym.vector.VectorEnv, tell: Callable[[int], None]) -> None:

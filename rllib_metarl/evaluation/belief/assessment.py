@@ -260,7 +260,7 @@ def _uncertainty(
     if isinstance(decoded, DecodedClasses):
         section |= _abstaining(decoded)
     else:
-        absent["uncertainty.risk_coverage"] = "the context is no class that could be told wrongly"
+        absent["uncertainty.risk_coverage"] = "the context is not a class"
     if agent.no_variants is not None:
         absent["uncertainty.out_of_distribution"] = agent.no_variants
     elif plays.variants:

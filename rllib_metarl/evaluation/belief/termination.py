@@ -1,4 +1,4 @@
-"""How well switches of the context are told, by the termination head or by anything else."""
+"""How well switches of the context are detected, by the termination head or anything else."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _blind(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
 
 def _oracle(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
     if not _both(outcomes, "oracle", "blind"):
-        return "what who is told the context earns"
+        return "the return of a policy given the context"
     if must_stop(outcomes):
         return f"the oracle does not beat blind: {_why_no_use(references)}. Stop here"
     worth, _ = difference(outcomes["oracle"], outcomes["blind"])
@@ -147,7 +147,7 @@ def _rl2(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
         outcomes,
         "rl2",
         "no better than blind: memory alone finds nothing out yet. If VariBAD does not either, "
-        "--steps are too few, or what is seen does not tell the context",
+        "--steps are too few, or the observations do not reveal the context",
     )
 
 
@@ -166,7 +166,7 @@ def _why_no_belief(outcomes: dict[str, Outcome]) -> str:
     if not _both(outcomes, "rl2", "blind"):
         return f"the belief is of no use to the policy yet. {decode}; else more --steps"
     if above(outcomes["rl2"], outcomes["blind"]):
-        return f"RL² shows that the context can be told, so the belief misses it. {decode}"
+        return f"RL² shows that the context can be inferred, so the belief misses it. {decode}"
     return f"neither memory nor belief is of use yet: more --steps. {decode}"
 
 
@@ -196,7 +196,7 @@ def _of_the_way(outcomes: dict[str, Outcome], rung: str, nothing: str) -> str:
         return nothing
     gain, _ = difference(outcomes[rung], outcomes["blind"])
     if not _both(outcomes, "oracle", "blind") or must_stop(outcomes):
-        return f"{gain:.2f} above blind: to remember what was seen pays"
+        return f"{gain:.2f} above blind: remembering the past pays"
     worth, _ = difference(outcomes["oracle"], outcomes["blind"])
     return f"{gain / worth:.0%} of the way from blind to oracle"
 
