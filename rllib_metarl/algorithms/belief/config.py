@@ -9,7 +9,7 @@ from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base import settings
 from rllib_metarl.algorithms.base.config import MetaConfig
-from rllib_metarl.algorithms.base.rllib_settings import PPO
+from rllib_metarl.algorithms.base.rllib_settings import MOST, PPO
 from rllib_metarl.algorithms.base.settings import (
     SWITCH,
     Choice,
@@ -42,6 +42,13 @@ class BeliefConfig(MetaConfig, PPOConfig):
             Widths(), "widths of the layers between (a, r, o) and the GRU", network=True
         ),
         "encoder_hidden": Setting(Whole(1, 8192), "width of the GRU", network=True),
+        "max_sequence_length": Setting(
+            Whole(0, MOST),
+            "steps after which the gradient through the encoder or memory is cut (truncated "
+            "backpropagation through time); its state is carried on. It bounds the memory that a "
+            "long meta-episode takes, for a third more time; 0 for never",
+            network=True,
+        ),
         "policy_hidden": Setting(
             Widths(), "layers of the policy and of the value network", network=True
         ),
@@ -112,6 +119,7 @@ class BeliefConfig(MetaConfig, PPOConfig):
         self.latent_size = 5
         self.encoder_embedding = [64, 64]
         self.encoder_hidden = 64
+        self.max_sequence_length = 0
         self.policy_hidden = [128, 128]
         self.policy_activation = "relu"
         self.belief_conditioning = "film"

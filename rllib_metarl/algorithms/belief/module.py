@@ -18,6 +18,7 @@ from rllib_metarl.models.heads import STD_RANGE, BeliefNetwork, ValueNetwork
 from rllib_metarl.models.images import ImageNormaliser, ImageReader
 from rllib_metarl.models.normaliser import Normaliser
 from rllib_metarl.models.step import Inputs, State, Step
+from rllib_metarl.models.unroll import unroll
 
 LOG_STD_RANGE = tuple(map(math.log, STD_RANGE))
 
@@ -40,6 +41,7 @@ class BeliefModule(MetaModule, InferenceOnlyAPI, ValueFunctionAPI):
             self.feature_width = ImageReader(self.observation_width, self.observations.images).width
         self.end_to_end = bool(settings["policy_gradient_to_encoder"])
         self.reward_scale = float(settings.get("reward_input_scale", 1.0))
+        self.longest_gradient = int(settings.get("max_sequence_length", 0))  # not in older ones
         self.setup_encoder(settings)
         heads = {
             "hidden": tuple(settings["policy_hidden"]),
@@ -184,9 +186,13 @@ class BeliefModule(MetaModule, InferenceOnlyAPI, ValueFunctionAPI):
         return torch.cat([belief.mean, belief.log_var], dim=-1)
 
     def encode(self, inputs: Inputs) -> Belief:
-        """Beliefs `[B, T, ...]` over whole meta-episodes from their start."""
+        """Beliefs `[B, T, ...]` over whole meta-episodes from their start.
+
+        Their gradient reaches back over `max_sequence_length` steps at most.
+        """
         start = self.initial_state(len(inputs.observation), inputs.observation.device)
-        belief, _ = self.encoder(self._scaled(inputs)._replace(state=start))
+        scaled = self._scaled(inputs)._replace(state=start)
+        belief: Belief = unroll(self.encoder, scaled, self.longest_gradient)
         return belief
 
     # --- RLlib's forwards -----------------------------------------------------------------------
