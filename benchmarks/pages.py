@@ -104,6 +104,13 @@ DEPENDENT_BANDIT = {
     "a3c": Agent("LSTM-A3C", "lstm_a3c/dependent-bandit.yaml"),
 }
 
+NAVIGATION = {
+    "maml": Agent("MAML", "maml/navigation2d.yaml"),
+    "promp": Agent("ProMP", "maml/navigation2d-promp.yaml"),
+    "pretrained": Agent("pretrained", "maml/navigation2d-pretrained.yaml"),
+    "scratch": Agent("from scratch", "maml/navigation2d-scratch.yaml"),
+}
+
 
 def bandit_policies(**bandit: Any) -> Callable[[], dict[str, dict[str, float]]]:
     """Classical bandit algorithms on 20,000 trials."""
@@ -158,6 +165,12 @@ PAGES = {
         measures=("inner_return_1", "inner_return_2"),
     ),
     "reacher": Page("reacher, a hidden goal that moves", agents_on("reacher", "the goal")),
+    "navigation2d": Page(
+        "2-D navigation, held-out goals",
+        NAVIGATION,
+        measures=tuple(f"return_after_{step}" for step in range(5)),
+        episodes=40,
+    ),
     "pointgoal-sparse": Page(
         "a goal on a semi-circle, sparse rewards, 3 inner episodes of 60 steps",
         agents_on("pointgoal-sparse", "the goal", ("dynamite", "varibad", "blind")),

@@ -154,7 +154,7 @@ class Checkpoint:
                 f"{self.path}: what this agent sees and does goes through connectors, which belong "
                 "to an EnvRunner: evaluate it with `rllib evaluate`."
             )
-        return Agent(self.module())
+        return Agent(self.module(), self.settings)
 
     def read(self, name: str, most: int = MOST_TEXT) -> bytes:
         """The content of one of its files, as the list of files says where there is one.

@@ -22,6 +22,8 @@ MOST_SCORED = 1024
 MOST_SET_ASIDE_STEPS = 250_000
 SET_ASIDE = 2**32
 """Added to the seed of held-out tasks: other tasks, for what has to be fitted."""
+SHOWN = 6
+"""Meta-episodes that are kept to be looked at where weights adapt."""
 STAGES = 6
 """The number of reported stages of an evaluation that do not play."""
 
@@ -46,7 +48,7 @@ def evaluate_checkpoint(
         episodes: held-out meta-episodes.
         seed: chooses the held-out tasks; the run's own `held_out_seed` where None.
         env_config: arguments of the env that overrule those it was trained with.
-        quick: play greedily and measure the return, nothing else.
+        quick: play and measure the return, nothing else; greedily, where nothing adapts.
         variants: name -> env arguments of worlds that the agent was not trained on; where None,
             those that the env names itself (see `knowledge`).
         progress: called with the progress.
@@ -73,7 +75,7 @@ def evaluate_checkpoint(
     work = _Work(progress, checkpoint, config, actor, seed)
     held_out = _held_out(checkpoint, config, episodes, seed)
     try:
-        if not quick:
+        if not quick and not held_out.adapts:
             variants = variants_of(held_out.env) if variants is None else variants
             work.expect(episodes, len(variants), _fitted_on(episodes))
         played = work.play(held_out, "held-out tasks")
@@ -81,7 +83,7 @@ def evaluate_checkpoint(
         about = {"run": checkpoint.name, "env": config["env"], "env_config": config["env_config"]}
         measured = inner_returns(played) | measures_of(held_out.env, played)
         source = {"held_out_seed": seed, "checkpoint": str(checkpoint.path)}
-        judged = {} if quick else _assess(work, held_out.env, played, result, variants or {})
+        judged = {} if quick else _more(work, held_out, played, result, variants or {})
     finally:
         held_out.close()
     evaluation: dict[str, Any] = plain(about | result | measured | source | judged)
@@ -142,6 +144,24 @@ class _Work:
         """Tells of a stage that does not play."""
         self.progress(stage, min(self.done / self.total, 1.0))
         self.done += self.stage
+
+
+def _more(
+    work: _Work,
+    held_out: Any,
+    played: list[Any],
+    result: dict[str, Any],
+    variants: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """What to report beside returns: of the belief or, where weights adapt, of some plays."""
+    if not held_out.adapts:
+        return _assess(work, held_out.env, played, result, variants)
+    from rllib_metarl.evaluation.frames import meta_episodes
+    from rllib_metarl.evaluation.recording import record
+
+    why = "the agent has no belief: it adapts its weights"
+    shown = record(held_out.shown(played)[:SHOWN])
+    return {"absent": {"belief": why}, "meta_episodes": meta_episodes(shown, held_out.env)}
 
 
 def _assess(

@@ -10,6 +10,7 @@ import numpy as np
 
 from rllib_metarl.report.charts import Chart, Line
 from rllib_metarl.report.groups import Group, Task
+from rllib_metarl.report.learning_charts import return_levels
 from rllib_metarl.report.metrics import number_of
 
 EXACT = "exact filter"
@@ -18,7 +19,8 @@ PER_RUN = "One line a seed."
 
 def adaptation_charts(task: Task) -> list[Chart]:
     """How fast the agents adapt: by session, inner episode, steps since a switch and context."""
-    charts = [_since_switch(task), _by_session(task), _by_inner_episode(task)]
+    charts = [_by_gradient_step(task), _since_switch(task)]
+    charts += [_by_session(task), _by_inner_episode(task)]
     return _shown([*charts, _by_context(task), _by_variant(task)])
 
 
@@ -92,6 +94,20 @@ def _of_exact(scores: Mapping[str, Any]) -> dict[str, Any]:
     """``auroc_exact`` and alike by the agent's names."""
     ending = "_exact"
     return {k.removesuffix(ending): v for k, v in scores.items() if k.endswith(ending)}
+
+
+def _by_gradient_step(task: Task) -> Chart:
+    found = list(_rows(task, "protocol", "adaptation"))
+    return Chart(
+        "return_by_gradient_step",
+        "Return after gradient steps on held-out tasks",
+        "gradient steps on a task's own meta-episodes (number)",
+        "return of a meta-episode (reward)",
+        tuple(_points(found, "gradient_steps", "return_mean", "return_standard_error")),
+        "New meta-episodes with each policy, drawn actions. Band: one standard error over tasks. "
+        f"{PER_RUN}",
+        return_levels(task) if found else (),
+    )
 
 
 def _by_session(task: Task) -> Chart:

@@ -33,6 +33,7 @@ class Protocol(_Part):
     reward_since_switch: Table = None
     return_by_context: Table = None
     return_by_variant: Table = None
+    adaptation: Table = None
 
 
 class Calibration(_Part):

@@ -28,6 +28,9 @@ class HeldOut:
         max_steps: how many steps a meta-episode may have.
     """
 
+    adapts = False
+    """Whether the agent changes from meta-episode to meta-episode of a task."""
+
     def __init__(
         self,
         env: Any,
@@ -93,6 +96,10 @@ class HeldOut:
             "episodes": len(played),
             "env_steps": int(sum(map(len, played))),
         }
+
+    def shown(self, played: list[MetaEpisodeData]) -> list[MetaEpisodeData]:
+        """Which meta-episodes are worth a look, the first ones first."""
+        return played
 
     def close(self) -> None:
         """Closes the env."""

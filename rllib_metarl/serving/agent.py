@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rllib_metarl.errors import UserError
 from rllib_metarl.models.step import Inputs
 from rllib_metarl.sampling.acting import Actor
 from rllib_metarl.serving import given
+from rllib_metarl.serving.trajectories import played_of
 
 Array = NDArray[np.float32]
 
@@ -29,6 +31,8 @@ class AgentState:
         action: the newest action as the encoder takes it `[N, A]`, zeros before the first.
         reward: what it earned `[N]`, 0 before the first; None until it is observed.
         single: whether observations, actions and rewards come without the dimension N.
+        drawn: the newest action as the policy drew it, before it was brought into the action
+            space, `[]` or `[P]`, or N of them; what `Agent.adapt` learns from.
     """
 
     recurrent: dict[str, Tensor]
@@ -36,6 +40,7 @@ class AgentState:
     action: Tensor
     reward: Tensor | None
     single: bool
+    drawn: Any = None
 
 
 class Agent(Actor):
@@ -43,14 +48,17 @@ class Agent(Actor):
 
     Args:
         module: a trained RLModule, see `Checkpoint.module`.
+        settings: its algorithm's config, which says how it adapts.
+        steps: gradient steps that it has adapted by.
 
     Attributes:
         observation_space, action_space: of the env that it was trained in.
         needs: the label of the env that an oracle needs (`act`'s ``privileged``), or None.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, settings: Any = None, steps: int = 0) -> None:
         super().__init__(module.eval())
+        self._settings, self._steps = settings, steps
         self.observation_space, self.action_space = module.observation_space, module.action_space
         self.needs: str | None = module.needs_privileged
         begun = module.initial_state(1, torch.device("cpu"))
@@ -107,17 +115,18 @@ class Agent(Actor):
                 "with it first."
             )
         _check_generator(generator)
-        drawn = bool(given.truths("explore", explore, None))
+        by_sampling = bool(given.truths("explore", explore, None))
         count = _count(state)
         flat, mask = self._observed(observation, count, action_mask)
         label = self._label(privileged, count)
         inputs = Inputs(flat, state.action, state.reward, state.recurrent, label)
-        decided = self.decide(inputs, mask=mask, explore=drawn, generator=generator)
-        action: Any = self.module.actions.to_env(decided.action.numpy())
+        decided = self.decide(inputs, mask=mask, explore=by_sampling, generator=generator)
+        drawn = decided.action.numpy()
+        action: Any = self.module.actions.to_env(drawn)
         if state.single:
-            action = rows_of(self.action_space, action)[0]
+            action, drawn = rows_of(self.action_space, action)[0], drawn[0]
         after = (decided.state, decided.belief, decided.encoded, None)
-        return action, AgentState(*after, state.single)
+        return action, AgentState(*after, state.single, drawn)
 
     def observe(self, state: AgentState, *, reward: Any, done: Any = False) -> AgentState:
         """The state with the reward of the last action: a number, or `[N]`.
@@ -142,6 +151,31 @@ class Agent(Actor):
         return dataclasses.replace(
             state, reward=torch.as_tensor(given.reward(reward, _count(state)))
         )
+
+    def adapt(self, trajectories: Sequence[Mapping[str, Any]]) -> Agent:
+        """The agent after one gradient step on meta-episodes of a task that it has acted in.
+
+        For agents that adapt by gradient (MAML and kin); act with ``explore=True`` for them, and
+        sample new ones with the adapted agent before the next step.
+
+        Args:
+            trajectories: one or more, each with ``observations`` (T, or T + 1 with the last),
+                ``actions`` (T, `AgentState.drawn` after each `act`), ``rewards`` (T) and, where the
+                env gives them, ``action_masks`` (T).
+
+        Raises:
+            UserError: a trajectory is not of this form or not finite, or the agent's algorithm does
+                not adapt by gradient.
+        """
+        if self._settings is None:
+            raise UserError("adapt: how this agent adapts is unknown: use load_agent(checkpoint).")
+        if not self._settings.ADAPTS:
+            raise UserError(
+                "adapt: the weights of this agent stay as they are; it adapts as it acts."
+            )
+        played = played_of(trajectories, self.module)
+        module = self._settings.adapted(self.module, played, self._steps)
+        return Agent(module, self._settings, self._steps + 1)
 
     def belief(self, state: AgentState) -> dict[str, Array]:
         """What the agent believes after the newest observation.

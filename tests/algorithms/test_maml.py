@@ -21,6 +21,7 @@ from rllib_metarl.envs import IID, Never, Sessions
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.models.step import Inputs
+from rllib_metarl.serving.agent import Agent
 from tests.algorithms.small import small_config, small_learner, small_runner
 
 NAV = {"env": "Navigation2D-v0", "env_config": {"horizon": 10}}
@@ -342,8 +343,9 @@ def test_an_evaluation_is_the_same_each_time_and_its_first_point_is_unadapted() 
     held_out = config.held_out(5, 7)
     first = held_out.summary(held_out.play(module))
     assert first == held_out.summary(held_out.play(module))
-    assert [row["gradient_steps"] for row in first["adaptation"]] == [0, 1, 2]
-    assert [row["env_steps"] for row in first["adaptation"]] == [0, 20, 40]
+    curve = first["protocol"]["adaptation"]
+    assert [row["gradient_steps"] for row in curve] == [0, 1, 2]
+    assert [row["env_steps"] for row in curve] == [0, 20, 40]
     assert first["episodes"] == 5 and first["env_steps"] == 5 * 2 * 3 * 10
     assert first["return_mean"] == first["return_after_2"]
     other = config_of(adaptation_steps=0).held_out(5, 7)
@@ -383,3 +385,75 @@ def test_a_runner_goes_on_with_its_tasks_and_its_streams() -> None:
         for one, other in zip(first.sample(explore=True), second.sample(explore=True), strict=True):
             assert np.array_equal(one.get_observations(), other.get_observations())
             assert one.custom_data[TASK] == other.custom_data[TASK]
+
+
+# --- agents ---------------------------------------------------------------------------------------
+
+
+def _trajectory(meta: Any) -> dict[str, Any]:
+    return {"observations": meta.observations, "actions": meta.actions, "rewards": meta.rewards}
+
+
+def test_an_agent_adapts_as_in_an_evaluation() -> None:
+    config = config_of(adaptation_steps=2, later_inner_lr=0.1, gamma=0.9, lambda_=0.8)
+    module = small_runner(config).module
+    held_out = config.held_out(1, 0)
+    held_out.play(module)
+    agent = Agent(module, config)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    for phase, after in zip(held_out._phases, held_out._phases[1:], strict=False):
+        agent = agent.adapt([_trajectory(meta) for meta in phase])
+        for meta in after:
+            seen = torch.as_tensor(meta.observations[:-1])
+            logits = agent.module.policy(seen).detach().numpy()
+            np.testing.assert_allclose(logits, meta.logits, atol=1e-5)
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("env", ["Navigation2D-v0", "DLCMDP/GridWorld-v0"])
+def test_a_users_own_loop_collects_what_an_agent_adapts_to(env: str) -> None:
+    config = config_of(env=env, env_config={"horizon": 5})
+    agent, single = Agent(small_runner(config).module, config), gym.make(env, horizon=5)
+    trajectories = []
+    for seed in range(3):
+        observation, _ = single.reset(seed=seed)
+        state, seen, drawn, rewards, done = agent.initial_state(), [], [], [], False
+        while not done:
+            action, state = agent.act(observation, state, explore=True)
+            seen.append(observation), drawn.append(state.drawn)
+            observation, reward, terminated, truncated, _ = single.step(action)
+            state, done = agent.observe(state, reward=reward), terminated or truncated
+            rewards.append(reward + len(rewards))
+        trajectories.append({"observations": seen, "actions": drawn, "rewards": rewards})
+    after = agent.adapt(trajectories)
+    old, new = (a.module.policy.output.weight for a in (agent, after))
+    assert (old - new).abs().max() > 1e-4
+
+
+STEPS = {"observations": np.zeros((3, 2)), "actions": np.zeros((3, 2)), "rewards": np.zeros(3)}
+
+
+@pytest.mark.parametrize(
+    ("trajectories", "message"),
+    [
+        ([], "trajectories is \\[\\]: give a list of one or more"),
+        ([{"rewards": [1.0]}], "trajectory 0 is .*: give observations, actions, rewards"),
+        ([STEPS, STEPS | {"rewards": []}], "trajectory 1 has no rewards"),
+        ([STEPS | {"rewards": [1.0, np.nan, 0.0]}], "trajectory 0: reward is not finite"),
+        ([STEPS | {"rewards": [0.0]}], "3 observations and 1 rewards"),
+        ([STEPS | {"actions": np.zeros((3, 1))}], "expected \\(3, 2\\): give `drawn`"),
+        ([STEPS | {"actions": np.full((3, 2), np.inf)}], "actions are not finite"),
+        ([STEPS | {"observations": np.zeros((3, 5))}], "observations? "),
+        ([STEPS | {"rewards": [3e38] * 3}], "gradient of these trajectories is NaN"),
+    ],
+)
+def test_trajectories_that_are_none_are_told(trajectories: Any, message: str) -> None:
+    config = config_of()
+    with pytest.raises(UserError, match=message):
+        Agent(small_runner(config).module, config).adapt(trajectories)
+
+
+def test_an_agent_with_a_memory_does_not_adapt_by_gradient() -> None:
+    config = small_config("RL2")
+    with pytest.raises(UserError, match="weights of this agent stay as they are"):
+        Agent(small_runner(config).module, config).adapt([STEPS])

@@ -94,6 +94,8 @@ class MetaConfig(AlgorithmConfig):
         ),
     }
     RLLIB_SETTINGS: ClassVar[dict[str, Entry]] = COMMON
+    ADAPTS: ClassVar[bool] = False
+    """Whether trained agents adapt by gradient."""
     ACTS_BY: ClassVar[tuple[str, ...]] = ()
     """RLlib's settings that a trained agent needs, as `to_dict` names them."""
 
@@ -219,6 +221,17 @@ class MetaConfig(AlgorithmConfig):
     def held_out_arguments(self) -> dict[str, Any]:
         """The env's arguments on the held-out tasks."""
         return dict(self.env_config or {}) | dict(self.held_out_env_config)
+
+    def adapted(self, module: Any, played: list[Any], step: int) -> Any:
+        """Hook, where `ADAPTS`: what acts after a gradient step on meta-episodes of one task.
+
+        Args:
+            module: has acted in them. played: `MetaEpisodeData`s. step: how many steps before.
+
+        Raises:
+            UserError: nothing can be learnt of them.
+        """
+        raise NotImplementedError
 
     def held_out(self, episodes: int, seed: int, *bounds: Any) -> HeldOut:
         """Hook: what plays held-out meta-episodes, where no connectors are in between.

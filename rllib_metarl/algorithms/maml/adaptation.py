@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rllib_metarl.learning.batch import Rollout
+from rllib_metarl.learning.batch import Rollout, rollout_from_meta_episodes
 from rllib_metarl.ops.inner_step import (
     INNER_LOSSES,
     TaskSteps,
@@ -130,6 +132,24 @@ def adapted(
         choice = sound.view(-1, *[1] * (value.dim() - 1))
         kept[name] = torch.where(choice, value.detach(), weights[name].detach())
     return kept, sound
+
+
+def adapted_module(
+    module: Any, played: Sequence[Any], adaptation: Adaptation, step: int
+) -> Any | None:
+    """A copy of a `MAMLModule` after gradient step 0, 1, ... on meta-episodes of one task.
+
+    None where the gradient is not finite.
+    """
+    rollout = rollout_from_meta_episodes(played, module)
+    steps = task_steps(rollout, 1, adaptation.gamma, adaptation.lambda_)
+    rate = adaptation.rate_of(step)
+    weights, sound = adapted(module, shared(module, 1), steps, rate, adaptation.loss)
+    if not sound.all():
+        return None
+    after = copy.deepcopy(module)
+    after.policy.load_state_dict({name: value[0] for name, value in weights.items()})
+    return after
 
 
 def shared(module: Any, tasks: int) -> Weights:

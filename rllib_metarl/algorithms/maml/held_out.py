@@ -35,6 +35,8 @@ class AdaptingHeldOut(HeldOut):
         adaptation: how they are adapted to.
     """
 
+    adapts = True
+
     def __init__(
         self,
         env: Any,
@@ -103,7 +105,7 @@ class AdaptingHeldOut(HeldOut):
 
         ``return_mean`` is over the meta-episodes of all tasks, ``return_std`` of the tasks' means;
         ``return_after_0``, ``return_after_1``, ... are the means after so many steps, and
-        ``adaptation`` has them with what each task has cost by then.
+        ``protocol.adaptation`` is the `curve`.
         """
         curve = self.curve()
         told = super().summary(played)
@@ -115,14 +117,23 @@ class AdaptingHeldOut(HeldOut):
             "return_mean": last["return_mean"],
             "return_std": last["return_std"],
             "env_steps": steps,
-            "adaptation": curve,
+            "protocol": {
+                "adaptation": curve,
+                "return_standard_error": last["return_standard_error"],
+            },
         }
+
+    def shown(self, played: list[MetaEpisodeData]) -> list[MetaEpisodeData]:
+        """Of each task its first meta-episode before any step, and after the last."""
+        before = self._phases[0][:: self.adaptation.rollouts]
+        return [episode for pair in zip(before, played, strict=True) for episode in pair]
 
     def curve(self) -> list[dict[str, float]]:
         """What the newest `play` was worth after each number of gradient steps.
 
-        Of each: ``gradient_steps``; ``return_mean``, and ``return_std`` over tasks; ``env_steps``,
-        how many a task had cost before the policy that earned it was there.
+        Of each: ``gradient_steps``; ``return_mean``; ``return_std`` over tasks, and the mean's
+        standard error from it; ``env_steps``, how many a task had cost before the policy that
+        earned it was there.
         """
         told, spent = [], 0.0
         for step, phase in enumerate(self._phases):
@@ -133,6 +144,9 @@ class AdaptingHeldOut(HeldOut):
                     "gradient_steps": step,
                     "return_mean": float(by_task.mean()),
                     "return_std": float(by_task.std()),
+                    "return_standard_error": float(
+                        by_task.std() / max(self.episodes - 1, 1) ** 0.5
+                    ),
                     "env_steps": spent,
                 }
             )

@@ -27,7 +27,7 @@ from rllib_metarl.algorithms.base.settings import (
     Widths,
     or_null,
 )
-from rllib_metarl.algorithms.maml.adaptation import Adaptation
+from rllib_metarl.algorithms.maml.adaptation import Adaptation, adapted_module
 from rllib_metarl.algorithms.maml.held_out import AdaptingHeldOut
 from rllib_metarl.algorithms.maml.learner import (
     ADAPTING,
@@ -161,6 +161,7 @@ class MAMLConfig(MetaConfig):
         "_module_to_env_connector": Refused(_CONNECTORS),
     }
 
+    ADAPTS: ClassVar[bool] = True
     ACTS_BY: ClassVar[tuple[str, ...]] = ("gamma", "lambda")
 
     def __init__(self, algo_class: Any = None) -> None:
@@ -235,6 +236,16 @@ class MAMLConfig(MetaConfig):
     def adaptation(self) -> Adaptation:
         """How evaluations adapt."""
         return Adaptation.of(self)
+
+    @override(MetaConfig)
+    def adapted(self, module: Any, played: list[Any], step: int) -> Any:
+        found = adapted_module(module, played, self.adaptation(), step)
+        if found is None:
+            raise UserError(
+                "adapt: the gradient of these trajectories is NaN or infinite: their rewards or "
+                "observations are too large."
+            )
+        return found
 
     @override(MetaConfig)
     def held_out(self, episodes: int, seed: int, *bounds: Any) -> HeldOut:

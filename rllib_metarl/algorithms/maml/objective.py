@@ -33,6 +33,8 @@ class Losses:
 class Objective:
     """The outer loss of N tasks, and how it changes with the meta-learnt weights.
 
+    Made before an outer update: `old` and `curvature` are of the weights that sampled.
+
     Args:
         module: a `MAMLModule`.
         phases: the steps before each inner step, and after the last.
@@ -46,7 +48,9 @@ class Objective:
         self.module, self.phases, self.config = module, phases, config
         self.scores = scores
         self.loss_name = "importance" if config.outer_update == "promp" else "reinforce"
+        self.sampled = self.chain(self.start(), graph=True)
         self.old = self._sampling_policies()
+        """Inputs `[N, B, outputs]` of the distributions that actions were drawn from, by phase."""
 
     def __len__(self) -> int:
         return len(self.phases[0].advantage)
@@ -71,12 +75,10 @@ class Objective:
             found.append(after if graph else leaves(after))
         return found
 
+    @torch.no_grad()
     def _sampling_policies(self) -> list[Tensor]:
-        """Inputs `[N, B, outputs]` of the distributions that actions were drawn from, by phase."""
-        chain = self.chain(self.start(), graph=False)
-        with torch.no_grad():
-            pairs = zip(chain, self.phases, strict=True)
-            return [self.module.logits_of(weights, steps) for weights, steps in pairs]
+        pairs = zip(self.sampled, self.phases, strict=True)
+        return [self.module.logits_of(weights, steps) for weights, steps in pairs]
 
     # --- losses ---------------------------------------------------------------------------------
 
@@ -123,9 +125,8 @@ class Objective:
 
     def gradients(self) -> tuple[Losses, Weights]:
         """Losses, and their gradients in the meta-learnt weights, each task's apart."""
-        weights = self.start()
-        losses = self.losses(self.chain(weights, graph=True))
-        return losses, gradient(losses.outer, weights)
+        losses = self.losses(self.sampled)
+        return losses, gradient(losses.outer, self.sampled[0])
 
     def sound(self, gradients: Weights) -> Tensor:
         """Which tasks can be learnt from, `[N]` bool: nothing of them is NaN or infinite."""
@@ -138,14 +139,13 @@ class Objective:
         At the weights that sampled the Hessian is J^T F J, J of the inner steps and F the Fisher
         information of the adapted policy: no third derivatives.
         """
-        path, weights = InnerPath(self.config.inner_lr), self.start()
-        stride = self.config.curvature_stride
-        for steps, after in zip(self.phases, self.chain(weights, graph=False)[1:], strict=False):
+        path, stride = InnerPath(self.config.inner_lr), self.config.curvature_stride
+        *before, weights = [leaves(weights) for weights in self.sampled]
+        for one, steps in zip(before, self.phases, strict=False):
             if not self.config.first_order:
                 fewer, rate = steps.every(stride), self.config.inner_lr
-                _, curved = adapt(self.module, weights, fewer, rate, self.loss_name, graph=True)
-                path.add(weights, curved)
-            weights = after
+                _, curved = adapt(self.module, one, fewer, rate, self.loss_name, graph=True)
+                path.add(one, curved)
         steps, codec = self.phases[-1].every(stride), self.module.actions
         logits = self.module.logits_of(weights, steps)
         old = logits.detach()

@@ -39,6 +39,7 @@ def rows(result: dict[str, Any]) -> list[Row]:
     parts = {name: result.get(name) or {} for name in _SECTIONS}
     found = [
         *_returns(result, parts["protocol"]),
+        *_adaptation(parts["protocol"], (result.get("references") or {}).get("oracle")),
         *_beliefs(parts["belief"]),
         *_calibration(parts["calibration"]),
         *_uncertainty(parts["uncertainty"]),
@@ -53,7 +54,8 @@ def _returns(result: dict[str, Any], protocol: dict[str, Any]) -> Iterator[Row]:
     shown = f"{mean:,.3f}" + ("" if error is None else f" ± {error:.3f}")
     yield "return", "return_mean", shown, references.get("bayes")
     for name, value in result.items():
-        if isinstance(value, float) and name not in ("return_mean", "normalised_score"):
+        known = name in ("return_mean", "normalised_score") or name.startswith("return_after_")
+        if isinstance(value, float) and not known:
             yield "return", name, value, None
     ideal = 1.0 if result.get("normalised_score") is not None else None
     yield "return", "normalised_score", result.get("normalised_score"), ideal
@@ -61,6 +63,14 @@ def _returns(result: dict[str, Any], protocol: dict[str, Any]) -> Iterator[Row]:
     yield "return", "recovery_steps", protocol.get("recovery_steps"), None
     for name in ("random", "blind", "oracle"):
         yield "return", f"reference {name}", references.get(name), None
+
+
+def _adaptation(protocol: dict[str, Any], oracle: float | None) -> Iterator[Row]:
+    """The return after each number of gradient steps, and what a task had cost by then."""
+    for row in protocol.get("adaptation") or []:
+        shown = f"{row['return_mean']:,.3f} ± {row['return_standard_error']:.3f}"
+        steps = f"{row['gradient_steps']} gradient steps, {row['env_steps']:,.0f} env steps"
+        yield "return after", steps, shown, oracle
 
 
 def _beliefs(belief: dict[str, Any]) -> Iterator[Row]:
