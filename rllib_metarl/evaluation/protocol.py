@@ -157,7 +157,7 @@ def _more(
     if not held_out.adapts:
         return _assess(work, held_out.env, played, result, variants)
     from rllib_metarl.evaluation.frames import meta_episodes
-    from rllib_metarl.evaluation.recording import record
+    from rllib_metarl.recording import record
 
     why = "the agent has no belief: it adapts its weights"
     shown = record(held_out.shown(played)[:SHOWN])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -17,12 +18,16 @@ from rllib_metarl.algorithms.maml.adaptation import adapted, shared, task_steps
 from rllib_metarl.algorithms.maml.module import AdaptedModule
 from rllib_metarl.algorithms.maml.objective import Objective
 from rllib_metarl.algorithms.maml.runner import PHASE, TASK
+from rllib_metarl.cli.showing.evaluation import rows
 from rllib_metarl.envs import IID, Never, Sessions
 from rllib_metarl.errors import UserError
+from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.models.step import Inputs
+from rllib_metarl.report.recorded import check_evaluation
 from rllib_metarl.serving.agent import Agent
 from tests.algorithms.small import small_config, small_learner, small_runner
+from tests.golden.stored import unpack
 
 NAV = {"env": "Navigation2D-v0", "env_config": {"horizon": 10}}
 
@@ -385,6 +390,22 @@ def test_a_runner_goes_on_with_its_tasks_and_its_streams() -> None:
         for one, other in zip(first.sample(explore=True), second.sample(explore=True), strict=True):
             assert np.array_equal(one.get_observations(), other.get_observations())
             assert one.custom_data[TASK] == other.custom_data[TASK]
+
+
+def test_an_evaluation_of_a_checkpoint_tells_the_way_and_shows_before_and_after(
+    tmp_path: Path,
+) -> None:
+    told = evaluate_checkpoint(unpack("MAML", tmp_path), 5)
+    assert told["episodes"] == 5 and "it adapts its weights" in told["absent"]["belief"]
+    curve = told["protocol"]["adaptation"]
+    assert [row["gradient_steps"] for row in curve] == [0, 1]
+    assert [row["env_steps"] for row in curve] == [0, 12]  # two meta-episodes of six steps
+    assert curve[1]["return_mean"] == told["return_mean"] == told["return_after_1"]
+    before, after = told["meta_episodes"][:2]
+    assert before["context"][0] == after["context"][0] and len(told["meta_episodes"]) == 6
+    shown = {row[1]: row[2] for row in rows(told) if row[0] == "return after"}
+    assert list(shown) == ["0 gradient steps, 0 env steps", "1 gradient steps, 12 env steps"]
+    assert check_evaluation(told, tmp_path) is told
 
 
 # --- agents ---------------------------------------------------------------------------------------
