@@ -26,6 +26,8 @@ from rllib_metarl.recording import Recording
 
 Variants = dict[str, dict[str, Any]]
 Numbers = dict[str, float]
+MOST_CELLS = 1_000
+"""Of a side of the grid that an env's `frame` tells of at most."""
 
 
 def exact_filter_of(env: Any) -> ExactFilter:
@@ -121,10 +123,15 @@ def frame_of(env: Any, observations: NDArray[Any], context: NDArray[Any] | None)
         size, position = int(found["size"]), np.asarray(found["position"], np.int64)
         goals = np.asarray(found["goals"], np.int64).reshape(-1, 2)
         fits = position.shape == (len(observations), 2) and _has_goals(len(goals), context)
+        cells = np.concatenate([position, goals]) if fits else goals
+        fits = fits and 0 < size <= MOST_CELLS and bool(((cells >= 0) & (cells < size)).all())
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
-        fix = "return size, position [T + 1, 2] and goals [G, 2] (of several, context[0] is one)"
+        fix = (
+            f"return size (at most {MOST_CELLS:,}), position [T + 1, 2] and goals [G, 2] in it (of "
+            "several, context[0] is one)"
+        )
         raise _refused(env, "frame", found, f"{fix}, or None")
     grid = {"size": size, "position": position.tolist(), "goals": goals.tolist()}
     return {"kind": "grid", **grid}

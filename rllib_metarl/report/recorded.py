@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from rllib_metarl.errors import UserError
+from rllib_metarl.evaluation.knowledge import MOST_CELLS
 
 Row = dict[str, Any]
 Series = list[float | None] | None
@@ -19,6 +20,8 @@ LABEL_KEYS = ("context", "truth", "session", "switched")
 BELIEFS = ("belief_mean", "belief_std", "decoded", "exact", "termination", "termination_exact")
 PER_STEP = LABEL_KEYS + BELIEFS
 """What a recorded meta-episode has T + 1 of, where it has it."""
+SAME_WIDTH = (("context",), ("belief_mean", "belief_std"), ("decoded", "exact"))
+"""What has as many columns in each of its rows, and as many as the others beside it."""
 
 
 class _Part(BaseModel):
@@ -62,6 +65,19 @@ class Frame(_Part):
     position: list[tuple[int, int]] = []
     goals: list[tuple[int, int]] = []
 
+    @model_validator(mode="after")
+    def _lies_on_the_grid(self) -> Frame:
+        if self.kind != "grid":
+            self.size, self.position, self.goals = 0, [], []
+        if not 0 <= self.size <= MOST_CELLS:
+            raise ValueError(f"a grid of size {self.size}, expected at most {MOST_CELLS:,}")
+        outside = [
+            c for c in (*self.position, *self.goals) if not 0 <= min(c) <= max(c) < self.size
+        ]
+        if outside:
+            raise ValueError(f"cell {outside[0]} is not on a grid of size {self.size}")
+        return self
+
 
 class Recorded(_Part):
     """One held-out meta-episode of T steps, as lists; labels at t concern the coming transition.
@@ -74,7 +90,7 @@ class Recorded(_Part):
 
     total: float = Field(alias="return")
     rewards: list[float]
-    context: list[list[float]] | None = None
+    context: list[list[FiniteFloat]] | None = None
     truth: list[int] | None = None
     session: list[int] | None = None
     switched: list[int] | None = None
@@ -117,7 +133,23 @@ class Recorded(_Part):
         for name, values in observed.items():
             if values is not None and len(values) != expected:
                 raise ValueError(f"{name} has {len(values)} entries, expected {expected}")
+        self._check_widths()
+        count = len(self.class_names)
+        if self.truth is not None and count and not all(0 <= k < count for k in self.truth):
+            raise ValueError(f"truth is not among {count} classes")
         return self
+
+    def _check_widths(self) -> None:
+        for names in SAME_WIDTH:
+            rows = [row for name in names for row in getattr(self, name) or []]
+            widths = {len(row) for row in rows}
+            if len(widths) > 1:
+                raise ValueError(f"rows of {' and '.join(names)} have {sorted(widths)[:3]} entries")
+            if widths == {0} and "belief_mean" not in names:
+                raise ValueError(f"rows of {' and '.join(names)} are empty")
+        told = (self.decoded or self.exact or [[]])[0]
+        if self.classes is not None and told and len(told) != len(self.classes):
+            raise ValueError(f"{len(self.classes)} classes, and probabilities of {len(told)}")
 
 
 class _Evaluation(_Part):

@@ -21,6 +21,8 @@ from rllib_metarl.report.timeline import AGENT, TRUE, switches, timeline
 
 MOST_EPISODES = 12
 TRAIL = 6
+MOST_DRAWN = 64
+"""Cells of a side of the largest grid that is drawn as a map."""
 Changes = list[dict[str, Any]]
 """What of each trace of a figure is replaced, in the order of the traces."""
 
@@ -211,6 +213,8 @@ def _goals_view(episodes: Sequence[Recorded]) -> View | None:
 
 def _on_grid(episode: Recorded) -> bool:
     """Whether each class is a cell: one of the goals, or any of the grid."""
+    if episode.frame.size > MOST_DRAWN:
+        return False
     cells = (len(episode.frame.goals), episode.frame.size**2)
     decoded = episode.decoded or episode.exact
     return episode.frame.kind == "grid" and decoded is not None and len(decoded[0]) in cells
@@ -242,13 +246,12 @@ def _classes_view(episodes: Sequence[Recorded]) -> View | None:
     figure.update_yaxes(**axis("context (name)"))
 
     def column(episode: Recorded, t: int) -> dict[str, Any]:
-        rows = [_at(episode, who, t) or [np.nan] * count for who in beliefs.values()]
+        names = episode.class_names or first
+        rows = [_at(episode, who, t) or [np.nan] * len(names) for who in beliefs.values()]
         z = [numbers(values) for values in zip(*rows, strict=True)]
-        return {"z": z, "x": list(beliefs), "y": names, "text": _written(z, count <= 12)}
+        return {"z": z, "x": list(beliefs), "y": names, "text": _written(z, len(names) <= 12)}
 
-    names = next(e.class_names for e in episodes if e.decoded or e.exact)
-    count = len(names)
-
+    first = next(e.class_names for e in episodes if e.decoded or e.exact)
     scenes = [[[column(e, t)] for t in range(e.steps + 1)] for e in episodes]
     return View("classes", [_at_start(figure, scenes[0][0])], scenes)
 

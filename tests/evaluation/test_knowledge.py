@@ -96,7 +96,9 @@ def _no_posterior(*arrays: Any) -> Posterior:
             {"regret": "low"},
             r"its measures\(\) returned .*; return a dict: name -> number",
         ),
-        ("frame", {"size": 2}, r"its frame\(\) returned .*; return size, position"),
+        ("frame", {"size": 2}, r"its frame\(\) returned .*; return size \(at most"),
+        ("frame", {"size": 2, "position": [[0, 2]] * 3, "goals": []}, "return size"),
+        ("frame", {"size": 10**6, "position": [[0, 2]] * 3, "goals": []}, "return size"),
         ("exact_filter", 3, r"its exact_filter\(\) returned 3; return a FiniteFilter"),
     ],
 )
@@ -110,7 +112,7 @@ def test_what_does_not_fit_is_refused(
         "frame": lambda: knowledge.frame_of(env, np.zeros((3, 2)), None),
         "exact_filter": lambda: knowledge.exact_filter_of(env),
     }
-    with pytest.raises(UserError, match=f"env Other/Jukebox-v0: {message}"):
+    with pytest.raises(UserError, match=f"env Other/Jukebox-v0: .*{message}"):
         ask[hook]()
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from rllib_metarl.errors import UserError
 from rllib_metarl.report.groups import tasks_of
-from rllib_metarl.report.recorded import Recorded
+from rllib_metarl.report.recorded import Recorded, check_evaluation
 from rllib_metarl.report.runs import read_runs
 from rllib_metarl.report.timeline import timeline
 from rllib_metarl.report.viewer import MOST_EPISODES, Viewer, describe, make_viewer
@@ -117,6 +118,51 @@ def test_an_agent_without_a_decoded_context_shows_its_latent(tmp_path: Path) -> 
     assert [one.key for one in made.views] == ["latent", "timeline"]
     names = [trace.name for trace in view(made, "timeline").figures[0].data]
     assert "dimension 2" in names and "reward" in names
+
+
+FITS = {
+    "return": 1.0,
+    "rewards": [1.0],
+    "context": [[0.0], [1.0]],
+    "truth": [0, 1],
+    "belief_mean": [[0.0, 1.0]] * 2,
+    "belief_std": [[1.0, 1.0]] * 2,
+    "decoded": [[0.2, 0.8]] * 2,
+    "exact": [[0.2, 0.8]] * 2,
+    "classes": ["a", "b"],
+    "frame": {"kind": "grid", "size": 2, "position": [[0, 0], [1, 1]], "goals": [[0, 1], [1, 0]]},
+}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"context": [[], []]},
+        {"context": [[0.0], [float("nan")]]},
+        {"truth": [0, 2]},
+        {"truth": [0, -1]},
+        {"belief_std": [[1.0]] * 2},
+        {"belief_mean": [[0.0, 1.0], [0.0]]},
+        {"decoded": [[0.2, 0.8], [1.0]]},
+        {"exact": [[0.2, 0.7, 0.1]] * 2},
+        {"decoded": [[], []], "exact": None, "classes": None},
+        {"classes": ["a"]},
+        {"classes": []},
+        {"frame": {**FITS["frame"], "size": 1}},
+        {"frame": {**FITS["frame"], "goals": [[0, -1]]}},
+        {"frame": {**FITS["frame"], "size": 10**9}},
+        {"frame": {**FITS["frame"], "position": [[0, 0]]}},
+    ],
+    ids=str,
+)
+def test_a_recording_that_does_not_fit_together_is_refused(odd: dict, tmp_path: Path) -> None:
+    for change, right in (({}, True), (odd, False)):
+        content = {"meta_episodes": [FITS | change]}
+        if right:
+            assert check_evaluation(content, tmp_path) == content
+        else:
+            with pytest.raises(UserError, match="this is not what `rllib evaluate --json` writes"):
+                check_evaluation(content, tmp_path)
 
 
 def test_many_classes_are_columns_of_agent_and_exact_filter(tmp_path: Path) -> None:
