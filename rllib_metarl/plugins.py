@@ -39,8 +39,11 @@ def import_named(name: str) -> ModuleType:
     """Imports a module that a person has named.
 
     Raises:
-        Exception: whatever the module raises; `ModuleNotFoundError` where there is none.
+        Exception: whatever the module raises; `ModuleNotFoundError` where there is none, and
+            `ImportError` where no module can have such a name.
     """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ImportError(f"{name!r} is not a module name such as my_envs or my_envs.mazes")
     if not _is_found(name.partition(".")[0]):
         search_folders()
     return importlib.import_module(name)

@@ -146,7 +146,8 @@ def parse_json(text: str | bytes, *, written_by_hand: bool = False) -> Any:
     Args:
         text: the JSON, bytes in UTF-8.
         written_by_hand: refuse keys that are written twice, and integers beyond floats; elsewhere
-            the last counts, and such integers are infinite.
+            the last counts, and integers of more than 64 bits, which numpy cannot compute with, are
+            floats, or infinite.
 
     Raises:
         Unreadable: it is not JSON, or nested too deeply.
@@ -175,7 +176,8 @@ def _integer(digits: str) -> int:
 
 
 def _number(digits: str) -> float:
-    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
+    value = int(digits) if len(digits) <= MOST_DIGITS else float(digits)
+    return value if -(2**63) <= value < 2**64 else float(value)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -75,6 +75,9 @@ def test_json_that_is_refused_wherever_it_is_read(text: str) -> None:
 def test_an_option_is_read_more_strictly_than_a_record() -> None:
     digits, twice = "[" + "9" * 5_000 + "]", '{"a": 1, "a": 2}'
     assert parse_json(digits) == [float("inf")] and parse_json(twice) == {"a": 2}
+    ends = f"[{-(2**63)}, {2**64 - 1}, {2**64}]"
+    assert [type(one) for one in parse_json(ends)] == [int, int, float]
+    assert parse_json(ends, written_by_hand=True)[2] == 2**64
     with pytest.raises(Unreadable, match="a number of 5,000 digits"):
         parse_json(digits, written_by_hand=True)
     with pytest.raises(Unreadable, match="'a' appears twice"):

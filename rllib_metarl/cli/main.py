@@ -93,8 +93,10 @@ AtEnd = Annotated[
 Keep = Annotated[
     int | None, typer.Option("--keep-checkpoints-num", help="How many checkpoints stay.")
 ]
-MOST_SEED = 2**32 - 1
-Seed = Annotated[int | None, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of the run.")]
+MOST_SEED, MOST_RUN_SEED = 2**32 - 1, 2**31 - 1
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, max=MOST_RUN_SEED, help="Seed of the run.")
+]
 Plugins = Annotated[
     list[str] | None,
     typer.Option("--plugin", help="Module to import first; may be given several times."),
@@ -120,7 +122,10 @@ Address = Annotated[
     str | None, typer.Option("--ray-address", help="Join this Ray cluster.  [default: a local one]")
 ]
 Cpus = Annotated[
-    int | None, typer.Option("--ray-num-cpus", help="CPUs of the local cluster.  [default: all]")
+    int | None,
+    typer.Option(
+        "--ray-num-cpus", min=1, max=100_000, help="CPUs of the local cluster.  [default: all]"
+    ),
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write a summary to this file.")]
 Verbose = Annotated[
@@ -368,7 +373,8 @@ def ladder(
         int, typer.Option("--episodes", min=2, max=1_000_000, help="Held-out meta-episodes.")
     ] = 256,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of training and of the tasks.")
+        int,
+        typer.Option("--seed", min=0, max=MOST_RUN_SEED, help="Seed of training and of the tasks."),
     ] = 0,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Climb on where the oracle does not beat blind.")

@@ -40,10 +40,9 @@ def tell(error: BaseException, arguments: Sequence[str]) -> int:
         return INTERRUPTED
     if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
         return _nobody_reads()  # typer makes a SystemExit of it
-    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
-    if show is not None and code is not None:  # click's own: an unknown option, a missing argument
-        show(file=sys.stderr)
-        return int(code)
+    if type(error).__name__ == "NoArgsIsHelpError":  # click's, for a group without a command
+        print(error, file=sys.stderr)
+        return MENDABLE
     if type(error).__name__ == "Abort":  # click's, at the end of what is typed in
         return INTERRUPTED
     message, code = _judged(error, arguments)
@@ -62,6 +61,10 @@ def _judged(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
     """What to say of an error, and the exit code: is it the user's, the machine's or ours?"""
     if isinstance(error, UserError):
         return str(error), MENDABLE
+    if hasattr(error, "format_message"):  # click's own: an unknown option, a missing argument
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "rllib"
+        return f"{error.format_message().rstrip('.')}; see {command} --help", MENDABLE
     if isinstance(error, OSError) and error.errno in _STORAGE:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}", MENDABLE

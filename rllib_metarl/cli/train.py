@@ -158,10 +158,12 @@ def _train(load: Callable[[], list[Prepared]], options: Options, argv: list[str]
 
 def _outcomes(load: Callable[[], list[Prepared]], options: Options) -> list[Outcome] | None:
     """What each experiment came to; None where they were only to be checked."""
+    from rllib_metarl.cli.running.cluster import check_address
     from rllib_metarl.cli.running.ray_session import available_cpus, quiet, ray_session
 
     began = time.time()
     check_writable(options.json)
+    check_address(options.ray_address or "")
     if not options.check:
         print("loading RLlib and starting Ray", flush=True)  # which takes seconds
     outcomes: list[Outcome] = []

@@ -87,6 +87,11 @@ _BOOKKEEPING = re.compile(
 )
 # Keys that stand beside RLlib's own in the same row of the table.
 _OURS = re.compile(r"timing/|evaluation/(?!env_runners/)|.*/policy_learning_rate")
+_COUNTED = re.compile(r"(^|/)(num_|time_|iterations_|timesteps_|episode_len_|episode_duration_)")
+_COUNTS = {
+    *("meta-episodes", "times", "EnvRunners", "steps", "env steps", "gradient steps", "epochs"),
+    *("env steps/s", "s", "iterations"),
+}
 _EXTRA_ROOTS = (RUNNERS, LEARNER, "evaluation/", "custom/")
 
 
@@ -106,6 +111,13 @@ def reported_keys(own: bool) -> list[str]:
 def is_reported(key: str, own: bool) -> bool:
     """Whether a stop criterion on ``key`` can ever be met."""
     return key in reported_keys(own)
+
+
+def never_negative(key: str) -> bool:
+    """Whether a result key counts something or is a time, so that it is 0 at least."""
+    if _COUNTED.search(key):
+        return True
+    return any(key in metric.paths and metric.unit in _COUNTS for metric in METRICS)
 
 
 def flatten(result: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

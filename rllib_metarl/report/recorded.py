@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from rllib_metarl.errors import UserError
-from rllib_metarl.evaluation.knowledge import MOST_CELLS
 
 Row = dict[str, Any]
 Series = list[float | None] | None
@@ -69,6 +68,9 @@ class Frame(_Part):
     def _lies_on_the_grid(self) -> Frame:
         if self.kind != "grid":
             self.size, self.position, self.goals = 0, [], []
+            return self
+        from rllib_metarl.evaluation.knowledge import MOST_CELLS  # which imports gymnasium
+
         if not 0 <= self.size <= MOST_CELLS:
             raise ValueError(f"a grid of size {self.size}, expected at most {MOST_CELLS:,}")
         outside = [

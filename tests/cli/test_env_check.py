@@ -152,6 +152,12 @@ def _raise(error: BaseException) -> Any:
     raise error
 
 
+def _now_and_then(self: Plain, action: Any) -> Any:
+    self.calls = getattr(self, "calls", 0) + 1
+    return _raise(RuntimeError("not now")) if self.calls in (1, 4) else Plain.step(self, action)
+
+
+@pytest.mark.parametrize("run", ["RL2", "PPO"])
 @pytest.mark.parametrize(
     ("odd", "told"),
     [
@@ -161,17 +167,31 @@ def _raise(error: BaseException) -> Any:
             {"step": lambda self, action: (np.zeros(2, np.float32), np.nan, False, False, {})},
             "not a finite number",
         ),
+        ({"reset": lambda self, **options: _raise(RuntimeError("asleep"))}, "asleep"),
+        ({"reset": lambda self, **options: None}, "failed at its first reset"),
+        ({"step": lambda self, action: (np.zeros(2, np.float32), 0.0, False, {})}, "at step 1"),
+        ({"step": lambda self, action: _raise(SystemExit())}, "SystemExit"),
     ],
-    ids=["words", "a megabyte", "NaN"],
+    ids=["words", "a megabyte", "NaN", "reset", "None", "old API", "exit"],
 )
-def test_what_an_env_does_in_the_look_is_one_short_line_with_its_name(check, odd, told):
-    gym.register("Odd-v0", entry_point=type("Odd", (Plain,), odd))
+def test_an_env_that_cannot_make_one_step_is_refused_in_a_short_line(check, odd, told, run):
+    code, err = _checked(check, odd, run)
+    assert code == 2 and told in err and "Odd-v0" in err and "x.yaml:3" in err
+    assert "3 times out of 3" in err and "Traceback" not in err
+    assert len(err) < 2000 and "\x1b" not in err
+
+
+def test_an_env_that_fails_now_and_then_is_noted(check):
+    code, err = _checked(check, {"step": _now_and_then}, "RL2")
+    assert code == 0 and err.count("note: env Odd-v0 failed") == 2 and "not now" in err
+
+
+def _checked(check, odd, run):
+    gym.register("Odd-v0", entry_point=type("Odd", (Plain,), odd), disable_env_checker=True)
     try:
-        code, err = check("Odd-v0", "RL2")
+        return check("Odd-v0", run)
     finally:
         del gym.registry["Odd-v0"]
-    assert code == 0 and told in err and "Odd-v0" in err and "Traceback" not in err
-    assert len(err) < 2000 and "\x1b" not in err
 
 
 def test_a_batch_that_would_be_exceeded_is_noted_with_numbers(check):

@@ -146,6 +146,31 @@ CASES = {
         "FILE:7",
         "num_gpus_per_learner is -1: use a number from 0",
     ),
+    "stop at nothing": (
+        experiment().replace("training_iteration: 1", "training_iteration: 0"),
+        "FILE:5",
+        "use a number above 0",
+    ),
+    "stop before the start": (
+        experiment(stop="num_env_steps_sampled_lifetime").replace(": 1\n", ": -5\n"),
+        "FILE:5",
+        "use a number above 0",
+    ),
+    "stop at true": (
+        experiment(stop="time_total_s").replace(": 1\n", ": true\n"),
+        "FILE:5",
+        "use a number above 0",
+    ),
+    "export": (experiment() + "  export_formats: [model]\n", "FILE:8", "exports nothing"),
+    "hidden name": (experiment().replace("mine:", ".rllib:"), "FILE:1", "no '.' in front"),
+    "blank name": (experiment().replace("mine:", "' ':"), "FILE:1", "an experiment's name"),
+    "seed of a sweep": (experiment() + "  seeds: [3000000000]\n", "FILE:8", "2147483648"),
+    "plugin that is a path": (
+        "plugins: [../x]\n" + experiment(),
+        "FILE:1",
+        "'../x' is not a module name",
+    ),
+    "plugin that is nothing": ("plugins: ['']\n" + experiment(), "FILE:1", "is not a module name"),
     "missing plugin": ("plugins: [nowhere]\n" + experiment(), "FILE:", "'nowhere' does not exist"),
     "no name": ("run: PPO\nenv: CartPole-v1\n", "FILE:1", "top level"),
     "no run": ("mine:\n  env: CartPole-v1\n", "FILE:1", "'run' is missing"),
@@ -178,11 +203,23 @@ def test_file(case, refused):
         (("--resume",), ("--resume", "no earlier run")),
         (("--json", "/"), ("--json", "directory")),
         (("--storage-path", "/proc/none"), ("--storage-path", "cannot be written")),
+        (("--storage-path", "/etc/hostname/x/y"), ("--storage-path", "cannot be written")),
+        (("--storage-path", "/tmp/" + "x" * 300), ("--storage-path", "cannot be written")),
+        (("--ray-num-cpus", "-1"), ("--ray-num-cpus", "rllib train file --help")),
+        (("--ray-num-cpus", "0"), ("--ray-num-cpus",)),
+        (("--ray-address", "nonsense"), ("--ray-address nonsense", "HOST:PORT")),
+        (("--ray-address", "here:99999"), ("no port 99999",)),
+        (("--seed", "3000000000"), ("--seed", "2147483647")),
+        (("--plugin", "../x"), ("'../x' is not a module name",)),
+        (("--stop", '{"training_iteration": 0}'), ("--stop", "above 0")),
     ],
 )
-def test_option(options, parts, refused):
-    message = refused(experiment(), *options)
-    assert all(part in message for part in parts), message
+@pytest.mark.parametrize("more", [(), ("--check",)])
+def test_option(options, parts, more, refused, tmp_path):
+    if options != ("--resume",) or not more:
+        message = refused(experiment(), *options, *more)
+        assert all(part in message for part in parts), message
+        assert not more or not (tmp_path / "results").exists()
 
 
 def test_missing_file_is_told_with_the_nearest_one(rllib, write):
@@ -202,13 +239,29 @@ def test_missing_file_is_told_with_the_nearest_one(rllib, write):
         (("train", "--wrong"), "--wrong"),
         (("evaluate", "nowhere"), "no such checkpoint"),
         (("evaluate", "nowhere", "--episodes", "9" * 12), "1000000"),
+        (("evaluate", "nowhere", "--episodes", "0"), "see rllib evaluate --help"),
+        (("evaluate",), "Missing argument"),
+        (("sweep", "bst"), "No such command 'bst'"),
+        (("train", "--run", "PPO", "--experiment-name", ".rllib"), "no '.' in front"),
         (("evaluate", "/proc/self/fd"), "no checkpoint here"),
     ],
 )
 def test_command(arguments, part, rllib):
     ended = rllib(*arguments)
-    assert ended.code == 2
-    assert part in ended.err
+    assert ended.code == 2 and part in ended.err
+    assert ended.err.startswith("error: ") and len(ended.err.splitlines()) == 1, ended.err
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "train file", "sweep resume", "evaluate", "report", "iida fit"]
+)
+def test_help_shows_whole_names_on_80_columns(command, rllib, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    told = rllib(*command.split(), "--help").out
+    assert "\u2026" not in told and max(map(len, told.splitlines())) <= 80
+    for name in ("--checkpoint-at-end", "--keep-checkpoints-num", "--trust-checkpoint"):
+        assert name in told or not command.startswith("train")
 
 
 def test_a_plugin_that_fails_is_named(refused, tmp_path):

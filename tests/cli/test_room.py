@@ -19,7 +19,7 @@ WRONG_ADDRESSES = {
     ":6379": "is not HOST:PORT or auto",
     "ray://127.0.0.1:10001": "is not HOST:PORT or auto",
     "no.such.host.invalid:6379": "no Ray cluster answers there",
-    "127.0.0.1:99999": "no Ray cluster answers there",
+    "127.0.0.1:99999": "there is no port 99999",
 }
 TWO_NODES = [{"CPU": 4.0, "memory": 1e9}, {"CPU": 4.0}]
 NO_ROOM = {

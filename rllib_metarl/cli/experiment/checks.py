@@ -26,7 +26,7 @@ from rllib_metarl.cli.experiment.space import Parameter, Space, contains_search,
 from rllib_metarl.cli.experiment.values import convert, convert_like, fits, setter_annotations
 from rllib_metarl.errors import UserError, shortened
 from rllib_metarl.reading import expanded
-from rllib_metarl.report.metrics import is_reported, reported_keys
+from rllib_metarl.report.metrics import is_reported, never_negative, reported_keys
 from rllib_metarl.spelling import nearest, suggestion
 
 ErrorAt = Callable[[KeyPath, str], UserError]
@@ -254,7 +254,36 @@ def check_stop(stop: dict[str, Any], origin: str, config: Any, error_at: ErrorAt
     found = [
         _check_result_key("stop key", k, p, origin, config, error_at) for p, k in places.items()
     ]
+    for key, value in stop.items():
+        if never_negative(key) and (isinstance(value, bool) or value <= 0):
+            raise error_at(
+                ("stop", key),
+                f"stop: {key}: {value} is met before anything is trained: use a number above 0",
+            )
     return [note for note in found if note]
+
+
+def check_export(formats: list[str], algorithm: type, error_at: ErrorAt) -> None:
+    """Make sure that an algorithm can export what is asked for.
+
+    Raises:
+        UserError: it cannot, as none of RLlib's new API stack can.
+    """
+    if not formats:
+        return
+    from ray.rllib.algorithms.algorithm import Algorithm
+    from ray.tune.experiment.trial import ExportFormat
+
+    if getattr(algorithm, "_export_model", None) is Algorithm._export_model:
+        raise error_at(
+            ("export_formats",),
+            f"export_formats: {algorithm.__name__} exports nothing: RLlib does so for its old API "
+            "stack alone. Leave it out; to take an agent away see docs/use-an-agent.md",
+        )
+    try:
+        ExportFormat.validate(list(formats))
+    except Exception as error:
+        raise error_at(("export_formats",), f"export_formats: {_short(error)}") from None
 
 
 def check_metric(metric: str | None, origin: str, config: Any, error_at: ErrorAt) -> list[str]:
@@ -384,18 +413,25 @@ def check_files(configs: list[Any], written: dict[str, Any], error_at: ErrorAt) 
             raise error_at(_blamed(str(error), written), str(error)) from None
 
 
-def check_storage(storage_path: str, error_at: ErrorAt) -> None:
-    """Make sure that results can be written, by making the directory and a file in it.
+def check_storage(storage_path: str, error_at: ErrorAt, making: bool = True) -> None:
+    """Make sure that results can be written, by writing a file that has no name.
+
+    Args:
+        storage_path: where results go.
+        error_at: builds the error.
+        making: make the directory too; else what is there of it is looked at.
 
     Raises:
         UserError: they cannot.
     """
     if "://" in storage_path:
         return
+    folder = Path(storage_path)
     try:
         # Access bits say too little: root passes them everywhere, and /proc takes no directory.
-        Path(storage_path).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=storage_path):
+        if making:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder if making else _nearest_there(folder)):
             pass
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
@@ -404,6 +440,20 @@ def check_storage(storage_path: str, error_at: ErrorAt) -> None:
             f"storage path '{storage_path}' cannot be written: {why}; "
             "choose another with --storage-path",
         ) from None
+
+
+def _nearest_there(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there.
+
+    Raises:
+        OSError: what is there is no folder, or no folder can have such a name.
+    """
+    while True:
+        try:
+            folder.stat()
+            return folder
+        except FileNotFoundError:
+            folder = folder.parent
 
 
 def build_configs(

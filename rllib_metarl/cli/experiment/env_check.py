@@ -18,6 +18,8 @@ from rllib_metarl.errors import UserError, shortened
 ErrorAt = Callable[[KeyPath, str], UserError]
 LOOK_STEPS = 5_000
 """How many steps an env is played at random to see whether it ends."""
+TRIES = 3
+"""How often a reset and a first step are tried: an env may fail now and then."""
 LOOKS = 4
 """How many different environments of one experiment are played; all others are only made."""
 PATIENCE_S = 20.0
@@ -38,7 +40,8 @@ def check_envs(
         What a person should know, in sentences.
 
     Raises:
-        UserError: an environment cannot be made, or these algorithms cannot learn in it.
+        UserError: an environment cannot be made, cannot make one step, or these algorithms cannot
+            learn in it.
     """
     checked: dict[str, Any] = {}
     notes: list[str] = []
@@ -136,21 +139,61 @@ def _is_own(config: Any) -> bool:
 
 
 def _look(config: Any, play: bool) -> list[str]:
-    env = _made(config.env, config.env_config, config)
+    env, name = _made(config.env, config.env_config, config), f"env {config.env}"
     try:
-        if not _is_own(config) or not play or config.acts_through_connectors():
+        if not play or not hasattr(env.action_space, "sample") or _has_several_agents(env):
             return []
-        module = _module(config, env)
-        config.check_env(env)
-        try:
-            observation, info = env.reset()
-        except (Exception, SystemExit) as error:
-            return [f"env {config.env} failed at its first reset: {_one_line(error)}"]
+        own = _is_own(config) and not config.acts_through_connectors()
+        module = _module(config, env) if own else None
+        if module is not None:
+            config.check_env(env)
+        observation, info, news = _first_step(name, env)
+        if module is None:
+            return news
         _check_labels(config, module, info)
-        length, news = _length(f"env {config.env}", env)
+        length, more = _length(name, env)
+        news += more
         return news + (_batch_notes(config, length, np.asarray(observation).size) if length else [])
     finally:
         env.close()
+
+
+def _has_several_agents(env: Any) -> bool:
+    from ray.rllib.env.multi_agent_env import MultiAgentEnv
+
+    return isinstance(env.unwrapped, MultiAgentEnv)
+
+
+def _first_step(name: str, env: Any) -> tuple[Any, Any, list[str]]:
+    """Observation and info of a reset after which a step could be made; what failed before.
+
+    Raises:
+        UserError: none could, however often it was tried.
+    """
+    env.action_space.seed(0)
+    news: list[str] = []
+    for _ in range(TRIES):
+        try:
+            observation, info = env.reset()
+        except (Exception, SystemExit) as error:
+            news.append(f"{name} failed at its first reset: {_one_line(error)}")
+            continue
+        problem = _step(env)[0]
+        if problem is None:
+            return observation, info, news[:1]
+        news.append(f"{name} {problem} at step 1 of a random play")
+    raise UserError(f"{news[0]}; it did so {TRIES} times out of {TRIES}. Fix the env.")
+
+
+def _step(env: Any) -> tuple[str | None, bool]:
+    """What went wrong at a step with a random action, and whether the meta-episode has ended."""
+    try:
+        _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        if not np.all(np.isfinite(reward)):
+            return "gave a reward that is not a finite number", False
+        return None, bool(np.any(terminated) or np.any(truncated))
+    except (Exception, SystemExit) as error:
+        return f"failed ({_one_line(error)})", False
 
 
 def _module(config: Any, env: Any) -> Any:
@@ -181,16 +224,16 @@ def _check_labels(config: Any, module: Any, info: dict[str, Any]) -> None:
 
 def _length(name: str, env: Any) -> tuple[int | None, list[str]]:
     """Steps of a meta-episode that is played at random, and what is strange about it."""
-    space = env.action_space
-    space.seed(0)
+    try:
+        env.reset()
+    except (Exception, SystemExit) as error:
+        return None, [f"{name} failed at a reset: {_one_line(error)}"]
+    env.action_space.seed(0)
     for step in range(1, LOOK_STEPS + 1):
-        try:
-            _, reward, terminated, truncated, _ = env.step(space.sample())
-        except (Exception, SystemExit) as error:
-            return None, [f"{name} failed at step {step} of a random play: {_one_line(error)}"]
-        if not np.all(np.isfinite(reward)):
-            return None, [f"{name} gave a reward that is not a finite number at step {step}"]
-        if np.any(terminated) or np.any(truncated):
+        problem, ended = _step(env)
+        if problem is not None:
+            return None, [f"{name} {problem} at step {step} of a random play"]
+        if ended:
             return step, []
     return None, [
         f"no meta-episode of {name} ended in {LOOK_STEPS:,} steps of a random play; learning "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def prepare(
     Args:
         source: what was written.
         override: how options overrule it.
-        writing: make the storage paths too, to see whether that can be done.
+        writing: make the storage paths too; else it is only seen whether that can be done.
 
     Raises:
         UserError: anything a person can get wrong.
@@ -86,8 +87,8 @@ def prepare(
         _prepare_one(name, written, shared, source, override)
         for name, written in experiments.items()
     ]
-    for _, check_storage in prepared if writing else ():  # once all is right: it makes the folder
-        check_storage()
+    for _, check_storage in prepared:  # once all is right: it may make the folder
+        check_storage(writing)
     return [experiment for experiment, _ in prepared]
 
 
@@ -114,7 +115,7 @@ def _split(source: Source) -> tuple[list[str], dict[str, dict[str, Any]]]:
             raise source.error(
                 (name,),
                 f"'{str(name)[:100]}' cannot be an experiment's name: use a folder name without "
-                "'/', of at most 200 printable characters",
+                "'/', with no '.' in front, of at most 200 printable characters",
             )
         if not isinstance(spec, dict):
             raise source.error((name,), f"experiment '{name}' has no keys; it needs at least `run`")
@@ -122,7 +123,7 @@ def _split(source: Source) -> tuple[list[str], dict[str, dict[str, Any]]]:
 
 
 def _is_folder_name(name: Any) -> bool:
-    if not isinstance(name, str) or "/" in name or name in {"", ".", ".."}:
+    if not isinstance(name, str) or "/" in name or name.startswith(".") or not name.strip():
         return False
     return name.isprintable() and len(name.encode("utf-8", "replace")) <= 200
 
@@ -142,7 +143,7 @@ def _make_importable(source: Source) -> None:
 
 def _prepare_one(
     name: str, written: dict[str, Any], shared: list[str], source: Source, override: Override
-) -> tuple[Prepared, Callable[[], None]]:
+) -> tuple[Prepared, Callable[[bool], None]]:
     translation = Translation()
     data = copy.deepcopy(written)
     options = override(data)
@@ -154,16 +155,22 @@ def _prepare_one(
             if path[:length] in options:
                 return UserError(f"{options[path[:length]]}: {message}")
         full = (name, *path)
+        if path[0:1] == ("plugins",) and path[-1] != "plugins" and path[-1] < len(shared):
+            full = path  # those of all experiments come first
         while full and full not in translation.moved and full not in source.lines:
             full = full[:-1]
         return source.error(translation.moved.get(full, full), message)
 
-    from rllib_metarl.cli.experiment import checks
-
     spec = _validated(data, name, source, error_at)
     prepared = _checked(name, spec, translation.notes, error_at)
     prepared = replace(prepared, written=data, storage=_storage(spec))
-    return prepared, lambda: checks.check_storage(prepared.storage, error_at)
+    return prepared, partial(_check_storage, prepared.storage, error_at)
+
+
+def _check_storage(storage: str, error_at: Any, making: bool) -> None:
+    from rllib_metarl.cli.experiment import checks
+
+    checks.check_storage(storage, error_at, making)
 
 
 def _listed(plugins: Any, name: str, source: Source) -> list[Any]:
@@ -193,6 +200,7 @@ def _checked(name: str, spec: Experiment, notes: list[str], error_at: Any) -> Pr
     _check_restore(spec, error_at)
     _import_plugins(spec, error_at)
     algorithm = _algorithm(spec, error_at)
+    checks.check_export(spec.export_formats, algorithm, error_at)
     checker = checks.ConfigChecker(algorithm)
     error_at = _env_where_it_is_written(spec, error_at)
     config = checker.check(_with_environment(spec, error_at), spec.run, error_at)

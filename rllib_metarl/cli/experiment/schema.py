@@ -12,6 +12,7 @@ from rllib_metarl.spelling import suggestion
 _Count = Annotated[int, Field(ge=1, le=10**9)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Seed = Annotated[int, Field(ge=0, lt=2**32)]
+_RunSeed = Annotated[int, Field(ge=0, lt=2**31)]
 _Limit = Annotated[float, Field(allow_inf_nan=False)] | Annotated[int, Field(lt=10**18)] | bool
 
 
@@ -55,7 +56,7 @@ class Experiment(BaseModel):
     scheduler_config: dict[str, Any] = {}
     metric: str | None = None
     mode: Literal["max", "min"] = "max"
-    seeds: _Count | list[_Seed] | None = None
+    seeds: _Count | list[_RunSeed] | None = None
     max_concurrent_trials: _Count | None = None
 
     @model_validator(mode="before")
@@ -69,7 +70,9 @@ class Experiment(BaseModel):
 
 def first_problem(error: ValidationError, name: str) -> tuple[KeyPath, str]:
     """The first problem pydantic found, as (key path, sentence with the fix)."""
-    problem = error.errors()[0]
+    first = error.errors()[0]["loc"][:1]
+    of_it = [one for one in error.errors() if one["loc"][:1] == first]
+    problem = max(of_it, key=lambda one: len(one["loc"]))  # of a union, the member that fits best
     path = (name, *problem["loc"])
     known = _fields_at(problem["loc"])
     key = str(problem["loc"][-1]) if problem["loc"] else name

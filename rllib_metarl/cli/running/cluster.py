@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def check_answers(address: str) -> None:
             its nodes is this machine.
     """
     if address != "auto":
+        check_address(address)
         _connect(address)
     found = _request(address)
     if found is None:
@@ -64,11 +66,24 @@ def check_answers(address: str) -> None:
         )
 
 
+def check_address(address: str) -> None:
+    """Makes sure that an address can be one: ``auto``, ``local`` or ``HOST:PORT``.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if address in ("", "auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not re.fullmatch(r"\d{1,5}", port, re.ASCII):
+        raise _wrong(address, f"is not HOST:PORT or auto; {_HOW}")
+    if not 0 < int(port) < 2**16:
+        raise _wrong(address, f"there is no port {port}; {_HOW}")
+
+
 def _connect(address: str) -> None:
     """What a connection alone can tell, at once."""
     host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdecimal():
-        raise _wrong(address, f"is not HOST:PORT or auto; {_HOW}")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S):
             pass

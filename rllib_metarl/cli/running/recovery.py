@@ -126,7 +126,7 @@ def _forget_decisions(state: Path) -> None:
     A trial whose `stop` is now later would end all the same, one of HyperBand's pause forever.
     """
     with contextlib.suppress(ValueError, AttributeError):  # no record, which Tune will say
-        content = parse_json(state.read_bytes())
+        content = parse_json(state.read_bytes(), written_by_hand=True)  # as it is
         made = [key for key in _DECISIONS if content.get("runner_data", {}).get(key)]
         if made:
             content["runner_data"].update(dict.fromkeys(made, {}))
