@@ -11,7 +11,7 @@ from .core.batched import BatchedEnvs
 from .core.contexts import IID, ContextDynamics, Custom, Markov
 from .core.dlcmdp import KEEP_TASK, LABELS, Sessions
 from .core.faults import BrokenEnv, EnvFault, name_of
-from .core.guard import Guard, Tolerance
+from .core.guard import Guard, Guarded, Tolerance
 from .core.hooks import hook_of
 from .core.notify import Notified
 from .core.returned import Plain, is_usable, plain_label, read_label
@@ -35,6 +35,7 @@ __all__ = [
     "EnvFault",
     "FixedLength",
     "Guard",
+    "Guarded",
     "Markov",
     "MetaEpisode",
     "Never",

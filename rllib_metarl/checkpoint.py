@@ -11,7 +11,7 @@ from typing import Any
 from rllib_metarl import checkpoints, plugins, trained
 from rllib_metarl.checkpoints import DESCRIPTION, POLICY, WEIGHTS
 from rllib_metarl.errors import UserError
-from rllib_metarl.reading import expanded, parse_json
+from rllib_metarl.reading import expanded, field, parse_json
 
 VERSION = "rllib_checkpoint.json"
 MOST_TEXT, MOST_WEIGHTS = 64 << 20, 64 << 30
@@ -173,11 +173,11 @@ class Checkpoint:
 
         try:
             version = parse_json(self.read(VERSION))
-            written = version.get("ray_version", ray.__version__)
+            written = field(version, "ray_version", str, default=ray.__version__)
             major = written.split(".")[:2]
         except FileNotFoundError:
             return
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             raise self._damaged(VERSION, error) from None
         if major != ray.__version__.split(".")[:2]:
             raise UserError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import reprlib
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +167,40 @@ def parse_json(text: str | bytes, *, written_by_hand: bool = False) -> Any:
     except RecursionError:
         raise Unreadable(f"nested more than {MAX_DEPTH} levels deep") from None
     _check_plain(value, letters="\\u" in text or not text.isascii())
+    return value
+
+
+_NEEDED = object()
+_WORDS = {str: "text", dict: "a mapping", list: "a list", int: "a whole number"} | {
+    float: "a number",
+    bool: "true or false",
+    type(None): "nothing",
+}
+
+
+def field(record: Any, name: str, *kinds: type, default: Any = _NEEDED) -> Any:
+    """An entry of a record that was read, known to be of a type that it can be used as.
+
+    Args:
+        record: what was read.
+        name: of the entry.
+        kinds: the types that it may have; a whole number is a `float` too, a bool is no number.
+        default: the value of an entry that is missing; else it must be there.
+
+    Raises:
+        Unreadable: the record is no mapping, or the entry is missing or something else.
+    """
+    if not isinstance(record, dict):
+        raise Unreadable(f"it is {reprlib.repr(record)}, expected a mapping with {name!r}")
+    if name not in record:
+        if default is _NEEDED:
+            raise Unreadable(f"{name!r} is missing")
+        return default
+    value = record[name]
+    found = type(value)
+    if found not in kinds and not (found is int and float in kinds):
+        wanted = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
+        raise Unreadable(f"{name!r} is {reprlib.repr(value)}, expected {wanted}")
     return value
 
 

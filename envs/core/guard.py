@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import signal
 import threading
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from .calling import call_env
 from .faults import BrokenEnv, EnvFault, WrongForm, described
@@ -43,7 +45,7 @@ class Guard:
         tolerance: how many faults are tolerated.
 
     Attributes:
-        faults: how many there have been.
+        faults: how many there have been. broken: what was raised when there were too many.
         news: what has been said of them and not been taken away, at most `MOST_NEWS`.
         name: the env's, for messages.
     """
@@ -51,6 +53,7 @@ class Guard:
     def __init__(self, make: Callable[[int], gym.Env], tolerance: Tolerance) -> None:
         self._make, self._tolerance = make, tolerance
         self.faults = 0
+        self.broken: BrokenEnv | None = None
         self.news: list[str] = []
         self.name = ""
         self._in_a_row = 0
@@ -80,16 +83,18 @@ class Guard:
         self._in_a_row += 1
         hopeless = isinstance(error, WrongForm) and not self._has_worked
         if hopeless and self._in_a_row >= ENOUGH:
-            raise BrokenEnv(f"it {described(error)}") from error
+            self.broken = BrokenEnv(f"it {described(error)}")
+            raise self.broken from error
         news = f"env {self.name}, sub-env {i} {described(error)}; a new one takes its place"
         logger.warning(news)
         if len(self.news) < MOST_NEWS:
             self.news.append(news)
         if self._in_a_row >= self._tolerance.most:
-            raise BrokenEnv(
+            self.broken = BrokenEnv(
                 f"{self._in_a_row} faults in a row and no meta-episode that ended well; the last: "
                 f"{described(error)}"
-            ) from error
+            )
+            raise self.broken from error
 
     def worked(self) -> None:
         """Called after each step that came out well."""
@@ -105,6 +110,64 @@ class Guard:
             self.call(old.close)
         new: gym.Env = self.call(self._make, i)
         return new
+
+
+class Guarded(gym.Wrapper):
+    """A sub-env of a vector env that knows no guard.
+
+    Where it fails, its meta-episode is truncated as it was, and the next reset makes a new one.
+
+    Args:
+        make: makes sub-env ``index`` again; what it returns is plain, see `returned.Plain`.
+        index: of this sub-env.
+        guard: counts the faults; several sub-envs may share it.
+        spare: seeds of new ones are drawn from it.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], gym.Env],
+        index: int,
+        guard: Guard,
+        spare: np.random.Generator,
+    ) -> None:
+        super().__init__(make(index))
+        self._index, self._guard, self._spare = index, guard, spare
+        self._broken, self._last = False, (None, {})
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        while True:
+            try:
+                if self._broken:
+                    self.env = self._guard.renew(self._index, self.env)
+                    self._broken, seed = False, int(self._spare.integers(2**32))
+                observation, info = self._guard.call(self.env.reset, seed=seed, options=options)
+            except Exception as error:  # an env's code can raise anything
+                self._blame(error)
+                continue
+            self._last = copy.deepcopy(observation), info
+            return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        try:
+            observation, reward, terminated, truncated, info = self._guard.call(
+                self.env.step, action
+            )
+        except Exception as error:  # an env's code can raise anything
+            self._blame(error)
+            before, info = self._last
+            return before, 0.0, False, True, info
+        self._last = copy.deepcopy(observation), info
+        self._guard.worked()
+        if terminated or truncated:
+            self._guard.ended_well()
+        return observation, reward, terminated, truncated, info
+
+    def _blame(self, error: Exception) -> None:
+        self._broken = True
+        self._guard.count(self._index, error)
 
 
 def _can_be_timed() -> bool:

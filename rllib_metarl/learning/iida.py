@@ -217,7 +217,9 @@ def read_transitions(path: Path) -> Transitions:
             ("begin", "episode"), torch.int64
         )
         data = {name: _as(kinds[name], array) for name, array in arrays.items() if name in kinds}
-        read = Transitions(**data, about=dict(about))
+        if not isinstance(about, dict) or not {*_ROWS, "begin", "episode"} <= data.keys():
+            raise ValueError(f"it has {', '.join(sorted(arrays)) or 'nothing'}")
+        read = Transitions(**data, about=about)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} holds no transitions ({error}): give a file that `rllib iida collect` wrote."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.iida_fit import Fitted, Shape
-from rllib_metarl.reading import check_regular, parse_json
+from rllib_metarl.reading import check_regular, field, parse_json
 
 FORMAT = "rllib_metarl context encoder 1"
 
@@ -109,17 +110,16 @@ def _stored(content: Any) -> Stored:
     """
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError("it is of another kind")
-    widths: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in parse_json(content["shape"]).items()
-    }
+    shape, report = (parse_json(field(content, name, str)) for name in ("shape", "report"))
+    if not isinstance(report, dict):
+        raise ValueError("'report' is no mapping")
     stored = Stored(
-        Shape(**widths),
-        content["observation_size"],
-        content["action_size"],
-        content["encoder"],
-        content["forward_model"],
-        dict(parse_json(content["report"])),
+        Shape(**{name: _widths(shape, name, like) for name, like in vars(Shape()).items()}),
+        field(content, "observation_size", int),
+        field(content, "action_size", int),
+        dict(field(content, "encoder", dict, OrderedDict)),
+        dict(field(content, "forward_model", dict, OrderedDict)),
+        report,
     )
     sizes = (stored.observation_size, stored.action_size)
     with torch.device("meta"):  # their shapes alone, which take no memory however large they are
@@ -129,7 +129,18 @@ def _stored(content: Any) -> Stored:
     return stored
 
 
+def _widths(shape: Any, name: str, like: Any) -> Any:
+    """A width or several of the networks, of the type of ``like``."""
+    several = isinstance(like, tuple)
+    given = field(shape, name, list if several else int)
+    if not all(type(one) is int and one > 0 for one in (given if several else [given])):
+        raise ValueError(f"{name!r} is {str(given)[:100]}, expected widths above 0")
+    return tuple(given) if several else given
+
+
 def _check_weights(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise ValueError("its weights are not tensors")
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in wanted.items()}:
         raise ValueError("its weights do not match its networks")

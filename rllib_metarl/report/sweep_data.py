@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rllib_metarl.errors import UserError
-from rllib_metarl.reading import Unreadable, expanded, parse_json, read_lines
+from rllib_metarl.reading import Unreadable, expanded, field, parse_json, read_lines
 from rllib_metarl.report.metrics import ENV_STEPS, flatten, number_at, number_of, steps_of
 from rllib_metarl.report.runs import RESULTS, SETTINGS, Curve, read_object, tunes_records
 from rllib_metarl.report.sweep_file import check_record, check_trial
@@ -197,8 +197,11 @@ def _trials(directory: Path) -> list[dict[str, Any]]:
     if not records:
         return []
     try:
-        stored = read_object(records[-1])["trial_data"]
-        return [check_trial(parse_json(trial), parse_json(live)) for trial, live in stored]
+        stored = field(read_object(records[-1]), "trial_data", list)
+        pairs = [p for p in stored if isinstance(p, list) and list(map(type, p)) == [str, str]]
+        if len(pairs) < len(stored):
+            raise ValueError("'trial_data' holds something else than pairs of texts")
+        return [check_trial(parse_json(trial), parse_json(live)) for trial, live in pairs]
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{records[-1]}: cannot be read ({error}); if the sweep is running, try again, else "

@@ -416,10 +416,15 @@ def blamed(env: gym.vector.VectorEnv) -> Iterator[None]:
     try:
         yield
     except (BrokenEnv, EnvFault) as error:
-        raise UserError(
-            f"env {env_name(env)}: {error}. Fix the env, then continue with --resume; if "
-            "occasional failures are expected, raise max_env_faults."
-        ) from error
+        raise broken(env_name(env), error) from error
+
+
+def broken(name: str, error: Exception) -> UserError:
+    """What to say of an env that fails too often."""
+    return UserError(
+        f"env {name}: {error}. Fix the env, then continue with --resume; if occasional failures "
+        "are expected, raise max_env_faults."
+    )
 
 
 def no_label(env: str, label: str, why: str | None = None) -> str:

@@ -128,10 +128,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
     def _log_faults(self) -> None:
         faults = getattr(self.env.unwrapped, "faults", 0)
         new, self._faults = faults - self._faults, faults
-        self.metrics.log_value("env_faults", new, reduce="sum")  # 0 too: no number would be NaN
-        if new:
-            where = f"EnvRunner {self.worker_index or 0}, "
-            note_faults(self.tune_trial_id, [where + n for n in self.env.unwrapped.fault_news()])
+        log_faults(self, new, self.env.unwrapped.fault_news() if new else [])
 
     def _log_returns(self, finished: list[MetaEpisodeData]) -> None:
         """Means over this sample, logged once instead of once an episode."""
@@ -244,6 +241,14 @@ def stream_of(config: Any, worker_index: int | None) -> Stream:
         evaluation=bool(config.in_evaluation),
         incarnation=fresh if _reconstructed() else 0,
     )
+
+
+def log_faults(runner: Any, new: int, news: list[str]) -> None:
+    """Counts the faults of an EnvRunner's envs since the last time, and notes them."""
+    runner.metrics.log_value("env_faults", new, reduce="sum")  # 0 too: no number would be NaN
+    if new:
+        where = f"EnvRunner {runner.worker_index or 0}, "
+        note_faults(runner.tune_trial_id, [where + one for one in news])
 
 
 def tolerance_of(config: Any) -> Tolerance | None:

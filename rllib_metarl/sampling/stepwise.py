@@ -26,16 +26,17 @@ from ray.rllib.utils.spaces.space_utils import batch as stacked
 from ray.util.debug import log_once
 
 from rllib_metarl.columns import ACTION_MASK, BELIEF, FINAL_BELIEF, RECORDED
-from rllib_metarl.envs import EnvFault, Plain, is_usable, read_label
+from rllib_metarl.envs import EnvFault, Guard, Guarded, Plain, Stream, is_usable, read_label
+from rllib_metarl.envs.core.faults import BrokenEnv
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.step import Inputs
-from rllib_metarl.sampling.collector import MetaEpisodeData
+from rllib_metarl.sampling.collector import MetaEpisodeData, broken
 from rllib_metarl.sampling.connectors import privileged_label
 from rllib_metarl.sampling.envs import maker, making, said
 from rllib_metarl.sampling.faults import carried
 from rllib_metarl.sampling.held_out import HeldOut, spread
 from rllib_metarl.sampling.patience import Patience
-from rllib_metarl.sampling.runner import created, stream_of
+from rllib_metarl.sampling.runner import created, log_faults, stream_of, tolerance_of
 
 SEEDS = "seed_streams"
 
@@ -72,8 +73,12 @@ class StepwiseRunner(SingleAgentEnvRunner):
         several = {VectorizeMode.ASYNC: AsyncVectorEnv}
         batch = several.get(VectorizeMode(config.gym_env_vectorize_mode), SyncVectorEnv)
         with carried(index, self.tune_trial_id), making(config.env):
-            make = maker(config.env, config.env_config, index, self.num_workers)
-            made = [partial(_plain, make, i) for i in range(config.num_envs_per_env_runner)]
+            make = partial(_plain, maker(config.env, config.env_config, index, self.num_workers))
+            made = [partial(make, i) for i in range(config.num_envs_per_env_runner)]
+            self._guard = _guard_of(config, make)
+            if self._guard is not None:
+                spare = stream_of(config, index)
+                made = [partial(_guarded, make, i, self._guard, spare) for i in range(len(made))]
             self.env = DictInfoToList(batch(made))
         self.num_envs = self.env.num_envs
         self._needs_initial_reset = True
@@ -107,18 +112,38 @@ class StepwiseRunner(SingleAgentEnvRunner):
     @contextmanager
     def _blamed(self) -> Iterator[None]:
         """Names the env where it returns what cannot be used; RLlib has no other word for it."""
+        guard = self._guard
         try:
             yield
+            # RLlib may have made the envs again, for ever; it may also have let it through.
+            if guard is not None and guard.broken is not None:
+                raise guard.broken
+        except BrokenEnv as error:
+            raise broken(said(self.config.env), error) from error
         except (EnvFault, RuntimeError) as error:
             fault = error if isinstance(error, EnvFault) else error.__cause__
+            if isinstance(fault, BrokenEnv):
+                raise broken(said(self.config.env), fault) from error
             if not isinstance(fault, EnvFault):
                 raise
             raise UserError(f"env {said(self.config.env)} {fault}. Fix the env.") from error
 
     @override(SingleAgentEnvRunner)
     def _sample(self, **settings: Any) -> list[SingleAgentEpisode]:
-        with carried(self.worker_index, self.tune_trial_id):
-            return self._sample_whole(**settings)
+        if self._guard is not None:
+            self._guard.look_at_the_clock()
+        try:
+            with carried(self.worker_index, self.tune_trial_id):
+                return self._sample_whole(**settings)
+        finally:
+            self._log_faults()
+
+    def _log_faults(self) -> None:
+        guard, new, news = self._guard, 0, []
+        if guard is not None:
+            new, guard.faults = guard.faults, 0
+            news, guard.news = guard.news, []
+        log_faults(self, new, news)
 
     def _sample_whole(
         self,
@@ -258,6 +283,7 @@ class StepwiseHeldOut(HeldOut):
         for name in [key for key in vars(config) if key.startswith("callbacks_on_")]:
             setattr(config, name, None)
         config.in_evaluation, config.held_out_seed = True, seed
+        config.max_env_faults = 0  # a score of truncated meta-episodes would be no score
         with torch.random.fork_rng():  # an evaluation leaves no trace in training
             self.runner = StepwiseRunner(config=config, worker_index=0, num_workers=0)
 
@@ -291,6 +317,20 @@ class StepwiseHeldOut(HeldOut):
 
 def _plain(make: Callable[[int], gym.Env], index: int) -> gym.Env:
     return Plain(make(index))
+
+
+def _guard_of(config: Any, make: Callable[[int], gym.Env]) -> Guard | None:
+    tolerance = tolerance_of(config)
+    if tolerance is None:
+        return None
+    guard = Guard(make, tolerance)
+    guard.name = said(config.env)
+    return guard
+
+
+def _guarded(make: Callable[[int], gym.Env], index: int, guard: Guard, stream: Stream) -> gym.Env:
+    seed = int(stream.generator(index).integers(2**32))
+    return Guarded(make, index, guard, np.random.default_rng([seed, 1]))
 
 
 def _meta_episode(episode: SingleAgentEpisode, env_index: int) -> MetaEpisodeData:

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_metarl.errors import UserError
 from tests.algorithms.small import numbers, small_config
@@ -68,7 +69,9 @@ def _block_for_ever() -> None:
     time.sleep(3600)
 
 
-def training(folder: Path, kind: str, runners: int, times: int = 3, **settings: Any) -> Any:
+def training(
+    folder: Path, kind: str, runners: int, times: int = 3, stepwise: bool = False, **settings: Any
+) -> Any:
     env_config = {"folder": str(folder), "kind": kind, "times": times}
     config = small_config("RL2", env=Troubled, env_config=env_config, runners=runners, **settings)
     config.env_runners(sample_timeout_s=2.0 if "hang" in kind else 60.0)
@@ -77,7 +80,14 @@ def training(folder: Path, kind: str, runners: int, times: int = 3, **settings: 
         env_runner_health_probe_timeout_s=20,
         env_runner_restore_timeout_s=60,
     )
-    return config.build_algo()
+    return (config.callbacks(Look) if stepwise else config).build_algo()
+
+
+class Look(RLlibCallback):
+    """Looks at every step, which brings RLlib's own EnvRunner."""
+
+    def on_episode_step(self, **told: Any) -> None:
+        pass
 
 
 SLOW = pytest.mark.slow  # EnvRunners in processes of their own, once more
@@ -85,14 +95,19 @@ CASES = [("raise", 0), ("hang", 0), ("invalid values", 0), ("raise", 2)]
 
 
 @pytest.mark.parametrize(
-    ("kind", "runners"),
-    [*CASES, *(pytest.param(kind, 2, marks=SLOW) for kind in ("hang", "invalid values"))],
+    ("kind", "runners", "stepwise"),
+    [
+        *((*case, False) for case in CASES),
+        *(pytest.param(kind, 2, False, marks=SLOW) for kind in ("hang", "invalid values")),
+        *((kind, 0, True) for kind in SAID),
+        pytest.param("raise", 2, True, marks=SLOW),
+    ],
 )
 def test_training_goes_on_and_the_faults_are_counted(
-    shared_ray: None, tmp_path: Path, kind: str, runners: int
+    shared_ray: None, tmp_path: Path, kind: str, runners: int, stepwise: bool
 ) -> None:
     times = 1 if kind == "hang" else 3
-    algorithm = training(tmp_path, kind, runners, times)
+    algorithm = training(tmp_path, kind, runners, times, stepwise)
     try:
         results = [algorithm.train() for _ in range(3)]
     finally:
@@ -106,11 +121,13 @@ def test_training_goes_on_and_the_faults_are_counted(
     assert np.isfinite(list(numbers(results[-1]).values())).all()
 
 
-@pytest.mark.parametrize("runners", [0, pytest.param(1, marks=SLOW)])
+@pytest.mark.parametrize(
+    ("runners", "stepwise"), [(0, False), (0, True), pytest.param(1, False, marks=SLOW)]
+)
 def test_an_env_that_never_works_ends_training_with_its_own_words(
-    shared_ray: None, tmp_path: Path, runners: int
+    shared_ray: None, tmp_path: Path, runners: int, stepwise: bool
 ) -> None:
-    algorithm = training(tmp_path, "raise", runners, times=10_000, max_env_faults=5)
+    algorithm = training(tmp_path, "raise", runners, 10_000, stepwise, max_env_faults=5)
     try:
         with pytest.raises(UserError, match="5 faults in a row.*engine fell over.*--resume"):
             for _ in range(5):

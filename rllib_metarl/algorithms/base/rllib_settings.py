@@ -165,7 +165,7 @@ FAULTS: dict[str, Entry] = {
     "max_num_env_runner_restarts": Setting(COUNT, "how often one is restarted"),
     "delay_between_env_runner_restarts_s": Setting(SECONDS, "seconds between"),
     "restart_failed_sub_environments": Setting(
-        SWITCH, "make envs again that fail; without a connector max_env_faults does that", STEPWISE
+        SWITCH, "make all envs again where one fails and max_env_faults is 0", STEPWISE
     ),
     "num_consecutive_env_runner_failures_tolerance": Setting(
         COUNT, "failures in a row that are tolerated"

@@ -21,13 +21,14 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from rllib_metarl import plugins
 from rllib_metarl.algorithms.base.algorithm import MetaAlgorithm
 from rllib_metarl.algorithms.base.exported import exported_keys
+from rllib_metarl.algorithms.base.settings import own_settings, problem
 from rllib_metarl.algorithms.base.stored_spaces import space_of
 from rllib_metarl.errors import UserError
-from rllib_metarl.reading import parse_json
+from rllib_metarl.reading import field, parse_json
 
 MODULE_PATH = Path("learner_group", "learner", "rl_module", "default_policy")
 _OURS = "rllib_metarl.algorithms."
-_KINDS = {"env": (str,), "env_config": (dict, type(None)), "held_out_seed": (int, type(None))}
+_KINDS = {"env_config": dict, "held_out_seed": int}
 MOST_UNPACKED = 20
 """How many times its size in a file a network's weights may have in memory."""
 
@@ -60,14 +61,18 @@ def parsed(content: bytes, checkpoint: str, trusted: bool) -> Policy:
         ValueError, KeyError, TypeError: it is damaged.
     """
     record = parse_json(content)
-    algorithm: Any = _imported(record["algorithm"])
+    name, module = field(record, "algorithm", str), _module_of(record)
+    algorithm: Any = _imported(name)
     if not issubclass(algorithm, MetaAlgorithm):
-        raise ValueError(f"{record['algorithm']} is no algorithm")
+        raise ValueError(f"{name} is no algorithm")
     known = exported_keys(algorithm.get_default_config())
-    config = {key: value for key, value in dict(record["config"]).items() if key in known}
-    for key, kinds in _KINDS.items():
-        if not isinstance(config.get(key), kinds):
-            raise ValueError(f"{key} is {str(config.get(key))[:100]}")
+    written = field(record, "config", dict)
+    config = {key: value for key, value in written.items() if key in known}
+    field(config, "env", str)
+    for key, kind in _KINDS.items():
+        field(config, key, kind, type(None), default=None)
+    _check_values(algorithm, config)
+    _check_values(algorithm, module["model_config"])
     place, _, env = str(config.get("env", "")).rpartition(":")
     if place and place not in sys.modules:
         if not trusted:
@@ -77,7 +82,23 @@ def parsed(content: bytes, checkpoint: str, trusted: bool) -> Policy:
                 "mean."
             )
         _import_env(place, checkpoint)
-    return Policy(algorithm, config, dict(record["module"]))
+    return Policy(algorithm, config, module)
+
+
+def _module_of(record: Any) -> dict[str, Any]:
+    module: dict[str, Any] = field(record, "module", dict)
+    field(module, "class", str)
+    for name in ("observation_space", "action_space", "model_config"):
+        field(module, name, dict)
+    return module
+
+
+def _check_values(algorithm: Any, config: dict[str, Any]) -> None:
+    """Raises ValueError unless each setting is in the range that it declares."""
+    for name, entry in own_settings(type(algorithm.get_default_config())).items():
+        wrong = problem(entry, name, config[name], None) if name in config else None
+        if wrong is not None:
+            raise ValueError(wrong.rstrip("."))
 
 
 def built(policy: Policy, weights: BinaryIO) -> Any:

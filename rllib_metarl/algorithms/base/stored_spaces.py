@@ -8,6 +8,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rllib_metarl.reading import field
+
 _MOST_NUMBERS = 2**26
 _DEEPEST = 50
 
@@ -44,21 +46,31 @@ def space_of(plain: dict[str, Any], depth: int = 0) -> gym.Space:
     """
     if depth > _DEEPEST:
         raise ValueError(f"a space is nested more than {_DEEPEST} deep")
+    if not isinstance(plain, dict):
+        raise ValueError(f"a space is {str(plain)[:100]}, expected a mapping")
     if "n" in plain:
-        return spaces.Discrete(int(plain["n"]), start=int(plain.get("start", 0)))
+        return spaces.Discrete(field(plain, "n", int), start=field(plain, "start", int, default=0))
     if "nvec" in plain:
-        dtype: Any = np.dtype(plain["dtype"])
-        return spaces.MultiDiscrete(plain["nvec"], dtype=dtype, start=plain.get("start"))
+        start = field(plain, "start", list, default=None)
+        dtype: Any = _dtype(plain)
+        return spaces.MultiDiscrete(field(plain, "nvec", list), dtype=dtype, start=start)
     if "binary" in plain:
-        sizes = plain["binary"]
+        sizes = field(plain, "binary", int, list)
         return spaces.MultiBinary(sizes if isinstance(sizes, int) else _shape(sizes))
     if "tuple" in plain:
-        return spaces.Tuple([space_of(part, depth + 1) for part in plain["tuple"]])
+        return spaces.Tuple([space_of(part, depth + 1) for part in field(plain, "tuple", list)])
     if "dict" in plain:
-        return spaces.Dict([(key, space_of(part, depth + 1)) for key, part in plain["dict"]])
-    dtype = np.dtype(plain["dtype"])
-    low, high = (np.asarray(plain[side], dtype) for side in ("low", "high"))
-    shape = _shape(plain["shape"]) if "shape" in plain else low.shape
+        pairs = field(plain, "dict", list)
+        if not all(isinstance(p, list) and len(p) == 2 and isinstance(p[0], str) for p in pairs):
+            raise ValueError("a space's parts are no pairs of a name and a space")
+        return spaces.Dict([(key, space_of(part, depth + 1)) for key, part in pairs])
+    dtype = _dtype(plain)
+    low, high = (
+        np.asarray(field(plain, side, list, int, float, bool), dtype) for side in ("low", "high")
+    )
+    shape = _shape(field(plain, "shape", list)) if "shape" in plain else low.shape
+    if not all(side.shape in ((), shape) for side in (low, high)):
+        raise ValueError(f"a space's bounds have shapes {low.shape} and {high.shape}")
     return spaces.Box(np.broadcast_to(low, shape), np.broadcast_to(high, shape), dtype=dtype)
 
 
@@ -69,8 +81,17 @@ def _bound(bound: np.ndarray) -> Any:
     return bound.tolist()
 
 
+def _dtype(plain: dict[str, Any]) -> Any:
+    dtype = np.dtype(field(plain, "dtype", str))
+    if dtype.kind not in "fiub":
+        raise ValueError(f"a space holds {dtype}, expected numbers")
+    return dtype
+
+
 def _shape(plain: Any) -> tuple[int, ...]:
-    shape = tuple(int(size) for size in plain)
+    if not all(type(size) is int for size in plain):
+        raise ValueError(f"a space has the shape {str(plain)[:100]}")
+    shape = tuple(plain)
     if any(size < 0 for size in shape) or np.prod(shape, dtype=np.float64) > _MOST_NUMBERS:
         raise ValueError(f"a space has the shape {shape}")
     return shape

@@ -21,7 +21,7 @@ from ray.tune import Callback, Checkpoint
 from rllib_metarl import checkpoints
 from rllib_metarl.algorithms.base.spare import HIDDEN, RESULT
 from rllib_metarl.errors import UserError
-from rllib_metarl.reading import parse_json
+from rllib_metarl.reading import field, parse_json
 
 RECORD = "record_{:06}"
 ASIDE = "aside"
@@ -230,6 +230,7 @@ def _reached(checkpoint: Path) -> int:
 def _result_of(checkpoint: Path) -> Any:
     try:
         metrics = parse_json((checkpoint / RESULT).read_bytes())
+        field(metrics, "training_iteration", int, float, default=0)
     except (OSError, ValueError):
         metrics = {}
     return _TrainingResult(Checkpoint.from_directory(str(checkpoint)), metrics)
@@ -256,15 +257,25 @@ def _iteration_of(line: bytes) -> float:
 
 
 def _cut_table(path: Path, iteration: int) -> None:
-    header, *rows = csv.reader(io.StringIO(path.read_text())) if path.stat().st_size else ([],)
+    try:
+        header, *rows = list(csv.reader(io.StringIO(path.read_text()))) or [[]]
+    except (csv.Error, ValueError):  # no table: nobody here reads it
+        return
     if "training_iteration" not in header:
         return
     column = header.index("training_iteration")
-    kept = [r for r in rows if len(r) == len(header) and float(r[column]) <= iteration]
+    kept = [r for r in rows if len(r) == len(header) and _number(r[column]) <= iteration]
     if kept != rows:
         text = io.StringIO()
         csv.writer(text, lineterminator="\r\n").writerows([header, *kept])
         checkpoints.write_whole(path, text.getvalue().encode())
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("inf")
 
 
 def _trials(folder: Path) -> list[Path]:
