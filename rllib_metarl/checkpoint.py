@@ -54,7 +54,10 @@ class Checkpoint:
         if examined.problem is not None:
             raise UserError(f"{path}: {examined.problem}: {_OLDER}")
         if not any((path / name).is_file() for name in (POLICY, DESCRIPTION)):
-            inside = sorted(path.glob("**/checkpoint_*"))[-1:]
+            inside = sorted(
+                one for one in _below(path, 2) if (one.parent / "params.json").is_file()
+            )
+            inside = inside[-1:]
             hint = f" Did you mean {inside[0]}?" if inside else ""
             raise UserError(
                 f"{path} is not a checkpoint: it has no {DESCRIPTION}. Name a folder "
@@ -260,8 +263,7 @@ def find(path: str | Path) -> Path:
         raise UserError(f"{path}: no such checkpoint")
     if is_checkpoint(path):
         return path
-    below = [found.parent for found in path.glob(f"**/{VERSION}")]
-    named = [found for found in below if found.name.startswith("checkpoint_")]
+    named = [found for found in _below(path, 3) if (found / VERSION).is_file()]
     if not named:
         raise UserError(
             f"{path}: no checkpoint here; the last line of `rllib train` names one, a folder "
@@ -271,6 +273,12 @@ def find(path: str | Path) -> Path:
     # A run that was killed may have left half a checkpoint; earlier versions finished none.
     without_list = [found for found in newest if not checkpoints.has_list(found)]
     return next(filter(checkpoints.is_whole, newest), [*without_list, *newest][0])
+
+
+def _below(path: Path, levels: int) -> list[Path]:
+    """Folders called like checkpoints in a trial's folder, an experiment's, or where both lie."""
+    patterns = ("checkpoint_*", "*/checkpoint_*", "*/*/checkpoint_*")[:levels]
+    return [found for pattern in patterns for found in path.glob(pattern)]
 
 
 def _why(error: Exception) -> str:

@@ -54,7 +54,7 @@ class FitRequest:
 def collect(request: CollectRequest) -> int:
     """Collect transitions and write them; returns the exit code."""
     console = Console(highlight=False)
-    check_out(request.out)
+    check_writable(request.out, "--out")
     with quiet():
         env_config = _check_env(request)
         from rllib_metarl.algorithms.base.collect import CollectSettings
@@ -83,7 +83,7 @@ def collect(request: CollectRequest) -> int:
 def fit(request: FitRequest) -> int:
     """Fit an encoder, write it and its report, print its errors; returns the exit code."""
     console = Console(highlight=False)
-    check_out(request.out)
+    check_writable(request.out, "--out")
     with quiet():
         from rllib_metarl.learning.iida import read_transitions
         from rllib_metarl.learning.iida_file import write_encoder
@@ -106,17 +106,6 @@ def fit(request: FitRequest) -> int:
     console.print(f"all of it: {report_file}", markup=False, soft_wrap=True)
     console.print(f"encoder: {request.out}", markup=False, soft_wrap=True)
     return 0
-
-
-def check_out(path: Path) -> None:
-    """Find out before the work whether its result can be written.
-
-    Raises:
-        UserError: it cannot.
-    """
-    check_writable(path, "--out")
-    if path.stat().st_size == 0:
-        path.unlink()  # nothing is left behind if the work fails
 
 
 def _check_env(request: CollectRequest) -> dict[str, Any]:

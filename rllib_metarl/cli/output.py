@@ -90,6 +90,8 @@ def write_json(path: Path, data: Any, *, replace: bool = False) -> None:
 def check_writable(path: Path | None, option: str = "--json") -> None:
     """Find out before a long run whether the file that an option names can be written.
 
+    Folders that are missing are made, for every such option.
+
     Raises:
         UserError: it cannot.
     """
@@ -99,7 +101,12 @@ def check_writable(path: Path | None, option: str = "--json") -> None:
         raise UserError(f"{option} {path}: is a directory, expected a file name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            return  # a pipe or a device that the user has named: to open it may take for ever
+        new = not path.exists()
         with path.open("a", encoding="utf-8"):
             pass
+        if new:
+            path.unlink()  # nothing is left behind if the work fails
     except OSError as error:
         raise UserError(f"{option} {path}: cannot be written: {error.strerror}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rllib_metarl.cli.output import check_writable
 from rllib_metarl.errors import UserError
 from rllib_metarl.plugins import look_in
 
@@ -71,16 +72,14 @@ def _report_sweep(
 
 def _check_places(out: Path, figures: Path | None) -> None:
     """Find out before the work whether its result can be written."""
-    if out.is_dir():
-        raise UserError(f"--out {out}: is a directory, expected a file name")
+    check_writable(out, "--out")
     if figures is not None and figures.exists() and not figures.is_dir():
         raise UserError(f"--figures {figures}: is a file, expected a directory")
-    for option, folder in (("--out", out.parent), ("--figures", figures)):
-        try:
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{option} {folder}: cannot be made: {error.strerror}") from None
+    try:
+        if figures is not None:
+            figures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--figures {figures}: cannot be made: {error.strerror}") from None
 
 
 def _write(file: Path, text: str) -> None:

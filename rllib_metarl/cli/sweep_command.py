@@ -83,9 +83,7 @@ def best(directory: Path, metric: str | None, out: Path | None) -> int:
     from rllib_metarl.cli.running.ray_session import quiet
     from rllib_metarl.report.sweep_data import read_sweep
 
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        what = "is a directory" if out.is_dir() else "its directory does not exist"
-        raise UserError(f"--out {out}: {what}; name a file")
+    check_writable(out, "--out")
     sweep = read_sweep(directory, metric)
     with quiet():
         from rllib_metarl.cli.running.record import write_best

@@ -317,4 +317,32 @@ def test_a_checkpoint_of_other_networks_is_not_restored(refused, varibad_checkpo
 
 
 def test_a_folder_that_is_no_checkpoint_is_not_restored(refused, tmp_path):
-    assert "is not a checkpoint" in refused(experiment(), "--restore", tmp_path)
+    (tmp_path / "others" / "deep" / "below" / "checkpoint_000001").mkdir(parents=True)
+    (tmp_path / "mine" / "checkpoint_000002").mkdir(parents=True)
+    message = refused(experiment(), "--restore", tmp_path)
+    assert "is not a checkpoint" in message and "Did you mean" not in message
+    (tmp_path / "mine" / "params.json").write_text("{}")
+    assert "Did you mean" in refused(experiment(), "--restore", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["missing folders", "a folder", "a file above", "a pipe"])
+def test_where_a_file_is_to_be_written_is_known_before_the_work(kind, tmp_path):
+    import os
+
+    from rllib_metarl.cli.output import check_writable
+    from rllib_metarl.errors import UserError
+
+    place = tmp_path / "new" / "deep" / "x.json"
+    if kind == "a folder":
+        place.mkdir(parents=True)
+    if kind == "a file above":
+        (tmp_path / "new").write_text("")
+    if kind == "a pipe":
+        place = tmp_path / "pipe"
+        os.mkfifo(place)
+    if kind in ("a folder", "a file above"):
+        with pytest.raises(UserError, match="--out .*x.json: "):
+            check_writable(place, "--out")
+    else:
+        check_writable(place, "--out")
+        assert place.parent.is_dir() and place.exists() == (kind == "a pipe")

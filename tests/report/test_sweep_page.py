@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from rllib_metarl.cli.main import main
 from tests.fuzz.inputs import STATE, sweep_files
@@ -29,6 +30,20 @@ def test_several_seeds_and_nothing_searched_are_read_by_every_command(
     told = capsys.readouterr()
     assert "best: trials 1, 2, evaluation/return_mean 30.5\n" in told.out and told.err == ""
     assert "30.5" in page.read_text()
+
+
+@pytest.mark.parametrize("seeds", [[1, 2], [7, 3]])
+def test_the_best_config_has_the_first_seed_in_whatever_order_the_trials_are(
+    tmp_path: Path, seeds: list[int]
+) -> None:
+    """A sweep that was resumed goes on with its trials in another order."""
+    sweep = written(tmp_path, searched=False, seeds=seeds)
+    record = json.loads((sweep / STATE).read_text())
+    for trials in (record["trial_data"], record["trial_data"][::-1]):
+        (sweep / STATE).write_text(json.dumps(record | {"trial_data": trials}))
+        assert main(["sweep", "best", str(sweep)]) == 0
+        (best,) = yaml.safe_load((sweep / "best.yaml").read_text()).values()
+        assert best["config"]["seed"] == seeds[0]
 
 
 ODD: dict[str, tuple[str, Any, str]] = {

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from rllib_metarl.cli.output import check_writable
 from rllib_metarl.errors import UserError
 
 KINDS = (".mp4", ".gif")
@@ -34,10 +35,7 @@ def check_video(path: Path | None) -> None:
             f"--video {path}: MP4 needs the package av: pip install 'rllib-metarl[video]', or name "
             "a .gif, which needs nothing"
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--video {path}: cannot be written: {error.strerror}") from None
+    check_writable(path, "--video")
 
 
 def film(
