@@ -133,7 +133,8 @@ class Guarded(gym.Wrapper):
     ) -> None:
         super().__init__(make(index))
         self._index, self._guard, self._spare = index, guard, spare
-        self._broken, self._last = False, (None, {})
+        self._broken = False
+        self._last: tuple[Any, dict[str, Any]] = (None, {})
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
