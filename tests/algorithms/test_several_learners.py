@@ -100,6 +100,7 @@ def test_shares_are_disjoint_and_whole() -> None:
 
 def test_fewer_rows_than_learners_go_to_all() -> None:
     assert [len(torch.arange(2)[Rank(index, 3).part(2)]) for index in range(3)] == [2, 2, 2]
+    assert [len(torch.arange(3)[Rank(index, 3).part(3)]) for index in range(3)] == [1, 1, 1]
 
 
 def test_a_row_has_the_same_noise_however_many_learners() -> None:

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rllib_metarl.envs import BatchedEnvs, BrokenEnv, Guard, Stream, Tolerance
+from rllib_metarl.envs import BatchedEnvs, BrokenEnv, Guard, Stream, Tolerance, make_vector
 
 LENGTH = 6
 
@@ -169,3 +169,12 @@ def test_an_env_that_fails_at_its_close_does_not_keep_the_others_open() -> None:
 
     BatchedEnvs([Shut(), Shut()]).close()
     assert len(closed) == 2
+
+
+def test_make_vector_tolerates_faults_if_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = gym.envs.registration.EnvSpec("Test/Faulty-v0", entry_point=Faulty)
+    monkeypatch.setitem(gym.registry, spec.id, spec)
+    env = make_vector(spec.id, 1, {"fault": "raise"}, Stream(0), tolerance=Tolerance(None, 5))
+    env.reset()
+    truncated = [bool(env.step(np.zeros(1, int))[3][0]) for _ in range(3)]
+    assert truncated == [False, False, True] and env.faults == 1

@@ -85,6 +85,14 @@ def test_a_place_taken_by_a_shorter_meta_episode_keeps_nothing_of_the_longer() -
     assert short.any() and not drawn.reward[short, 2:].any() and not drawn.valid[short, 2:].any()
 
 
+def test_the_storage_doubles_and_only_when_it_is_full() -> None:
+    buffer, rows = TrajectoryBuffer(20), []
+    for number in range(20):
+        buffer.add(_batch([number]))
+        rows.append(len(buffer._storage["length"]))
+    assert rows == [1, 2, 4, 4, *[8] * 4, *[16] * 8, *[20] * 4]
+
+
 def test_samples_are_no_longer_than_what_they_hold() -> None:
     buffer = TrajectoryBuffer(10)
     buffer.add(_batch([0], steps=3))
