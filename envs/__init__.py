@@ -60,6 +60,7 @@ __all__ = [
 _NATIVE = {
     "Bandit/Bernoulli-v0": ("bandit.env", "BernoulliBandit"),
     "DLCMDP/GridWorld-v0": ("gridworld.env", "GridWorld"),
+    "DLCMDP/GridWorldCycle-v0": ("gridworld.cycle", "GridWorldCycle"),
     "DLCMDP/GridWorldFamily-v0": ("gridworld.family", "GridWorldFamily"),
     "DLCMDP/AntDir-v0": ("mujoco.ant", "AntDir"),
     "DLCMDP/AntGoal-v0": ("mujoco.ant", "AntGoal"),

@@ -19,12 +19,12 @@ _ACTIVE, _OTHER, _AGENT = (46, 139, 87), (190, 190, 190), (35, 86, 168)
 
 @dataclass(frozen=True)
 class Scene:
-    """What there is to see: the grid's size and cell numbers (y * size + x); None where absent."""
+    """What there is to see: the grid's size and cell numbers (y * size + x)."""
 
     size: int
     agent: int
     active: int
-    other: int | None = None
+    others: tuple[int, ...] = ()
 
 
 def draw(scene: Scene, mode: str) -> NDArray[np.uint8] | str:
@@ -38,8 +38,8 @@ def text(scene: Scene) -> str:
     A agent, * active goal, o other goal; @ is the agent on the active goal, a on the other.
     """
     cells = ["."] * scene.size**2
-    if scene.other is not None:
-        cells[scene.other] = "o"
+    for other in scene.others:
+        cells[other] = "o"
     cells[scene.active] = "*"
     cells[scene.agent] = {"*": "@", "o": "a"}.get(cells[scene.agent], "A")
     rows = [" ".join(cells[i : i + scene.size]) for i in range(0, len(cells), scene.size)]
@@ -55,8 +55,8 @@ def picture(scene: Scene) -> NDArray[np.uint8]:
     fine = np.empty((scene.size * edge, scene.size * edge, 3), np.float32)
     fine[:] = _PAPER
     _grid_lines(fine, edge)
-    if scene.other is not None:
-        _square(_cell(fine, scene, scene.other), _OTHER, hollow=True)
+    for other in scene.others:
+        _square(_cell(fine, scene, other), _OTHER, hollow=True)
     _square(_cell(fine, scene, scene.active), _ACTIVE, hollow=False)
     _disc(_cell(fine, scene, scene.agent), _AGENT)
     shape = (scene.size * CELL, _FINE, scene.size * CELL, _FINE, 3)

@@ -150,7 +150,7 @@ class GridWorldSimulator(Simulator):
     def draw(self, row: int, mode: str) -> NDArray[np.uint8] | str:
         active = int(self._context[self._row[row] + self._t[row], 0])
         size, goals = self.parameters.size, self._goals[row].tolist()
-        scene = drawing.Scene(size, int(self._cell[row]), goals[active], goals[1 - active])
+        scene = drawing.Scene(size, int(self._cell[row]), goals[active], (goals[1 - active],))
         return drawing.draw(scene, mode)
 
     def reference_returns(self) -> dict[str, float] | None:

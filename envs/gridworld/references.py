@@ -145,7 +145,7 @@ def goal_pairs(p: GridWorldParameters) -> tuple[NDArray[np.int64], Array]:
     cells = p.size**2
     first, second = np.divmod(np.arange(cells**2), cells)
     first, second = first[first != second], second[first != second]
-    maps = _symmetries(p.size)
+    maps = symmetries(p.size)
     if p.start is not None:
         maps = maps[maps[:, p.index(p.start)] == p.index(p.start)]
     codes = maps[:, first] * cells + maps[:, second]
@@ -155,8 +155,8 @@ def goal_pairs(p: GridWorldParameters) -> tuple[NDArray[np.int64], Array]:
     return np.stack(np.divmod(chosen, cells)), counts / counts.sum()
 
 
-def _symmetries(size: int) -> NDArray[np.int64]:
-    """The eight rotations and reflections of the square as maps of cell numbers, [8, S]."""
+def symmetries(size: int) -> NDArray[np.int64]:
+    """Return the eight rotations and reflections of the square as maps of cell numbers, [8, S]."""
     grid = np.arange(size**2).reshape(size, size)
     turns = [np.rot90(grid, k) for k in range(4)]
     return np.stack([m.ravel() for turn in turns for m in (turn, turn.T)])

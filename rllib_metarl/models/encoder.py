@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rllib_metarl.models.mlp import mlp
 from rllib_metarl.models.step import Inputs, State
-from rllib_metarl.ops.sessions import hold_at_switch
+from rllib_metarl.ops.sessions import hold_at_switch, mix_at_switch
 
 
 class Belief(NamedTuple):
@@ -29,7 +29,9 @@ class BeliefEncoder(nn.Module):
 
     With `prior_conditioning` the posterior also sees the belief that the previous session ended
     with. Which session is the previous one is decided by the termination head, in training as in
-    acting, so that both see the same input.
+    acting, so that both see the same input: by its probabilities (`held_belief` "mixture": the
+    expected belief; the head sees the memory before and after the transition, and the posterior
+    takes the held belief through a layer of its own), or where it is above a threshold.
 
     Args:
         observation_size, action_size: widths of o_t and of the (one-hot) action.
@@ -38,6 +40,8 @@ class BeliefEncoder(nn.Module):
         embedding: widths of the layers between the inputs and the GRU.
         prior_conditioning: feed the previous session's belief to the posterior (DynaMITE-RL).
         termination_threshold: predicted probability above which a session counts as ended.
+        held_belief: ``mixture`` or ``threshold``, see above.
+        cut_memory: forget all but the present transition where a session counts as ended.
         reader: makes `observation_size` features of an observation that holds images.
 
     Differs from the papers: VariBAD embeds action, reward and observation apart, one linear layer
@@ -58,6 +62,8 @@ class BeliefEncoder(nn.Module):
         activation: str = "relu",
         prior_conditioning: bool = False,
         termination_threshold: float = 0.5,
+        held_belief: str = "threshold",
+        cut_memory: bool = False,
         log_var_range: tuple[float, float] = (-8.0, 4.0),
         reader: nn.Module | None = None,
     ) -> None:
@@ -72,10 +78,19 @@ class BeliefEncoder(nn.Module):
         self.embedding = mlp([inputs, *embedding], activation)
         self.gru = nn.GRU(embedding[-1] if embedding else inputs, hidden_size, batch_first=True)
         self.posterior = nn.Linear(hidden_size, 2 * latent_size)
-        self.termination = nn.Linear(hidden_size, 1)
-        # Starts at zero: conditioning begins as a no-op and is learnt.
-        self.conditioning = nn.Linear(2 * latent_size, 2 * latent_size, bias=False)
-        nn.init.zeros_(self.conditioning.weight)
+        self.mixture, self.cut_memory = held_belief == "mixture", cut_memory
+        # The last layer starts at zero: conditioning begins as a no-op and is learnt.
+        if self.mixture:
+            self.termination: nn.Module = mlp([2 * hidden_size, 32, 1], activation, last=False)
+            sizes = [hidden_size + 2 * latent_size, 32, 2 * latent_size]
+            self.conditioning: nn.Module = mlp(sizes, activation, last=False)
+            for parameter in list(self.conditioning.parameters())[-2:]:
+                nn.init.zeros_(parameter)
+        else:
+            self.termination = nn.Linear(hidden_size, 1)
+            plain = nn.Linear(2 * latent_size, 2 * latent_size, bias=False)
+            nn.init.zeros_(plain.weight)
+            self.conditioning = plain
         if not prior_conditioning:
             self.conditioning.requires_grad_(False)
 
@@ -97,10 +112,21 @@ class BeliefEncoder(nn.Module):
         Returns:
             the beliefs `[B, T, ...]` and the state after the last step.
         """
-        start = inputs.state["hidden"].unsqueeze(0)
-        features, hidden = self.gru(self._embedded(inputs), start)
-        belief, remembered = self.beliefs(features, inputs.state)
+        embedded, state = self._embedded(inputs), inputs.state
+        if self.cut_memory:
+            return self._with_cuts(embedded, state)
+        features, hidden = self.gru(embedded, state["hidden"].unsqueeze(0))
+        belief, remembered = self.beliefs(features, state)
         return belief, {"hidden": hidden[0]} | remembered
+
+    def step(self, inputs: Inputs) -> tuple[Any, State]:
+        """`forward` for one step, without the time dimension: the same numbers, sooner.
+
+        The termination logit is NaN where nothing in acting reads it.
+        """
+        hidden, logit = self._remembered(self._embedded(inputs), inputs.state["hidden"])
+        belief, remembered = self.belief_now(hidden, inputs.state, logit)
+        return belief, {"hidden": hidden} | remembered
 
     def _embedded(self, inputs: Inputs) -> Tensor:
         observation, action, reward = inputs[:3]
@@ -108,48 +134,84 @@ class BeliefEncoder(nn.Module):
             observation = self.reader(observation)
         return self.embedding(torch.cat([observation, action, reward.unsqueeze(-1)], dim=-1))
 
-    def beliefs(self, features: Tensor, state: State) -> tuple[Any, State]:
-        """Hook: what is read from the GRU's `features [B, T, H]`, and the state but for hidden."""
-        raw = self.posterior(features)
-        termination_logit = self.termination(features).squeeze(-1)
-        held = self._previous_session_belief(raw, termination_logit, state)
-        conditioned = raw + self.conditioning(held) if self.prior_conditioning else raw
-        mean, log_var = conditioned.chunk(2, dim=-1)
-        belief = Belief(mean, log_var.clamp(*self.log_var_range), termination_logit)
-        return belief, {"held_belief": held[:, -1], "last_belief": raw[:, -1]}
-
-    def step(self, inputs: Inputs) -> tuple[Any, State]:
-        """`forward` for one step, without the time dimension: the same numbers, sooner.
-
-        The termination logit is NaN without `prior_conditioning`: then nothing in acting reads it.
-        """
-        gru: Any = self.gru
-        weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
-        hidden = torch.gru_cell(self._embedded(inputs), inputs.state["hidden"], *weights)
-        belief, remembered = self.belief_now(hidden, inputs.state)
+    def _with_cuts(self, embedded: Tensor, state: State) -> tuple[Any, State]:
+        """`forward` step by step: what is remembered depends on the switches that are told."""
+        hidden, steps = state["hidden"], []
+        for now in embedded.unbind(1):
+            hidden, logit = self._remembered(now, hidden)
+            steps.append((hidden, logit))
+        features, logits = (torch.stack(parts, 1) for parts in zip(*steps, strict=True))
+        belief, remembered = self.beliefs(features, state, logits.squeeze(-1))
         return belief, {"hidden": hidden} | remembered
 
-    def belief_now(self, hidden: Tensor, state: State) -> tuple[Any, State]:
-        """Hook: `beliefs` for one step, `hidden [B, H]`."""
-        conditioned = raw = self.posterior(hidden)
-        held = state["held_belief"]
-        if self.prior_conditioning:
-            logit = self.termination(hidden)
-            ended = torch.sigmoid(logit) > self.termination_threshold
-            held = torch.where(ended, state["last_belief"], held)
-            conditioned = raw + self.conditioning(held)
-        else:
-            logit = hidden.new_full((len(hidden), 1), torch.nan)
+    def _remembered(self, embedded: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """The memory `[B, H]` after one more input, and the logit `[B, 1]` of a switch."""
+        gru: Any = self.gru
+        weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
+        hidden = torch.gru_cell(embedded, before, *weights)
+        if not (self.prior_conditioning or self.cut_memory):
+            return hidden, hidden.new_full((len(hidden), 1), torch.nan)
+        logit = self._switch_logit(hidden, before)
+        if self.cut_memory:
+            afresh = torch.gru_cell(embedded, torch.zeros_like(before), *weights)
+            hidden = torch.where(self._ended(logit), afresh, hidden)
+        return hidden, logit
+
+    def beliefs(
+        self, features: Tensor, state: State, logit: Tensor | None = None
+    ) -> tuple[Any, State]:
+        """Hook: what is read from the GRU's `features [B, T, H]`, and the state but for hidden.
+
+        Args:
+            logit: `[B, T]` of switches, where they have been told already.
+        """
+        raw = self.posterior(features)
+        if logit is None:
+            before = torch.cat([state["hidden"].unsqueeze(1), features[:, :-1]], dim=1)
+            logit = self._switch_logit(features, before).squeeze(-1)
+        held = self._previous_session_belief(raw, logit, state)
+        conditioned = self._conditioned(raw, features, held)
         mean, log_var = conditioned.chunk(2, dim=-1)
+        belief = Belief(mean, log_var.clamp(*self.log_var_range), logit)
+        return belief, {"held_belief": held[:, -1], "last_belief": raw[:, -1]}
+
+    def belief_now(self, hidden: Tensor, state: State, logit: Tensor) -> tuple[Any, State]:
+        """Hook: `beliefs` for one step, `hidden [B, H]`, `logit [B, 1]`."""
+        raw, held = self.posterior(hidden), state["held_belief"]
+        if self.prior_conditioning and self.mixture:
+            held = torch.lerp(held, state["last_belief"], torch.sigmoid(logit))
+        elif self.prior_conditioning:
+            held = torch.where(self._ended(logit), state["last_belief"], held)
+        mean, log_var = self._conditioned(raw, hidden, held).chunk(2, dim=-1)
         belief = Belief(mean, log_var.clamp(*self.log_var_range), logit.squeeze(-1))
         return belief, {"held_belief": held, "last_belief": raw}
+
+    def _switch_logit(self, hidden: Tensor, before: Tensor) -> Tensor:
+        """`[..., 1]`, from the memory after a transition and, for a mixture, before it."""
+        seen = torch.cat([hidden, before], dim=-1) if self.mixture else hidden
+        logit: Tensor = self.termination(seen)
+        return logit
+
+    def _ended(self, logit: Tensor) -> Tensor:
+        return torch.sigmoid(logit) > self.termination_threshold
+
+    def _conditioned(self, raw: Tensor, features: Tensor, held: Tensor) -> Tensor:
+        """The posterior `[..., 2L]` with what the previous session's belief adds to it."""
+        if not self.prior_conditioning:
+            return raw
+        seen = torch.cat([features, held], dim=-1) if self.mixture else held
+        conditioned: Tensor = raw + self.conditioning(seen)
+        return conditioned
 
     def _previous_session_belief(self, raw: Tensor, logit: Tensor, state: State) -> Tensor:
         """`[B, T, 2L]`: at each step the belief that the session before it ended with."""
         if not self.prior_conditioning:
             return state["held_belief"].unsqueeze(1).expand_as(raw)
-        ended = torch.sigmoid(logit) > self.termination_threshold
         # One column in front so that a switch at the first step can look at the step before it.
         beliefs = torch.cat([state["last_belief"].unsqueeze(1), raw.detach()], dim=1)
+        if self.mixture:
+            # Detached: the head learns from switches alone, so that it tells a probability.
+            return mix_at_switch(beliefs[:, :-1], logit.detach(), state["held_belief"])
+        ended = self._ended(logit)
         switch = torch.cat([torch.zeros_like(ended[:, :1]), ended], dim=1)
         return hold_at_switch(beliefs, switch, state["held_belief"])[:, 1:]

@@ -49,12 +49,16 @@ class HierarchicalEncoder(BeliefEncoder):
         self.top_size = top_size
         self.top = nn.Linear(self.hidden_size, 2 * top_size)
 
-    def beliefs(self, features: Tensor, state: State) -> tuple[HierarchicalBelief, State]:
-        mid, remembered = super().beliefs(features, state)
+    def beliefs(
+        self, features: Tensor, state: State, logit: Tensor | None = None
+    ) -> tuple[HierarchicalBelief, State]:
+        mid, remembered = super().beliefs(features, state, logit)
         return self._above(mid, features), remembered
 
-    def belief_now(self, hidden: Tensor, state: State) -> tuple[HierarchicalBelief, State]:
-        mid, remembered = super().belief_now(hidden, state)
+    def belief_now(
+        self, hidden: Tensor, state: State, logit: Tensor
+    ) -> tuple[HierarchicalBelief, State]:
+        mid, remembered = super().belief_now(hidden, state, logit)
         return self._above(mid, hidden), remembered
 
     def _above(self, mid: Belief, features: Tensor) -> HierarchicalBelief:

@@ -6,6 +6,8 @@ what is summed is in each docstring.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -126,6 +128,65 @@ def session_chain_kl(
         raise ValueError("session_chain_kl: give both prior_mean and prior_log_var, or neither")
     kl = kl_divergence(mean, log_var, reference_mean, reference_log_var)
     return kl.masked_fill(~valid, 0.0)
+
+
+def expected_chain_kl(
+    mean: Tensor,
+    log_var: Tensor,
+    switch: Tensor,
+    valid: Tensor,
+    prior_mean: Tensor,
+    prior_log_var: Tensor,
+) -> Tensor:
+    """KL of each belief to its prior where a switch is not known but probable.
+
+    out_0 = KL(q_0 || N(0, I)); out_t = (1 - p_t) KL(q_t || q_{t-1}) + p_t KL(q_t || prior_t): the
+    chain of VariBAD, but for beliefs that have just seen a session begin. By convexity it is at
+    least the KL to the mixture of both.
+
+    Args:
+        mean, log_var: ``[B, T, D]`` beliefs q_t.
+        switch: ``[B, T]`` p_t in [0, 1], that transition t - 1 opened a session, by what was seen.
+        valid: ``[B, T]`` bool, true on a prefix.
+        prior_mean, prior_log_var: ``[B, T, D]`` prior of a session that opened so.
+
+    Returns:
+        ``[B, T]`` in nats, 0 on padding.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `valid` is not boolean.
+    """
+    _check_beliefs(mean, log_var, switch, valid, where="expected_chain_kl")
+    mean, log_var = _blank(mean, valid), _blank(log_var, valid)
+    opened = F.pad(switch[:, 1:], (1, 0))
+    chain = kl_divergence(mean, log_var, _shift(mean), _shift(log_var))
+    priors = _blank(prior_mean, valid), _blank(prior_log_var, valid)
+    kl = torch.lerp(chain, kl_divergence(mean, log_var, *priors), opened)
+    return kl.masked_fill(~valid, 0.0)
+
+
+def sampled_log_likelihood(evidence: Tensor, density: Tensor) -> Tensor:
+    """log p(D) by K samples of a prior, log (1/K) sum_k p(D | m_k), with the prior's gradient.
+
+    The gradient is sum_k w_k d log p(m_k), w_k = p(D | m_k) / sum_k' p(D | m_k'): the prior moves
+    to those of its samples that explain D, as in an EM step by importance sampling. None comes
+    through the samples, which a decoder that is sure would not give any.
+
+    Args:
+        evidence: ``[B, K]`` log p(D | m_k).
+        density: ``[B, K]`` log p(m_k) of the prior that they were drawn from.
+
+    Returns:
+        ``[B]`` in nats.
+
+    Raises:
+        ValueError: where shapes differ.
+    """
+    sizes = check_shapes(
+        {"evidence": (evidence, "B K"), "density": (density, "B K")}, where="sampled_log_likelihood"
+    )
+    moved = density - density.detach()  # worth 0
+    return torch.logsumexp(evidence.detach() + moved, 1) - math.log(sizes["K"])
 
 
 def consistency_hinge(mean: Tensor, log_var: Tensor, session: Tensor, valid: Tensor) -> Tensor:

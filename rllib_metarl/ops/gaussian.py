@@ -61,6 +61,19 @@ def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (torch.expm1(log_var) - log_var + mean.square()).sum(-1)
 
 
+def log_density(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """log N(x; mean, exp(log_var)) = -1/2 sum_d [(x - mean)^2 / s + log_var + log 2 pi], in nats.
+
+    Args:
+        x, mean, log_var: ``[..., D]``, of shapes that broadcast.
+
+    Returns:
+        ``[...]``.
+    """
+    distance = (x - mean).square() * torch.exp(-log_var)
+    return -0.5 * (distance + log_var + math.log(2.0 * math.pi)).sum(-1)
+
+
 def entropy(log_var: Tensor) -> Tensor:
     """Differential entropy 1/2 sum_d [log(2 pi e) + log_var], in nats.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rllib_metarl.ops.shapes import check_bool, check_shapes
 
@@ -91,6 +92,28 @@ def session_end_index(session: Tensor, valid: Tensor) -> Tensor:
     return ends.flip(1).cummin(1).values.flip(1)
 
 
+def one_later_session(session: Tensor, valid: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
+    """One of each meta-episode's sessions but the first, each as likely as any other.
+
+    Args:
+        session: ``[B, T]`` integers, each session's one more than the one before's.
+        valid: ``[B, T]`` bool, true on a prefix, its first step included.
+        normal: ``[B]`` standard normal numbers that choose.
+
+    Returns:
+        the session's number ``[B]`` int64 (the first session's where there is no other), and how
+        many there were to choose from ``[B]`` int64.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `valid` is not boolean.
+    """
+    _check_sessions(session, valid, where="one_later_session")
+    first = session[:, 0]
+    later = session.masked_fill(~valid, 0).amax(1).maximum(first) - first
+    chosen = (torch.special.ndtr(normal) * later).long().minimum((later - 1).clamp_min(0))
+    return first + (later > 0) * (1 + chosen), later
+
+
 def hold_at_switch(values: Tensor, switch: Tensor, initial: Tensor) -> Tensor:
     """Hold the value before the last switch: the belief about the previous session.
 
@@ -126,6 +149,33 @@ def hold_at_switch(values: Tensor, switch: Tensor, initial: Tensor) -> Tensor:
     first = initial.expand(batch, features)[:, None].to(values.dtype)
     before = torch.cat([first, values[:, :-1]], dim=1)
     return before.gather(1, last_switch[..., None].expand(-1, -1, features))
+
+
+def mix_at_switch(before: Tensor, logit: Tensor, initial: Tensor) -> Tensor:
+    """`hold_at_switch` where a switch is not known but probable: the expected value that is held.
+
+    out_t = p_t before_t + (1 - p_t) out_{t-1}, out_{-1} = initial, p_t = s(x_t), s the sigmoid.
+
+    Args:
+        before: ``[B, T, D]``, at each step the belief of the step before it.
+        logit: ``[B, T]`` x_t, log-odds that a session began.
+        initial: ``[B, D]``, held before the first step.
+
+    Returns:
+        ``[B, T, D]``, differentiable in all three. Takes memory for ``[B, T, T]`` weights.
+
+    Raises:
+        ValueError: where shapes differ.
+    """
+    check_shapes(
+        {"before": (before, "B T D"), "logit": (logit, "B T"), "initial": (initial, "B D")},
+        where="mix_at_switch",
+    )
+    kept = F.logsigmoid(-logit).cumsum(1)  # log of the chance that nothing was replaced up to t
+    weight = (F.logsigmoid(logit) - kept)[:, None, :] + kept[:, :, None]
+    later = torch.ones(logit.shape[1], logit.shape[1], device=logit.device).triu(1).bool()
+    mixed = weight.masked_fill(later, -torch.inf).exp() @ before
+    return mixed + kept.exp()[..., None] * initial[:, None]
 
 
 Pairs = tuple[Tensor, Tensor, Tensor]

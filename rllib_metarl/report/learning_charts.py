@@ -198,6 +198,7 @@ _TITLES = {
     "vae/reward_error": "Reward decoder: squared error",
     "vae/state_loss": "State decoder: negative log-likelihood",
     "vae/consistency": "Session consistency",
+    "vae/session_prior_loss": "Session prior: negative log-likelihood",
     "termination/loss": "Termination head: cross-entropy",
     "termination/accuracy": "Termination head: accuracy",
     "top/kl": "Top latent: KL between consecutive beliefs",

@@ -178,6 +178,15 @@ METRICS: tuple[Metric, ...] = (
         True,
     ),
     _learner(
+        "vae_session_prior_loss",
+        "vae/session_prior_loss",
+        "Negative log-likelihood of what later sessions showed under p(m^i | m^{i-1}), mean per "
+        "belief; only with `session_prior: rewards`.",
+        "nats",
+        "falls towards what the exact filter would have",
+        True,
+    ),
+    _learner(
         "vae_grad_norm",
         "vae/grad_norm",
         "Norm of the ELBO's gradient before clipping.",

@@ -44,6 +44,7 @@ def _make() -> gym.Env:
 ENVS: dict[str, dict[str, Any]] = {
     "DLCMDP/GridWorld-v0": {"size": 3, "horizon": 6},
     "DLCMDP/GridWorldFamily-v0": {"size": 3, "horizon": 6},
+    "DLCMDP/GridWorldCycle-v0": {"horizon": 6, "announce": True},
     "VariBAD/GridWorld-v0": {"size": 3, "inner_horizon": 3, "inner_episodes": 2},
     "Bandit/Bernoulli-v0": {"arms": 3, "pulls": 6},
     "TabularMDP/Random-v0": {"states": 3, "actions": 2, "inner_horizon": 3, "inner_episodes": 2},

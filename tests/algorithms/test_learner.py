@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from rllib_metarl.algorithms.dynamite.learner import PRIOR_SAMPLES
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.ops.gaussian import kl_divergence, sample
+from rllib_metarl.ops.sessions import one_later_session
 from tests.algorithms.small import small_batch, small_config, small_learner, small_runner
 
 LEARNER_ONLY = ("value", "reward_decoder", "state_decoder", "session_prior")
@@ -247,3 +250,61 @@ def test_labels_that_are_missing_are_named_with_the_mend() -> None:
     with pytest.raises(UserError, match=r"info\['switched'\].*termination_weight: 0"):
         small_learner(masking_off).elbo(data)
     small_learner(small_config("VariBAD")).elbo(data)
+
+
+# --- the session prior that learns from rewards ---------------------------------------------------
+
+REWARDS = {"session_prior": "rewards", "held_belief": "mixture"}
+
+
+def test_the_session_priors_likelihood_is_that_of_a_whole_session_under_one_latent() -> None:
+    learner, data = small_learner(small_config(**REWARDS)), small_batch(switches=0.5)
+    posterior = learner.agent.encode(data.inputs)
+    start = learner._noise.generator.get_state()
+    told = learner.session_prior_loss(data, posterior, data.session)
+    learner._noise.generator.set_state(start)
+    rows = len(data.length)
+    number, later = one_later_session(
+        data.session, data.valid, learner._noise.like(data.reward[:, 0])
+    )
+    noise = learner._noise.like(torch.empty(rows, PRIOR_SAMPLES, 2))
+    features, total = learner.agent.reward_features(data), 0.0
+    for b in range(rows):
+        steps = [j for j in range(int(data.length[b])) if data.session[b, j] == number[b]]
+        if not later[b]:
+            continue
+        belief = posterior.mean[b, steps[0]], posterior.log_var[b, steps[0]]
+        mean, log_var = learner.agent.session_prior(*belief)
+        likelihoods = []
+        for k in range(PRIOR_SAMPLES):
+            m = (mean + torch.exp(log_var / 2) * noise[b, k])[None, None]
+            pairs = [torch.zeros(len(steps), dtype=torch.long)] * 2 + [torch.tensor(steps)]
+            decoded = learner.agent.reward_decoder(m, features[b : b + 1], tuple(pairs))[:, 0]
+            likelihoods.append(-learner.reward_loss(decoded, data.reward[b, steps])[0].sum())
+        total += later[b] * (torch.logsumexp(torch.stack(likelihoods), 0) - math.log(PRIOR_SAMPLES))
+    assert later.sum() > 1
+    torch.testing.assert_close(told, -total / data.valid.sum())
+
+
+def test_what_a_session_showed_moves_the_prior_and_nothing_else() -> None:
+    learner, data = small_learner(small_config(**REWARDS)), small_batch(switches=0.5)
+    posterior = learner.agent.encode(data.inputs)
+    learner.session_prior_loss(data, posterior, data.session).backward()
+    assert _reached(learner) == {"session_prior"}
+
+
+def test_where_nobody_ever_switches_there_is_nothing_to_learn_from() -> None:
+    learner, data = small_learner(small_config(**REWARDS)), small_batch(switches=0.0)
+    loss, terms = learner.elbo(data)
+    assert terms["vae_session_prior_loss"] == 0.0 and torch.isfinite(loss)
+
+
+def test_the_top_latent_learns_from_what_sessions_showed() -> None:
+    learner, data = small_learner(small_config("HLTDynaMITE", **REWARDS)), small_batch(switches=0.5)
+    with torch.no_grad():  # the prior begins as one for all
+        learner.agent.session_prior.net[-1].weight.normal_()
+    posterior = learner.agent.encode(data.inputs)
+    learner.session_prior_loss(data, posterior, data.session).backward()
+    assert _reached(learner) == {"session_prior", "encoder"}
+    assert learner.agent.encoder.top.weight.grad.any()
+    assert learner.agent.encoder.posterior.weight.grad is None

@@ -22,6 +22,7 @@ NO_COMMAND = {"pages", "phases", "racing", "raw"}
 SMOKED = {
     *("throughput", "compiled", "disentangle", "forward_model_error", "learning"),
     *("mujoco_vector", "plain_varibad", "scaling", "soak", "start"),
+    *("conditioning", "session_prior"),
 }
 TINY = """
 tiny:
@@ -120,6 +121,22 @@ def test_learnings_report(script: Any, tmp_path: Path, monkeypatch: pytest.Monke
     module.main(["report", "reacher"])
     pictures = list((tmp_path / "reacher").glob("*.png"))
     assert pictures and all(path.stat().st_size for path in pictures)
+
+
+def test_session_prior(script: Any, tmp_path: Path) -> None:
+    checkpoint, told = unpack("DynaMITE", tmp_path), tmp_path / "told.json"
+    script("session_prior").main([str(checkpoint), "--episodes", "64", "--json", str(told)])
+    [measured] = json.loads(told.read_text()).values()
+    assert measured["switches"]["exact_recall"] > 0 and measured["belief"]["log_loss"] > 0
+
+
+def test_conditioning(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("conditioning")
+    monkeypatch.setattr(module, "HELD_OUT", {"episodes": 64, "seed": 1})
+    few = ["--steps", "1", "--results", str(tmp_path)]
+    module.main(["run", "cycle", "--only", "announced-cut", *few])
+    module.main(["report", "--results", str(tmp_path)])
+    assert "| announced-cut-0 | 7,680 |" in (tmp_path / "table.md").read_text()
 
 
 @pytest.mark.slow

@@ -24,7 +24,12 @@ def test_every_registered_env_is_on_the_page():
 def test_the_reference_returns_on_the_page():
     rows = dict(re.findall(r"^\| `(\w+)`.* \| (-?[\d.]+) \|$", PAGE.read_text(), re.MULTILINE))
     assert {k: float(v) for k, v in rows.items()} == pytest.approx(reference_returns(), abs=0.005)
-    exact = ("DLCMDP/GridWorldFamily-v0", "VariBAD/GridWorld-v0", "Bandit/Bernoulli-v0")
+    exact = (
+        "DLCMDP/GridWorldFamily-v0",
+        "DLCMDP/GridWorldCycle-v0",
+        "VariBAD/GridWorld-v0",
+        "Bandit/Bernoulli-v0",
+    )
     for env_id in (*exact, "Navigation2D-v0"):
         about = PAGE.read_text().split(f"For the default `{env_id}`:")[1].split("\n\n")[0]
         about = " ".join(about.split())

@@ -29,6 +29,8 @@ WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
         {"size": 3, "session": {"kind": "fixed_length", "n": 7}},
     ),
     "family": ("DLCMDP/GridWorldFamily-v0", {"size": 3}),
+    "cycle": ("DLCMDP/GridWorldCycle-v0", {"p_switch": 0.2}),
+    "announced": ("DLCMDP/GridWorldCycle-v0", {"p_switch": 0.2, "announce": True}),
     "two-step": ("TwoStep-v0", {"p_switch": 0.1, "rounds": 30}),
     "good arm": (
         "Bandit/Bernoulli-v0",
@@ -39,7 +41,16 @@ WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
     "two arms": ("Bandit/Bernoulli-v0", {"arms": 2, "pulls": 20, "structure": "dependent_uniform"}),
     "static": ("VariBAD/GridWorld-v0", {"size": 4}),
 }
-FINITE = ("grid", "fixed sessions", "family", "two-step", "good arm", "static")
+FINITE = (
+    "grid",
+    "fixed sessions",
+    "family",
+    "cycle",
+    "announced",
+    "two-step",
+    "good arm",
+    "static",
+)
 
 
 def at_random(env_id: str, config: dict[str, Any], count: int = 400) -> Recording:

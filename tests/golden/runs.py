@@ -29,6 +29,7 @@ REACHER = {"env": "DLCMDP/Reacher-v0", "env_config": {"horizon": 6, "p_switch": 
 # Meta-episodes that end by chance, so that rows are padded and some go on in the next batch.
 WANDERING = {"env": WanderingSessions, "env_config": {}}
 ONE_STEP = {"num_epochs": 1, "minibatch_size": None}
+FROM_REWARDS = {"session_prior": "rewards", "held_belief": "mixture"}
 
 
 def _filtered(env: Any = None, spaces: Any = None, device: Any = None) -> Any:
@@ -41,6 +42,8 @@ RUNS: dict[str, dict[str, dict[str, Any]]] = {
         "grid": {},
         "reacher": REACHER,
         "wandering": WANDERING | {"policy_min_std": [[0, 0.3], [96, 0.1]]},
+        "prior-from-rewards": FROM_REWARDS | {"decode_state": True},
+        "prior-from-rewards-wandering": WANDERING | FROM_REWARDS | {"cut_memory": True},
         "every-term": {
             "belief_conditioning": "concat",
             "policy_gradient_to_encoder": True,

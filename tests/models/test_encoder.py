@@ -106,3 +106,69 @@ def test_the_acting_step_gives_the_sequence_s_beliefs_and_state(prior_conditioni
         torch.testing.assert_close(belief.mean, whole.mean[:, t])
         torch.testing.assert_close(belief.log_var, whole.log_var[:, t])
     torch.testing.assert_close(state, last)
+
+
+# --- the expected belief of the session before, and a memory that is cut -------------------------
+
+
+def _mixing(**settings: bool) -> BeliefEncoder:
+    torch.manual_seed(1)
+    encoder = BeliefEncoder(
+        WIDTH, A, L, hidden_size=8, embedding=(8,), held_belief="mixture", **settings
+    ).double()
+    with torch.no_grad():
+        for parameter in encoder.conditioning.parameters():
+            parameter.normal_()
+        encoder.termination[-1].weight.mul_(60.0)
+        logits = encoder(Inputs(*_inputs(), _start(encoder)))[0].termination_logit
+        encoder.termination[-1].bias.sub_(logits.median())
+    return encoder
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_a_mixture_or_cut_acts_as_it_was_trained(cut: bool, conditioned: bool) -> None:
+    encoder = _mixing(prior_conditioning=conditioned, cut_memory=cut)
+    observation, action, reward = _inputs()
+    whole, last = encoder(Inputs(observation, action, reward, _start(encoder)))
+    state = _start(encoder)
+    for t in range(T):
+        belief, state = encoder.step(Inputs(observation, action, reward).at(t, state))
+        torch.testing.assert_close(belief.mean, whole.mean[:, t])
+        torch.testing.assert_close(belief.log_var, whole.log_var[:, t])
+    torch.testing.assert_close(state, last)
+    first, carried = encoder(Inputs(*(x[:, :5] for x in _inputs()), _start(encoder)))
+    second, _ = encoder(Inputs(*(x[:, 5:] for x in _inputs()), carried))
+    torch.testing.assert_close(torch.cat([first.mean, second.mean], 1), whole.mean)
+
+
+def test_a_mixture_holds_each_belief_by_the_probability_of_its_switch() -> None:
+    encoder = _mixing(prior_conditioning=True)
+    belief, state = encoder(Inputs(*_inputs(), _start(encoder)))
+    told = torch.sigmoid(belief.termination_logit)
+    assert told.std() > 0.1
+    encoder.prior_conditioning = False
+    raw = torch.cat(
+        encoder(Inputs(*_inputs(), _start(encoder)))[0][:2], -1
+    )  # what the GRU alone says
+    held = torch.zeros(B, 2 * L, dtype=torch.float64)
+    for t in range(T):
+        before = raw[:, t - 1] if t else torch.zeros_like(held)
+        held = told[:, t, None] * before + (1 - told[:, t, None]) * held
+    torch.testing.assert_close(state["held_belief"], held)
+
+
+def test_a_cut_memory_knows_nothing_from_before_the_switch() -> None:
+    encoder = _mixing(prior_conditioning=False, cut_memory=True)
+    observation, action, reward = _inputs()
+    belief, _ = encoder(Inputs(observation, action, reward, _start(encoder)))
+    ended = (belief.termination_logit > 0)[0].nonzero().flatten()
+    at = int(ended[ended > 1][0])
+    row = [x[:1] for x in (observation, action, reward)]
+    afresh, _ = encoder(
+        Inputs(*(x[:, at:] for x in row), {k: v[:1] for k, v in _start(encoder).items()})
+    )
+    torch.testing.assert_close(afresh.mean[:, 0], belief.mean[:1, at])
+    encoder.cut_memory = False
+    uncut, _ = encoder(Inputs(observation, action, reward, _start(encoder)))
+    assert not torch.allclose(uncut.mean[0, at], belief.mean[0, at])

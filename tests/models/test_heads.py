@@ -5,7 +5,9 @@ import torch
 
 from rllib_metarl.models.heads import BeliefNetwork, ValueNetwork
 from rllib_metarl.models.mlp import activation, mlp
-from rllib_metarl.models.prior import SessionPrior
+from rllib_metarl.models.prior import ScaledSessionPrior, SessionPrior
+from rllib_metarl.ops import gaussian
+from rllib_metarl.ops.elbo import sampled_log_likelihood
 
 
 @pytest.mark.parametrize("conditioning", ["concat", "film"])
@@ -81,3 +83,50 @@ def test_session_prior_keeps_gradients_away_from_the_belief_before() -> None:
     sum(part.square().sum() for part in out).backward()
     assert mean.grad is None and log_var.grad is None
     assert all(p.grad is not None and p.grad.any() for p in prior.parameters())
+
+
+@pytest.mark.parametrize("stays", [0.2, 0.5, 0.8])
+def test_a_session_prior_learns_the_law_whatever_is_seen_most_of(stays: float) -> None:
+    """A session that stays with the old context shows 14 rewards, another one 2."""
+    generator = torch.Generator().manual_seed(0)
+
+    def randn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    torch.manual_seed(0)
+    prior = ScaledSessionPrior(2)
+    optimiser = torch.optim.Adam(prior.parameters(), 0.01)
+    for _ in range(250):
+        old = torch.rand(128, generator=generator).round() * 2 - 1
+        mean = torch.stack([old - 7.0, torch.zeros(128)], -1) + 0.1 * randn(128, 2)
+        prior.follow(torch.cat([mean, torch.full_like(mean, -3.0)], -1))
+        same = torch.rand(128, generator=generator) < stays
+        new, seen = torch.where(same, old, -old), torch.where(same, 14, 2)
+        p_mean, p_log_var = (x[:, None] for x in prior(mean, torch.full_like(mean, -3.0)))
+        with torch.no_grad():
+            latent = gaussian.sample(
+                p_mean.expand(128, 32, 2), p_log_var.expand(128, 32, 2), randn(128, 32, 2)
+            )
+            right = torch.nn.functional.logsigmoid(8 * (latent[..., 0] + 7.0) * new[:, None])
+        density = gaussian.log_density(latent, p_mean, p_log_var)
+        loss = -sampled_log_likelihood(seen[:, None] * right, density).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        belief = torch.tensor([[-6.0, 0.0]]), torch.full((1, 2), -3.0)
+        p_mean, p_log_var = prior(*belief)
+        drawn = gaussian.sample(p_mean.expand(5000, 2), p_log_var.expand(5000, 2), randn(5000, 2))
+    assert (drawn[:, 0] > -7.0).float().mean().item() == pytest.approx(stays, abs=0.05)
+
+
+def test_a_scaled_session_prior_begins_as_all_beliefs_and_has_a_gradient_at_its_limits() -> None:
+    prior, beliefs = ScaledSessionPrior(2), torch.randn(500, 4) * 3.0 + 7.0
+    prior.follow(beliefs)
+    mean, log_var = prior(beliefs[:, :2], beliefs[:, 2:])
+    torch.testing.assert_close(mean[0], beliefs[:, :2].mean(0))
+    torch.testing.assert_close(log_var[0], beliefs[:, :2].var(0, correction=0).log())
+    with torch.no_grad():
+        prior.net[-1].bias.fill_(8.0)
+    prior(beliefs[:, :2], beliefs[:, 2:])[1].sum().backward()
+    assert (prior.net[-1].bias.grad[2:] != 0).all()

@@ -276,3 +276,25 @@ def test_misfits_are_refused_by_name() -> None:
         elbo.termination_bce(ids.float(), ids[0], valid)
     with pytest.raises(ValueError, match=r"masked_mean: mask has shape \(5,\)"):
         elbo.masked_mean(ids.float(), valid[0])
+
+
+def test_the_expected_chain_is_the_cut_chain_where_switches_are_certain() -> None:
+    mean, log_var = _unit([1.0, 3.0, -1.0, 2.0])
+    prior = torch.full((1, 4, 1), 5.0), torch.zeros(1, 4, 1)
+    session = _ids([0, 0, 1, 1])
+    switch = torch.tensor([[1.0, 0.0, 1.0, 0.0]])  # at the first step there is nothing to switch
+    cut = elbo.session_chain_kl(mean, log_var, session, _all_valid(4), *prior)
+    expected = elbo.expected_chain_kl(mean, log_var, switch, _all_valid(4), *prior)
+    torch.testing.assert_close(expected, cut)
+    half = elbo.expected_chain_kl(mean, log_var, switch / 2, _all_valid(4), *prior)
+    assert half[0, 2].item() == pytest.approx(0.5 * (16 / 2) + 0.5 * (36 / 2))
+
+
+def test_a_sampled_likelihood_is_the_mean_and_draws_the_prior_to_what_explains() -> None:
+    evidence = torch.tensor([[math.log(0.5), math.log(0.1)]])
+    density = torch.zeros(1, 2, requires_grad=True)
+    told = elbo.sampled_log_likelihood(evidence, density)
+    told.sum().backward()
+    assert told.item() == pytest.approx(math.log(0.3))
+    assert density.grad is not None
+    assert density.grad.flatten().tolist() == pytest.approx([0.5 / 0.6, 0.1 / 0.6])

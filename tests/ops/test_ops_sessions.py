@@ -156,3 +156,31 @@ def test_misfits_are_refused_by_name() -> None:
         sessions.hold_at_switch(torch.zeros(2, 5, 4), VALID, torch.zeros(3))
     with pytest.raises(ValueError, match=r"MaskedPairs: mask has shape \(2, 5\)"):
         sessions.MaskedPairs(VALID)
+
+
+def test_mix_at_switch_is_hold_at_switch_where_switches_are_certain() -> None:
+    torch.manual_seed(0)
+    values, initial = torch.randn(2, 5, 3), torch.randn(2, 3)
+    switch = torch.tensor([[0, 1, 0, 0, 1], [0, 0, 0, 1, 1]]).bool()
+    before = torch.cat([initial[:, None], values[:, :-1]], 1)
+    logit = torch.where(switch, 200.0, -200.0)
+    held = sessions.hold_at_switch(values, switch, initial)
+    torch.testing.assert_close(sessions.mix_at_switch(before, logit, initial), held)
+
+
+def test_mix_at_switch_by_hand() -> None:
+    before = torch.tensor([[[1.0], [2.0]]])
+    mixed = sessions.mix_at_switch(before, torch.zeros(1, 2), torch.tensor([[8.0]]))
+    assert mixed.flatten().tolist() == pytest.approx([4.5, 3.25])
+
+
+def test_one_later_session_is_any_of_them_with_equal_chances() -> None:
+    session, valid = SESSION.repeat(3000, 1), VALID.repeat(3000, 1)
+    session[::2, 3:] = 2  # rows with sessions 0 0 1 2 2, and 0 1 1 padded
+    normal = torch.randn(6000, generator=torch.Generator().manual_seed(0))
+    number, later = sessions.one_later_session(session, valid, normal)
+    assert set(later[::2].tolist()) == {2} and set(later[1::2].tolist()) == {1}
+    assert number[::2].float().mean().item() == pytest.approx(1.5, abs=0.03)
+    assert set(number[1::2].tolist()) == {1}
+    none = sessions.one_later_session(torch.full((1, 3), 4), torch.ones(1, 3).bool(), normal[:1])
+    assert [x.tolist() for x in none] == [[4], [0]]

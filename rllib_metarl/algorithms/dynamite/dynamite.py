@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ray.rllib.utils.annotations import override
 
-from rllib_metarl.algorithms.base.settings import SWITCH, WEIGHT, Number, Setting
+from rllib_metarl.algorithms.base.settings import SWITCH, WEIGHT, Choice, Number, Setting
 from rllib_metarl.algorithms.dynamite.learner import DynaMITELearner
 from rllib_metarl.algorithms.dynamite.module import DynaMITEModule
 from rllib_metarl.algorithms.varibad.varibad import VariBAD, VariBADConfig
@@ -23,7 +23,27 @@ class DynaMITEConfig(VariBADConfig):
         "prior_conditioning": Setting(
             SWITCH,
             "the previous session's belief enters the posterior, and a learnt p(m^i | m^{i-1}) "
-            "replaces the chain's prior at a session's first step",
+            "replaces the chain's prior where a session begins",
+            network=True,
+        ),
+        "session_prior": Setting(
+            Choice("rewards", "first_belief"),
+            "how p(m^i | m^{i-1}) learns and where it counts. rewards: by the likelihood of all "
+            "that a session showed; for beliefs that have just seen one begin. first_belief: by "
+            "the KL of a session's first belief, which has seen nothing of it yet; for that one",
+            network=True,
+        ),
+        "held_belief": Setting(
+            Choice("mixture", "threshold"),
+            "which belief is the previous session's. mixture: the expected one by the "
+            "probabilities of the termination head, which sees the memory before and after a "
+            "transition. threshold: the one before a probability above termination_threshold",
+            network=True,
+        ),
+        "cut_memory": Setting(
+            SWITCH,
+            "the GRU forgets all but the present transition at a probability above "
+            "termination_threshold: then a session knows of others by prior_conditioning alone",
             network=True,
         ),
         "consistency_weight": Setting(
@@ -45,6 +65,9 @@ class DynaMITEConfig(VariBADConfig):
         super().__init__(algo_class=algo_class or DynaMITE)
         self.session_masking = True
         self.prior_conditioning = True
+        self.session_prior = "first_belief"
+        self.held_belief = "threshold"
+        self.cut_memory = False
         self.consistency_weight = 0.1
         self.termination_weight = 0.1
         self.termination_threshold = 0.5
@@ -56,6 +79,11 @@ class DynaMITEConfig(VariBADConfig):
             raise UserError(
                 "prior_conditioning needs the termination head, which decides when a session "
                 "ended: set termination_weight above 0, or prior_conditioning: false."
+            )
+        if self.cut_memory and not self.termination_weight:
+            raise UserError(
+                "cut_memory needs the termination head, which decides when a session ended: set "
+                "termination_weight above 0, or cut_memory: false."
             )
 
     @override(VariBADConfig)

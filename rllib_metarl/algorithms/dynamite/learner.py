@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from ray.rllib.utils.annotations import override
@@ -13,8 +13,22 @@ from rllib_metarl.algorithms.varibad.learner import Terms, VariBADLearner
 from rllib_metarl.errors import UserError
 from rllib_metarl.learning.batch import Trajectories
 from rllib_metarl.models.encoder import Belief
-from rllib_metarl.ops.elbo import consistency_hinge, masked_mean, termination_bce
+from rllib_metarl.ops import gaussian
+from rllib_metarl.ops.elbo import (
+    consistency_hinge,
+    expected_chain_kl,
+    masked_mean,
+    sampled_log_likelihood,
+    termination_bce,
+)
+from rllib_metarl.ops.sessions import one_later_session
 
+PRIOR_SAMPLES = 32
+"""Latents that stand for p(m^i | m^{i-1}) in its likelihood."""
+FROM_REWARDS = Condition(
+    "prior_conditioning: true and session_prior: rewards",
+    lambda config: config.prior_conditioning and config.session_prior == "rewards",
+)
 HEAD = Condition("termination_weight above 0", lambda config: config.termination_head() is not None)
 
 
@@ -31,6 +45,7 @@ class DynaMITELearner(VariBADLearner):
         "vae_consistency": Condition("consistency_weight above 0", lambda c: c.consistency_weight),
         "vae_termination_loss": HEAD,
         "vae_termination_accuracy": HEAD,
+        "vae_session_prior_loss": FROM_REWARDS,
     }
 
     # What to do where the env gives no labels.
@@ -55,8 +70,38 @@ class DynaMITELearner(VariBADLearner):
     def session_prior(self, belief: Belief, session: Tensor) -> tuple[Tensor | None, Tensor | None]:
         if self.agent.session_prior is None:
             return None, None
-        before = [torch.nn.functional.pad(x, (0, 0, 1, 0))[:, :-1] for x in belief[:2]]
-        return self.agent.session_prior(*before)
+        return self.priors_after(self.before(belief))
+
+    @override(VariBADLearner)
+    def belief_kl(self, belief: Any, session: Tensor, valid: Tensor) -> Tensor:
+        """As VariBAD's; or, where the prior learns from rewards, near it as far as a switch shows.
+
+        A belief that has just seen a session begin is held near p(m^i | m^{i-1}), any other near
+        the belief before it; how far it has seen one is what the termination head says.
+        """
+        if not self.learns_prior_from_rewards:
+            return super().belief_kl(belief, session, valid)
+        with torch.no_grad():
+            switch = torch.sigmoid(belief.termination_logit)
+            prior = self.priors_after(self.before(belief))
+        return expected_chain_kl(belief.mean, belief.log_var, switch, valid, *prior)
+
+    @property
+    def learns_prior_from_rewards(self) -> bool:
+        """Whether p(m^i | m^{i-1}) is there and learns by `session_prior: rewards`."""
+        # Configs of earlier versions have no such setting.
+        how = getattr(self.config, "session_prior", "first_belief")
+        return self.agent.session_prior is not None and how == "rewards"
+
+    @staticmethod
+    def before(belief: Any) -> Any:
+        """The beliefs one step earlier, zeros (the mean and log-variance of N(0, I)) first."""
+        return type(belief)(*(_shifted(x) for x in belief))
+
+    def priors_after(self, belief: Any) -> tuple[Tensor, Tensor]:
+        """p(m^i | m^{i-1}) after sessions that ended with these beliefs `[B, T, L]`."""
+        prior: tuple[Tensor, Tensor] = self.agent.session_prior(belief.mean, belief.log_var)
+        return prior
 
     @override(VariBADLearner)
     def extra_loss(
@@ -77,7 +122,47 @@ class DynaMITELearner(VariBADLearner):
             right = (logit > 0) == (switched > 0)
             terms["vae_termination_accuracy"] = masked_mean(right.float(), data.valid)
             loss = loss + config.termination_weight * terms["vae_termination_loss"]
+        if self.learns_prior_from_rewards:
+            terms["vae_session_prior_loss"] = self.session_prior_loss(data, posterior, session)
+            loss = loss + terms["vae_session_prior_loss"]
         return loss, terms
+
+    def session_prior_loss(self, data: Trajectories, posterior: Any, session: Tensor) -> Tensor:
+        """-log p(what a new session showed | p(m^i | m^{i-1})), over later sessions, per belief.
+
+        One later session of each meta-episode stands for all of them. The prior of session i is
+        that after belief t, t its first step: it has seen all of the session before and nothing of
+        this one. The whole session is explained by *one* m: rewards are independent given m only,
+        and where an agent goes depends on what it was paid, so that what it sees most of is no
+        measure of how probable that was. Encoder and decoders get no gradient from here.
+        """
+        number, later = one_later_session(session, data.valid, self._noise.like(data.reward[:, 0]))
+        inside = (session == number[:, None]) & data.valid & (later > 0)[:, None]
+        first = inside.long().argmax(1)
+        rows = torch.arange(len(first), device=first.device)
+        prior = self.priors_after(type(posterior)(*(x[:, :-1] for x in posterior)))
+        mean, log_var = (x[rows, first] for x in prior)
+        shape = (len(rows), PRIOR_SAMPLES, mean.shape[-1])
+        with torch.no_grad():
+            noise = self._noise.like(mean.new_empty(shape))
+            latent = gaussian.sample(
+                mean[:, None].expand(shape), log_var[:, None].expand(shape), noise
+            )
+            evidence = self._evidence(data, latent, inside)
+        density = gaussian.log_density(latent, mean[:, None], log_var[:, None])
+        return -(later * sampled_log_likelihood(evidence, density)).sum() / data.valid.sum()
+
+    def _evidence(self, data: Trajectories, latent: Tensor, inside: Tensor) -> Tensor:
+        """log p(transitions `inside` `[B, T]` | m) `[B, K]` of K latents `[B, K, L]` each."""
+        b, j = inside.nonzero(as_tuple=True)
+        count = latent.shape[1]
+        k = torch.arange(count, device=b.device).repeat(len(b))
+        b, j = b.repeat_interleave(count), j.repeat_interleave(count)
+        loss, _ = self.decoded_rewards(self.agent.reward_decoder, data, latent, (b, k, j))
+        if self.agent.state_decoder is not None:
+            loss = loss + self.config.state_loss_weight * self.state_loss(data, latent, (b, k, j))
+        total = loss.new_zeros(latent.shape[:2]).index_put((b, k), -loss, accumulate=True)
+        return total
 
     def _label(self, data: Trajectories, name: str) -> Tensor:
         value = getattr(data, name)
@@ -87,3 +172,8 @@ class DynaMITELearner(VariBADLearner):
                 f"in rllib_metarl.envs.Sessions, or {self.without_labels}."
             )
         return value
+
+
+def _shifted(x: Tensor) -> Tensor:
+    """x_{t-1} `[B, T, ...]`, zeros first."""
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)

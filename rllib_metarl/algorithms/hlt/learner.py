@@ -67,8 +67,14 @@ class HLTLearner(DynaMITELearner):
     def session_prior(self, belief: Any, session: Tensor) -> tuple[Tensor | None, Tensor | None]:
         if self.agent.session_prior is None:
             return None, None
-        before = [torch.nn.functional.pad(x, (0, 0, 1, 0))[:, :-1] for x in belief[:2]]
-        return self.agent.session_prior(self.sampled(belief.top_mean, belief.top_log_var), *before)
+        top = self.sampled(belief.top_mean, belief.top_log_var)
+        before = self.before(belief)
+        return self.agent.session_prior(top, before.mean, before.log_var)
+
+    @override(DynaMITELearner)
+    def priors_after(self, belief: Any) -> tuple[Tensor, Tensor]:
+        top = self.sampled(belief.top_mean, belief.top_log_var)
+        return self.agent.session_prior(top, belief.mean, belief.log_var)
 
     @override(DynaMITELearner)
     def extra_loss(

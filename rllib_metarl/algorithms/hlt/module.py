@@ -9,8 +9,9 @@ from ray.rllib.utils.annotations import override
 from torch import Tensor
 
 from rllib_metarl.algorithms.belief.module import BeliefModule
-from rllib_metarl.algorithms.dynamite.module import DynaMITEModule
+from rllib_metarl.algorithms.dynamite.module import DynaMITEModule, by_rewards
 from rllib_metarl.models.hierarchical import HierarchicalEncoder, HierarchicalPrior, SwitchHead
+from rllib_metarl.models.prior import ScaledSessionPrior
 
 
 class HLTModule(DynaMITEModule):
@@ -46,7 +47,8 @@ class HLTModule(DynaMITEModule):
             hidden = tuple(settings["decoder_hidden"])
             self.top_decoder = self.reward_decoder_from(top, hidden)
             if settings["prior_conditioning"]:
-                self.session_prior = HierarchicalPrior(settings["latent_size"], top)
+                kind: Any = ScaledSessionPrior if by_rewards(settings) else HierarchicalPrior
+                self.session_prior = kind(settings["latent_size"], top)
         self.switch_head = SwitchHead(top) if settings["tell_switches"] else None
 
     @override(BeliefModule)
@@ -72,4 +74,5 @@ class HLTModule(DynaMITEModule):
 
 def _one_level(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of the one latent as those of VariBAD's."""
-    return settings | {"latent_size": settings["top_latent_size"], "prior_conditioning": False}
+    off = {"prior_conditioning": False, "cut_memory": False}
+    return settings | {"latent_size": settings["top_latent_size"]} | off

@@ -120,10 +120,7 @@ class VariBADLearner(BeliefLearner):
         pairs = SessionPairs(decoded, data.valid)
         latent = self.sampled(belief.mean, belief.log_var)
         terms = self.reconstruction(data, latent, pairs)
-        kl = session_chain_kl(
-            belief.mean, belief.log_var, session, data.valid, *self.session_prior(belief, session)
-        )
-        terms["vae_kl"] = kl.sum() / beliefs
+        terms["vae_kl"] = self.belief_kl(belief, session, data.valid).sum() / beliefs
         terms["belief_entropy"] = masked_mean(gaussian.entropy(belief.log_var), data.valid)
 
         loss = terms["vae_reward_loss"] + self.config.kl_weight * terms["vae_kl"]
@@ -148,6 +145,11 @@ class VariBADLearner(BeliefLearner):
         """Which transitions a belief must explain: those of its own session `[B, T]`."""
         return torch.zeros_like(data.valid, dtype=torch.long)
 
+    def belief_kl(self, belief: Any, session: Tensor, valid: Tensor) -> Tensor:
+        """KL of each belief `[B, T, L]` to what it is held near, `[B, T]` in nats."""
+        prior = self.session_prior(belief, session)
+        return session_chain_kl(belief.mean, belief.log_var, session, valid, *prior)
+
     def session_prior(self, belief: Belief, session: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Prior mean and log-variance `[B, T, L]` at session starts; None for VariBAD's chain."""
         return None, None
@@ -171,16 +173,20 @@ class VariBADLearner(BeliefLearner):
         Returns:
             name -> `[]`.
         """
-        agent, steps = self.agent, latent.shape[1]
+        agent = self.agent
         pairs, weight = self.thinned(all_pairs, data)
         loss, error = self.decoded_rewards(agent.reward_decoder, data, latent, pairs)
         terms = {"vae_reward_loss": weight * loss.mean(), "vae_reward_error": error.mean()}
         if agent.state_decoder is not None:
-            decoded = agent.state_decoder(latent, agent.state_features(data), pairs)
-            next_observation = agent.normalise_observation(data.observation)[:, 1:]
-            target = decoded_side(next_observation, steps, pairs)
-            terms["vae_state_loss"] = weight * 0.5 * squared_error(decoded, target).mean()
+            terms["vae_state_loss"] = weight * self.state_loss(data, latent, pairs).mean()
         return terms
+
+    def state_loss(self, data: Trajectories, latent: Tensor, pairs: Pairs | None) -> Tensor:
+        """Half the squared error of next observations decoded from latents `[B, T, L]`, `[K]`."""
+        agent = self.agent
+        decoded = agent.state_decoder(latent, agent.state_features(data), pairs)
+        next_observation = agent.normalise_observation(data.observation)[:, 1:]
+        return 0.5 * squared_error(decoded, decoded_side(next_observation, latent.shape[1], pairs))
 
     def thinned(
         self, pairs: SessionPairs | MaskedPairs, data: Trajectories

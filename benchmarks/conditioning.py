@@ -1,0 +1,263 @@
+"""What prior conditioning learns and what it is worth: short trainings, measured at their end.
+
+    python benchmarks/conditioning.py run law --seeds 0 1          # p(m^i | m^{i-1}) against T_m
+    python benchmarks/conditioning.py run cycle --seeds 0 1 2      # full, without, memory cut
+    python benchmarks/conditioning.py run beliefs --seeds 0 1 2    # the same by random play alone
+    python benchmarks/conditioning.py refit CHECKPOINT             # the prior alone, in four worlds
+    python benchmarks/conditioning.py report
+
+Each run trains in this process, without Ray, and adds what `session_prior.py` measures of it to
+`docs/results/conditioning/runs.json`; what is there is not run again. The report is `table.md`.
+`beliefs` has a smaller grid, and a policy that acts at random and does not learn. `refit` keeps a
+trained agent as it is, lets it act in worlds with other laws and fits a new prior to what it sees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import raw
+import session_prior
+import torch
+import yaml
+from ray.rllib.core import DEFAULT_MODULE_ID
+
+from rllib_metarl import Checkpoint, DynaMITEConfig
+from rllib_metarl.models.prior import ScaledSessionPrior
+from rllib_metarl.recording import record
+from rllib_metarl.sampling.held_out import HeldOut, normalised_score
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results" / "conditioning"
+EXAMPLES = ROOT / "tuned_examples" / "dynamite"
+HELD_OUT = {"episodes": 1024, "seed": 2718}
+"""Tasks of no training curve."""
+REWARDS = {"session_prior": "rewards", "held_belief": "mixture"}
+LAWS: dict[str, Any] = {
+    "default": [[0.2, 0.8], [0.8, 0.2]],
+    "sticky": [[0.8, 0.2], [0.2, 0.8]],
+    "uniform": [[0.5, 0.5], [0.5, 0.5]],
+    "asymmetric": [[0.1, 0.9], [0.6, 0.4]],
+}
+WAYS: dict[str, dict[str, Any]] = {
+    "full": REWARDS,
+    "first-belief": {},
+    "none": {"prior_conditioning": False},
+    "cut": REWARDS | {"cut_memory": True},
+    "cut-none": REWARDS | {"cut_memory": True, "prior_conditioning": False},
+}
+SMALL = {"size": 3, "cells": [[0, 0], [2, 0], [2, 2], [0, 2]], "horizon": 30, "p_switch": 0.1}
+AT_RANDOM = {
+    "vae_warmup_steps": 10**9,
+    "vae_warmup_updates": 6,
+    "rollout_fragment_length": 30,
+    "train_batch_size_per_learner": 3840,
+    "vae_max_pairs": 4000,
+}
+REFIT = {"steps": 600, "episodes": 1024, "rows": 32, "lr": 0.002}
+Job = tuple[str, str, dict[str, Any], dict[str, Any]]  # run, example, env arguments, settings
+
+
+def jobs(study: str) -> list[Job]:
+    """The runs of a study, each with a name, its example and what is changed in it."""
+    if study == "law":
+        laws = [(f"law-{k}", "gridworld", {"transition": law}, REWARDS) for k, law in LAWS.items()]
+        return [*laws, ("law-default-first-belief", "gridworld", {}, {})]
+    if study == "beliefs":
+        return [
+            (f"beliefs-{world}-{k}", "gridworld-cycle", SMALL | {"announce": told}, way | AT_RANDOM)
+            for world, told in (("announced", True), ("hidden", False))
+            for k, way in WAYS.items()
+            if k != "first-belief"
+        ]
+    hidden = [(f"cycle-{k}", "gridworld-cycle", {}, way) for k, way in WAYS.items()]
+    told = [
+        (f"announced-{k}", "gridworld-cycle", {"announce": True}, WAYS[k])
+        for k in ("full", "none", "cut", "cut-none")
+    ]
+    return hidden + told
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="train and measure what has not been measured yet")
+    run.add_argument("study", choices=("law", "cycle", "beliefs"))
+    run.add_argument("--seeds", type=int, nargs="+", default=[0])
+    run.add_argument("--only", nargs="+", help="these runs of the study only")
+    run.add_argument("--steps", type=int, help="env steps in place of the example's")
+    again = commands.add_parser("refit", help="fit the prior alone to a trained agent's sessions")
+    again.add_argument("checkpoint", type=Path)
+    again.add_argument("--name", default="refit", help="begins the runs' names")
+    tell = commands.add_parser("report", help="table.md from the raw JSON")
+    for command in (run, again, tell):
+        command.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args(argv)
+    if arguments.command == "run":
+        for seed in arguments.seeds:
+            for job in jobs(arguments.study):
+                if not arguments.only or job[0] in arguments.only:
+                    run_one(job, seed, arguments.steps, arguments.results)
+    elif arguments.command == "refit":
+        for law in LAWS:
+            refit(arguments.checkpoint, law, f"{arguments.name}-{law}-0", arguments.results)
+    else:
+        text = table(arguments.results)
+        (arguments.results / "table.md").write_text(text)
+        print(text)
+
+
+def run_one(job: Job, seed: int, steps: int | None, results: Path) -> None:
+    """Trains and measures one seed unless that has been done."""
+    name, example, env_config, settings = job
+    run = f"{name}-{seed}"
+    if "measured" in raw.read(results).get(run, {}):
+        return
+    config, asked = config_of(example, env_config, settings, seed, steps)
+    started = time.perf_counter()
+    learner, curve = train(config, asked)
+    at_random = config.vae_warmup_steps > asked
+    told = measured(config, learner.module[DEFAULT_MODULE_ID], at_random)
+    budget = {"env_steps": curve[-1][0], "wall_s": round(time.perf_counter() - started)}
+    raw.add(results, run, train=budget | {"seed": seed, "settings": settings}, measured=told)
+    raw.add(
+        results, run, curve={"env_steps": [c[0] for c in curve], "return": [c[1] for c in curve]}
+    )
+    print(run, session_prior.summary(told), sep="\n", flush=True)
+
+
+def config_of(
+    example: str, env_config: dict[str, Any], settings: dict[str, Any], seed: int, steps: int | None
+) -> tuple[Any, int]:
+    """The config of a tuned example with changes, its schedules as long as the run, and its env
+    steps."""
+    [told] = yaml.safe_load((EXAMPLES / f"{example}.yaml").read_text()).values()
+    ours, whole = dict(told["config"]), int(told["stop"]["num_env_steps_sampled_lifetime"])
+    ours.pop("seed", None)
+    asked = steps or whole
+    for key in ("lr", "vae_lr", "entropy_coeff"):
+        if isinstance(ours.get(key), list):
+            ours[key] = [[int(at * asked / whole), value] for at, value in ours[key]]
+    ours["env_config"] = (ours.get("env_config") or {}) | env_config
+    config = DynaMITEConfig().environment(told["env"]).update_from_dict(ours | settings)
+    config.debugging(seed=seed)
+    config.validate()
+    return config, asked
+
+
+def train(config: Any, steps: int) -> tuple[Any, list[tuple[int, float]]]:
+    """Trains in this process; the learner, and the mean return of each iteration's episodes."""
+    torch.manual_seed(config.seed)
+    runner = config.env_runner_cls(config=config, worker_index=1, num_workers=1)
+    spaces = (runner.env.single_observation_space, runner.env.single_action_space)
+    learner = config.build_learner(env=None, spaces={DEFAULT_MODULE_ID: spaces})
+    learner.build()
+    done, curve = 0, []
+    while done < steps:
+        agent = learner.module[DEFAULT_MODULE_ID]
+        runner.module.set_state(agent.get_state(inference_only=True))
+        episodes = runner.sample(num_timesteps=config.train_batch_size_per_learner, explore=True)
+        done += sum(map(len, episodes))
+        learner.update(
+            episodes=episodes,
+            timesteps={"num_env_steps_sampled_lifetime": done},
+            num_epochs=config.num_epochs,
+            minibatch_size=config.minibatch_size,
+        )
+        curve.append((done, round(float(np.mean([e.get_return() for e in episodes])), 2)))
+        if len(curve) % 20 == 0:
+            print(*curve[-1], flush=True)
+    runner.stop()
+    return learner, curve
+
+
+def refit(checkpoint: Path, law: str, run: str, results: Path) -> None:
+    """Fits a new prior to the sessions that a trained agent sees in a world with another law."""
+    if run in raw.read(results):
+        return
+    opened = Checkpoint.open(checkpoint)
+    kept = {k: v for k, v in opened.config.items() if k not in ("env", "env_config")}
+    config = DynaMITEConfig().environment(opened.config["env"]).update_from_dict(kept | REWARDS)
+    config.environment(env_config={"transition": LAWS[law]})
+    learner, agent = config.build_learner(env=gymnasium.make(config.env)), opened.module()
+    torch.manual_seed(0)
+    agent.session_prior = ScaledSessionPrior(config.latent_size)
+    learner.module[DEFAULT_MODULE_ID] = agent
+    held_out = HeldOut(config.env, config.env_config, REFIT["episodes"], HELD_OUT["seed"] + 1)
+    played = record(held_out.play(agent, explore=True), agent.latents)
+    held_out.close()
+    agent.session_prior.follow(torch.as_tensor(played.belief[:, :-1]).flatten(0, 1))
+    data = session_prior.trajectories(agent, played)
+    optimiser = torch.optim.Adam(agent.session_prior.parameters(), REFIT["lr"])
+    for step in range(int(REFIT["steps"])):
+        rows = torch.randint(len(played), (int(REFIT["rows"]),))
+        batch = data.map(lambda column, rows=rows: column[rows])
+        with torch.no_grad():
+            belief = agent.encode(batch.inputs)
+        loss = learner.session_prior_loss(batch, belief, batch.session)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        for group in optimiser.param_groups:
+            group["lr"] = REFIT["lr"] * (1 - step / REFIT["steps"])
+    told = measured(config, agent)
+    raw.add(results, run, train={"env_steps": 0, "refit": REFIT}, measured=told)
+    print(run, session_prior.summary(told), sep="\n", flush=True)
+
+
+def measured(config: Any, module: Any, explore: bool = False) -> dict[str, Any]:
+    """What `session_prior.py` tells of a trained module, and its score on held-out tasks."""
+    held_out = HeldOut(config.env, config.env_config, **HELD_OUT)
+    try:
+        told = session_prior.told_of(module, held_out, explore)
+        score = normalised_score(told["return_mean"], held_out.references())
+    finally:
+        held_out.close()
+    plain: dict[str, Any] = json.loads(json.dumps(told | {"normalised_score": score}))
+    return plain
+
+
+def table(results: Path) -> str:
+    """Every run's numbers, one row each: few seeds are told one by one."""
+    lines = [
+        "| run | env steps | score | prior of a sure old belief, by old goal | T_m | worst error "
+        "| switches told at the filter's precision (filter) | own log-loss (filter) "
+        "| at a session's first step |",
+        "|---" * 9 + "|",
+    ]
+    for run, told in raw.read(results).items():
+        if "measured" in told:
+            lines.append(_row(run, told["train"], told["measured"]))
+    return "\n".join(lines) + "\n"
+
+
+def _row(run: str, train: dict[str, Any], told: dict[str, Any]) -> str:
+    rows = told.get("prior", {}).get("rows", [])
+    said = "; ".join(_numbers(row["prior"]) for row in rows)
+    law = "; ".join(_numbers(row["law"]) for row in rows)
+    worst = told.get("prior", {}).get("worst_error")
+    switches, belief = told["switches"], told["belief"]
+    recall = switches["recall_at_exact_precision"]
+    score = told["normalised_score"]
+    cells = [
+        *(run, f"{train['env_steps']:,}", "" if score is None else f"{score:.2f}"),
+        *(said, law, "" if worst is None else f"{worst:.2f}"),
+        "" if recall is None else f"{recall:.2f} ({switches['exact_recall']:.2f})",
+        *(f"{x['log_loss']:.2f} ({x['log_loss_exact']:.2f})" for x in (belief, told["first_step"])),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _numbers(values: list[float]) -> str:
+    return " ".join(f"{value:.2f}" for value in values)
+
+
+if __name__ == "__main__":
+    main()
