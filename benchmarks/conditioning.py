@@ -183,8 +183,8 @@ def refit(checkpoint: Path, law: str, run: str, results: Path) -> None:
     if run in raw.read(results):
         return
     opened = Checkpoint.open(checkpoint)
-    kept = {k: v for k, v in opened.config.items() if k not in ("env", "env_config")}
-    config = DynaMITEConfig().environment(opened.config["env"]).update_from_dict(kept | REWARDS)
+    asked = {k: v for k, v in opened.config.items() if k not in ("env", "env_config")}
+    config = DynaMITEConfig().environment(opened.config["env"]).update_from_dict(asked | REWARDS)
     config.environment(env_config={"transition": LAWS[law]})
     learner, agent = config.build_learner(env=gymnasium.make(config.env)), opened.module()
     torch.manual_seed(0)
