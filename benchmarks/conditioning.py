@@ -29,7 +29,6 @@ import yaml
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from rllib_metarl import Checkpoint, DynaMITEConfig
-from rllib_metarl.models.prior import ScaledSessionPrior
 from rllib_metarl.recording import record
 from rllib_metarl.sampling.held_out import HeldOut, normalised_score
 
@@ -186,10 +185,12 @@ def refit(checkpoint: Path, law: str, run: str, results: Path) -> None:
     asked = {k: v for k, v in opened.config.items() if k not in ("env", "env_config")}
     config = DynaMITEConfig().environment(opened.config["env"]).update_from_dict(asked | REWARDS)
     config.environment(env_config={"transition": LAWS[law]})
-    learner, agent = config.build_learner(env=gymnasium.make(config.env)), opened.module()
     torch.manual_seed(0)
-    agent.session_prior = ScaledSessionPrior(config.latent_size)
-    learner.module[DEFAULT_MODULE_ID] = agent
+    learner = config.build_learner(env=gymnasium.make(config.env))
+    learner.build()
+    agent, trained = learner.agent, opened.module().state_dict()
+    kept = {k: v for k, v in trained.items() if not k.startswith("session_prior")}
+    agent.load_state_dict(kept, strict=False)
     held_out = HeldOut(config.env, config.env_config, REFIT["episodes"], HELD_OUT["seed"] + 1)
     played = record(held_out.play(agent, explore=True), agent.latents)
     held_out.close()
