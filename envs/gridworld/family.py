@@ -75,7 +75,7 @@ class GridWorldFamilySimulator(GridWorldSimulator):
             labels["posterior"] = labels["posterior"].reshape(self.num_envs, -1)
         return labels
 
-    def reference_returns(self) -> dict[str, float]:
+    def reference_returns(self) -> dict[str, float] | None:
         return family_references(self.family)
 
     def notified_returns(self, level: str) -> dict[str, float] | None:

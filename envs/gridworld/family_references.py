@@ -27,19 +27,28 @@ def reference_returns(**parameters: Any) -> dict[str, float]:
         (bayes - blind) off. Where the bounds are further apart, ``bayes`` is left out.
 
     Raises:
-        ValueError: if a parameter is out of range.
+        ValueError: if a parameter is out of range, or the grid is too large for exact values.
     """
-    return family_references(FamilyParameters.make(**parameters))
+    references = family_references(FamilyParameters.make(**parameters))
+    if references is None:
+        raise ValueError("reference_returns: this grid has too many values: use a smaller one.")
+    return references
 
 
-def family_references(parameters: FamilyParameters) -> dict[str, float]:
-    """Return the references of a family; see `reference_returns`."""
-    return dict(_references(parameters))
+def family_references(parameters: FamilyParameters) -> dict[str, float] | None:
+    """Return the references of a family, or None where they are not known; see above."""
+    references = _references(parameters)
+    return None if references is None else dict(references)
 
 
 @lru_cache(maxsize=128)
-def _references(parameters: FamilyParameters) -> tuple[tuple[str, float], ...]:
-    members = [references_of(world) or {} for world in parameters.worlds()]
+def _references(parameters: FamilyParameters) -> tuple[tuple[str, float], ...] | None:
+    members = []
+    for world in parameters.worlds():
+        known = references_of(world)
+        if known is None:
+            return None
+        members.append(known)
     mean = {key: float(np.mean([m[key] for m in members])) for key in ("random", "bayes", "oracle")}
     values = {"random": mean["random"], "blind": _blind(parameters)}
     bounds = bayes_bounds(parameters) if len(members) > 1 else (mean["bayes"], mean["bayes"])

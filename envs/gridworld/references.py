@@ -23,6 +23,8 @@ from ..core.sessions import SessionProcess
 from .parameters import TRANSITION, Cell, GridWorldParameters, next_cells
 
 Array = NDArray[np.float64]
+MOST_VALUES = 3_000_000_000
+"""Values of cells, goal pairs, beliefs and steps that are computed at most: half a minute."""
 _NUMBERS_AT_ONCE = 4_000_000  # of the largest array; more goal pairs are taken in turns
 
 
@@ -51,8 +53,9 @@ def reference_returns(
         ``random`` and ``blind`` take no notice, ``bayes`` is 48.30 (switched) and 50.79 (context).
 
     Raises:
-        ValueError: if a parameter is out of range, or the session process has a memory (lengths
-            that are random and not geometric): then the values are not known exactly.
+        ValueError: if a parameter is out of range, or the values are not known exactly: the session
+            process has a memory (lengths that are random and not geometric), or there are more
+            than `MOST_VALUES`.
     """
     parameters = GridWorldParameters.make(
         size=size,
@@ -69,6 +72,11 @@ def reference_returns(
         step_reward=step_reward,
     )
     references = references_of(parameters, check_level("reference_returns", notify))
+    if references is None and _are_too_many(parameters):
+        raise ValueError(
+            f"reference_returns: size {size} with horizon {horizon} has more than {MOST_VALUES:,} "
+            "values; give goals and start, or a smaller grid."
+        )
     if references is None:
         raise ValueError(
             f"reference_returns: {parameters.process} has a memory; exact references exist for "
@@ -79,7 +87,7 @@ def reference_returns(
 
 def references_of(parameters: GridWorldParameters, notify: str = "none") -> dict[str, float] | None:
     """Return the references of a grid world, or None where they are not known exactly."""
-    if parameters.process.schedule(parameters.horizon) is None:
+    if parameters.process.schedule(parameters.horizon) is None or _are_too_many(parameters):
         return None
     returns = dict(_references(parameters))
     if notify == "context":
@@ -95,6 +103,15 @@ def blind_value(parameters: GridWorldParameters, marginal: Array) -> float:
     world = _World(parameters, pairs)
     world.marginal = marginal
     return float(world.from_start(_unseeing_value(world, np.max)) @ weights)
+
+
+def _are_too_many(p: GridWorldParameters) -> bool:
+    """Whether the exact values would take too long."""
+    cells = p.size**2
+    pairs = 1 if p.goals is not None else cells * (cells - 1)
+    if p.goals is None and p.start is None:
+        pairs //= 8  # symmetries of the grid
+    return pairs * cells * (1 + 2 * p.horizon) * p.horizon > MOST_VALUES
 
 
 @lru_cache(maxsize=128)

@@ -9,7 +9,8 @@ import pytest
 
 from rllib_metarl.envs import Bernoulli, FixedLength, NormalLength, Stream, make_vector
 from rllib_metarl.envs.gridworld.env import GridWorldEnv, GridWorldVectorEnv, reference_returns
-from rllib_metarl.envs.gridworld.references import _references
+from rllib_metarl.envs.gridworld.parameters import GridWorldParameters
+from rllib_metarl.envs.gridworld.references import _references, references_of
 
 MOVES = [(1, 0), (0, 1), (-1, 0), (0, -1), (0, 0)]
 
@@ -226,3 +227,13 @@ def test_sessions_of_a_known_length_are_counted_from_the_first_step():
     found = reference_returns(**fixed, horizon=5, session=FixedLength(2))
     expected = Timetable(2, goals, 5, 1.0, transition, True, (1.0, 0.0, -0.1))
     assert found["bayes"] == pytest.approx(expected.bayes(start, np.array(prior)), abs=1e-9)
+
+
+def test_a_grid_too_large_for_exact_values_has_none_rather_than_none_for_hours() -> None:
+    assert references_of(GridWorldParameters.make(size=64, horizon=6)) is None
+    known = {"goals": [[0, 0], [63, 63]], "start": [5, 5]}
+    assert references_of(GridWorldParameters.make(size=64, horizon=6, **known)) is not None
+    with pytest.raises(ValueError, match="size 64 with horizon 6 has more than"):
+        reference_returns(size=64, horizon=6)
+    family = make_vector("DLCMDP/GridWorldFamily-v0", 1, {"size": 64}, Stream(0))
+    assert family.unwrapped.reference_returns() is None
