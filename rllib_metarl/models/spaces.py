@@ -33,6 +33,10 @@ _OTHER: Final = (
     "known are Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of them. Give one of "
     "these for it"
 )
+_LEAVE_OUT: Final = (
+    "; or leave this part out with gymnasium.wrappers.FilterObservation, if the agent does not "
+    "need it"
+)
 _WRAPPERS: Final = {"observation": "TransformObservation", "action": "TransformAction"}
 
 
@@ -51,8 +55,10 @@ def supported_parts(space: gym.Space, what: str) -> list[gym.Space]:
         if not isinstance(part, _KNOWN):
             way = next((w for kind, w in _WAYS_ROUND.items() if isinstance(part, kind)), _OTHER)
             within = "" if part is space else f", in the {type(space).__name__} of the env,"
+            left_out = isinstance(space, gym.spaces.Dict) and what == "observation"
             raise UserError(
                 f"{what} space {part}{within} is not supported: {way}, with "
-                f"gymnasium.wrappers.{_WRAPPERS[what]} or a wrapper of your own."
+                f"gymnasium.wrappers.{_WRAPPERS[what]} or a wrapper of your own"
+                f"{_LEAVE_OUT if left_out else ''}."
             )
     return parts
