@@ -192,7 +192,7 @@ def read_sweep(directory: Path, metric: str | None = None) -> SweepData:
 
 
 def _trials(directory: Path) -> list[dict[str, Any]]:
-    """Tune's newest record of the trials: id, status, folder."""
+    """Tune's newest record of the trials: id, status, folder; in the order of their creation."""
     records = tunes_records(directory)
     if not records:
         return []
@@ -201,12 +201,13 @@ def _trials(directory: Path) -> list[dict[str, Any]]:
         pairs = [p for p in stored if isinstance(p, list) and list(map(type, p)) == [str, str]]
         if len(pairs) < len(stored):
             raise ValueError("'trial_data' holds something else than pairs of texts")
-        return [check_trial(parse_json(trial), parse_json(live)) for trial, live in pairs]
+        found = [check_trial(parse_json(trial), parse_json(live)) for trial, live in pairs]
     except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{records[-1]}: cannot be read ({error}); if the sweep is running, try again, else "
             "remove the file: the one before it then counts"
         ) from None
+    return sorted(found, key=lambda trial: trial["created"])
 
 
 def _results(folder: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -63,6 +64,7 @@ class _Trial(BaseModel):
     status: str
     relative_logdir: _Label | None = None
     error_filename: _Label | None = None
+    experiment_tag: str | None = None
 
 
 def check_record(content: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -102,7 +104,17 @@ def check_trial(trial: Any, live: Any) -> dict[str, Any]:
         "status": read.status,
         "folder": read.relative_logdir or "",
         "error": read.error_filename,
+        "created": created(read.experiment_tag),
     }
+
+
+def created(tag: str | None) -> int:
+    """When a trial was created, counted over its sweep, by the tag that Tune gave it.
+
+    Tune's own lists of trials are in another order after each resumption.
+    """
+    found = re.match(r"\d{1,9}(?=_|$)", tag or "", re.ASCII)
+    return int(found[0]) if found else 0
 
 
 def _first(error: ValidationError) -> str:

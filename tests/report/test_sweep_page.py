@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from rllib_metarl.cli.main import main
+from rllib_metarl.report.sweep_data import read_sweep
 from tests.fuzz.inputs import STATE, sweep_files
 
 
@@ -96,3 +97,17 @@ def test_a_copy_of_tunes_record_under_another_name_is_not_read(tmp_path: Path) -
     sweep = written(tmp_path)
     (sweep / "experiment_state-backup.json").write_text("{}")
     assert main(["sweep", "status", str(sweep)]) == 0
+
+
+def test_trials_keep_their_numbers_however_tune_lists_them(tmp_path: Path) -> None:
+    """After a resumption it lists the one that reported last first."""
+    sweep = written(tmp_path)
+    record = json.loads((sweep / STATE).read_text())
+    trials = [
+        json.dumps(json.loads(one) | {"experiment_tag": f"{number}_lr=0.1"})
+        for number, (one, _) in enumerate(record["trial_data"], 9)
+    ]
+    record["trial_data"] = [[one, "{}"] for one in reversed(trials)]
+    (sweep / STATE).write_text(json.dumps(record))
+    expected = [json.loads(one)["trial_id"] for one in trials]
+    assert [trial.trial_id for trial in read_sweep(sweep).trials] == expected

@@ -27,6 +27,7 @@ from rllib_metarl.report.sweep_data import (
     STOPPED,
     value_at,
 )
+from rllib_metarl.report.sweep_file import created
 
 MAX_ROWS = 20
 REFRESH_S = 0.5
@@ -196,7 +197,8 @@ class SweepDisplay(Callback):
 
     def _row(self, trials: list[Any], trial: Any) -> Row:
         if trial.trial_id not in self._rows:
-            number = 1 + next(i for i, one in enumerate(trials) if one.trial_id == trial.trial_id)
+            ordered = sorted(trials, key=lambda one: created(one.experiment_tag))
+            number = 1 + next(i for i, one in enumerate(ordered) if one.trial_id == trial.trial_id)
             self._rows[trial.trial_id] = Row(number, RUNNING)
         row = self._rows[trial.trial_id]
         # Population-based training changes them.
