@@ -11,58 +11,99 @@ import sys
 
 import pytest
 
+from rllib_metarl.cli.main import main
+
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "your-algorithm.md"
+BLOCKS = re.findall(r"(?:`([a-z_]+\.[a-z]+)`:\n\n)?```(\w+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+COMMANDS = [
+    line.removeprefix("rllib ")
+    for _, kind, block in BLOCKS
+    if kind == "console"
+    for line in block.splitlines()
+]
+NAMES = {"reinforce": ("Reinforce", "jukebox"), "recurrent_dqn": ("RecurrentDQN", "coins")}
 
 
 @pytest.fixture
-def folder(tmp_path: pathlib.Path) -> pathlib.Path:
-    """The user's folder with the files of the page."""
-    files = re.findall(r"`([a-z_]+\.[a-z]+)`:\n\n```\w+\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert {name for name, _ in files} == {"reinforce.py", "reinforce.yaml"}
-    for name, text in files:
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """The user's folder with the files of the page, and the user in it."""
+    files = {name: text for name, _, text in BLOCKS if name}
+    assert set(files) == {f"{n}.{kind}" for n in NAMES for kind in ("py", "yaml")} | {"sweep.yaml"}
+    for name, text in files.items():
         (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def _rllib(folder: pathlib.Path, *arguments: str) -> str:
     environment = os.environ | {
-        "PYTHONPATH": f"{PAGE.parents[1]}{os.pathsep}{folder}",
+        "PYTHONPATH": str(PAGE.parents[1]),
         "OMP_NUM_THREADS": "1",
         "HOME": str(folder),
     }
     command = [sys.executable, "-m", "rllib_metarl.cli.main", *arguments]
     done = subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=600
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 
 
-def test_the_algorithm_is_short(folder: pathlib.Path) -> None:
-    lines = (folder / "reinforce.py").read_text().splitlines()
+@pytest.mark.parametrize("module", NAMES)
+def test_an_algorithm_is_short(module: str, folder: pathlib.Path) -> None:
+    lines = (folder / f"{module}.py").read_text().splitlines()
     assert 50 < sum(bool(line.strip()) for line in lines) < 120
-    assert "PPO" not in "".join(lines)
+    assert "PPO" not in "".join(lines) and max(map(len, lines)) <= 100
 
 
-def test_it_trains_and_evaluates(folder: pathlib.Path) -> None:
-    train = re.findall(r"```console\nrllib (.*?)\n```", PAGE.read_text(), re.DOTALL)[0].split()
-    _rllib(folder, *train, "--stop", '{"training_iteration": 1}')
-    checkpoint = str(next(folder.glob("runs/**/checkpoint_000000")))
-    plugin = ["--plugin", "reinforce"]
-    _rllib(folder, "evaluate", checkpoint, "--episodes", "16", "--json", "evaluation.json", *plugin)
+@pytest.mark.parametrize("module", NAMES)
+def test_it_trains_and_evaluates(module: str, folder: pathlib.Path) -> None:
+    algorithm, experiment = NAMES[module]
+    plugin, small = ["--plugin", module], '{"evaluate_every_steps": 1, "held_out_episodes": 16}'
+    stop = ["--stop", '{"training_iteration": 2}', "--config", small]
+    train = ["train", "file", f"{module}.yaml", *plugin, "--storage-path", "runs", *stop]
+    assert main(train) == 0
+    results = next(folder.glob("runs/**/result.json")).read_text().splitlines()
+    learnt = json.loads(results[-1])["learners"]["default_policy"]
+    loss = "qf_loss" if module == "recurrent_dqn" else "policy_loss"
+    assert learnt[loss] and learnt["skipped_updates"] == 0 and "td_error" not in learnt
+    evaluated = ["--episodes", "16", "--json", "evaluation.json"]
+    assert main(["evaluate", f"runs/{experiment}", *evaluated, *plugin]) == 0
     result = json.loads((folder / "evaluation.json").read_text())
-    assert result["run"] == "Reinforce" and result["belief"]["exact"] is not None
+    assert result["run"] == algorithm and result["belief"]["exact"] is not None
     assert "no termination head" in result["absent"]["termination"]
 
 
 @pytest.mark.slow
-def test_it_resumes_and_is_reported(folder: pathlib.Path) -> None:
-    train = re.findall(r"```console\nrllib (.*?)\n```", PAGE.read_text(), re.DOTALL)[0].split()
-    _rllib(folder, *train)
-    experiment = folder / "reinforce.yaml"
-    experiment.write_text(experiment.read_text().replace("iteration: 3", "iteration: 5"))
-    _rllib(folder, *train, "--resume")
-    results = next(folder.glob("runs/**/result.json")).read_text().splitlines()
-    assert [json.loads(line)["training_iteration"] for line in results] == [1, 2, 3, 4, 5]
-    _rllib(folder, "report", "runs/jukebox", "--out", "page.html")
-    assert "Reinforce" in (folder / "page.html").read_text()
+@pytest.mark.parametrize("module", NAMES)
+def test_every_command_of_the_page_takes_it(module: str, folder: pathlib.Path) -> None:
+    """The page writes them for one of the two."""
+    algorithm, experiment = NAMES[module]
+    told = {"reinforce": module, "Reinforce": algorithm, "jukebox": experiment}
+    told |= {"--steps 100000": "--steps 4000 --keep-going --episodes 8"}
+    sweep = folder / "sweep.yaml"
+    for old, new in told.items():
+        sweep.write_text(sweep.read_text().replace(old, new))
+    quick = f"{module}.yaml --plugin {module} --storage-path runs"
+    for command in COMMANDS:
+        for old, new in told.items():
+            command = command.replace(old, new)
+        if command == f"train file {quick}":
+            command += ' --stop {"training_iteration":3}'
+        printed = _rllib(folder, *command.replace("'", "").replace('": ', '":').split())
+        if command.startswith("ladder"):
+            assert re.search(rf"\b{algorithm}: -?\d", printed)
+        if command.startswith("config"):
+            assert "hidden: " in printed and "held_out_episodes: " in printed
+    results = next(folder.glob(f"runs/{experiment}/*/result.json")).read_text().splitlines()
+    assert [json.loads(line)["training_iteration"] for line in results] == [1, 2, 3, 4]
+    assert algorithm in (folder / "page.html").read_text()
+    assert "search" in (folder / "search.html").read_text()
+
+
+@pytest.mark.slow
+def test_off_policy_learns_what_the_page_says(folder: pathlib.Path) -> None:
+    """Random throws are worth 0, the exact Bayes-optimal policy 1."""
+    train = ["train", "file", "recurrent_dqn.yaml", "--plugin", "recurrent_dqn"]
+    _rllib(folder, *train, "--storage-path", "runs", "--json", "summary.json")
+    assert json.loads((folder / "summary.json").read_text())["normalised_score"] > 0.9

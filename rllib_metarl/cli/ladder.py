@@ -35,6 +35,7 @@ class Request:
     keep_going: bool = False
     plugins: tuple[str, ...] = ()
     json: Path | None = None
+    others: tuple[str, ...] = ()
 
 
 def ladder(request: Request) -> int:
@@ -66,7 +67,7 @@ def _climb_and_tell(
         code = INTERRUPTED
     finally:
         if outcomes:
-            report = summary(request.env, plan, offer, references, _completed(outcomes))
+            report = summary(request.env, plan, offer, references, _completed(plan, outcomes))
             show(report, console)
             if request.json is not None:
                 write_json(request.json, report)
@@ -79,10 +80,10 @@ def _climb(
     """Rung by rung into `outcomes`, as far as it makes sense; returns the exit code."""
     from rllib_metarl.cli.showing.ladder import progress, say
     from rllib_metarl.evaluation.ladder.rungs import climb
-    from rllib_metarl.evaluation.ladder.verdicts import RUNG_LABELS, left_out, must_stop
+    from rllib_metarl.evaluation.ladder.verdicts import left_out, must_stop
 
     code = 0
-    for rung, label in RUNG_LABELS.items():
+    for rung, label in plan.labels.items():
         if not request.keep_going and must_stop(outcomes):
             outcomes[rung] = left_out("not climbed: see the oracle; --keep-going climbs on")
             continue
@@ -99,13 +100,12 @@ def _climb(
     return code
 
 
-def _completed(outcomes: dict[str, Any]) -> dict[str, Any]:
+def _completed(plan: Any, outcomes: dict[str, Any]) -> dict[str, Any]:
     """With the rungs that were not reached."""
-    from rllib_metarl.evaluation.ladder.verdicts import RUNG_LABELS, left_out
+    from rllib_metarl.evaluation.ladder.verdicts import left_out
 
-    return {
-        rung: outcomes.get(rung) or left_out("stopped before it was done") for rung in RUNG_LABELS
-    }
+    missed = left_out("stopped before it was done")
+    return {rung: outcomes.get(rung) or missed for rung in plan.labels}
 
 
 def _plan(request: Request) -> Any:
@@ -115,24 +115,44 @@ def _plan(request: Request) -> Any:
 
     register_with_plugins(request.plugins)
     check_environment(request.env)
-    settings = _settings(read_json("--config", request.config).data)
+    others = {name: _other(name) for name in request.others}
+    settings = _settings(read_json("--config", request.config).data, others)
     env_config = read_json("--env-config", request.env_config).data
     check_env_config(request.env, env_config, lambda _, text: UserError(f"--env-config: {text}"))
-    return Plan(request.env, env_config, request.steps, request.episodes, request.seed, settings)
+    counts = (request.steps, request.episodes, request.seed)
+    return Plan(request.env, env_config, *counts, settings, others)
 
 
-def _settings(written: dict[str, Any]) -> dict[str, Any]:
+def _other(name: str) -> Any:
+    """The class of an algorithm that is climbed beside the ladder's own.
+
+    Raises:
+        UserError: there is none, or it is not one of meta-episodes.
+    """
+    from rllib_metarl.algorithms.base.algorithm import MetaAlgorithm
+    from rllib_metarl.cli.experiment.catalogue import algorithm_class
+
+    found = algorithm_class(name)
+    if not issubclass(found, MetaAlgorithm):
+        raise UserError(
+            f"--run {name}: the ladder climbs algorithms that learn from whole meta-episodes, this "
+            "project's and those on MetaAlgorithm (docs/your-algorithm.md)"
+        )
+    return found
+
+
+def _settings(written: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
     """Settings as the first rung that has them wants them.
 
     Raises:
         UserError: no rung has one of them, or it is of the wrong type.
     """
-    from rllib_metarl.algorithms import ALGORITHMS
+    from rllib_metarl.algorithms import ALGORITHMS, RUNGS
     from rllib_metarl.cli.experiment.checks import ConfigChecker
     from rllib_metarl.cli.experiment.space import contains_search
-    from rllib_metarl.evaluation.ladder.rungs import ALGORITHM_OF
 
-    checkers = {name: ConfigChecker(ALGORITHMS[name].algorithm()) for name in ALGORITHM_OF.values()}
+    own = {rung.algorithm: ALGORITHMS[rung.algorithm].algorithm() for rung in RUNGS.values()}
+    checkers = {name: ConfigChecker(algorithm) for name, algorithm in (own | others).items()}
     checked: dict[str, Any] = {}
     for key, value in written.items():
         having = [name for name, checker in checkers.items() if key in checker.names()]

@@ -381,6 +381,12 @@ def ladder(
     ] = False,
     plugin: Plugins = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run", "-r", help="An algorithm more, such as your own; may be given several times."
+        ),
+    ] = None,
 ) -> None:
     """Debug an env of your own, one agent after the other.
 
@@ -390,7 +396,10 @@ def ladder(
     from rllib_metarl.cli.ladder import ladder as climb
 
     plugins = tuple(plugin or ())
-    request = Request(env, env_config, config, steps, episodes, seed, keep_going, plugins, json)
+    others = tuple(run or ())
+    request = Request(
+        *(env, env_config, config, steps, episodes, seed, keep_going, plugins, json, others)
+    )
     raise typer.Exit(climb(request))
 
 
@@ -421,11 +430,12 @@ def report(
 def config_keys(
     algorithm: Annotated[str, typer.Argument(help="Algorithm: see `rllib list`.")],
     key: Annotated[str | None, typer.Argument(help="Only this key.")] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Config keys of an algorithm: default, range, meaning."""
     from rllib_metarl.cli.settings_page import show_config
 
-    raise typer.Exit(show_config(algorithm, key))
+    raise typer.Exit(show_config(algorithm, key, plugin or ()))
 
 
 @app.command("list", epilog=examples("rllib list", "rllib list dynamite", "rllib list --trained"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rllib_metarl.errors import UserError
@@ -14,22 +14,23 @@ WIDTH = 80
 INDENT = "    "
 
 
-def show_config(name: str, key: str | None = None) -> int:
+def show_config(name: str, key: str | None = None, plugins: Iterable[str] = ()) -> int:
     """Print the keys of an algorithm, its own first, in at most 80 columns.
 
     Args:
         name: the algorithm.
         key: only this key.
+        plugins: modules to import first.
 
     Raises:
-        UserError: there is no such algorithm or key.
+        UserError: there is no such algorithm, key or plugin.
     """
     from rllib_metarl.cli.experiment import catalogue
     from rllib_metarl.cli.running.ray_session import quiet
 
     print("loading RLlib", file=sys.stderr, flush=True)  # apart from the page, which may be piped
     quiet()
-    catalogue.register_everything()
+    catalogue.register_with_plugins(plugins)
     algorithm: Any = catalogue.algorithm_class(name)
     groups = list(_groups(algorithm.get_default_config()))
     known = [row[0] for _, rows in groups for row in rows]
@@ -50,6 +51,7 @@ def _groups(config: Any) -> Iterator[tuple[str, list[tuple[str, Any, str, str]]]
         own_groups,
         own_settings,
         rllib_settings,
+        written,
     )
 
     own = own_settings(type(config))
@@ -60,8 +62,11 @@ def _groups(config: Any) -> Iterator[tuple[str, list[tuple[str, Any, str, str]]]
     used = {n: one for n, one in theirs.items() if isinstance(one, Setting) and n not in own}
     if used:
         yield "RLlib's that do something here", [_row(config, n, used[n]) for n in used]
-    else:
-        yield "Settings of RLlib's own algorithm", list(_undeclared(config))
+    declared = {written(name) for name in own | used}
+    yield (
+        "Settings of RLlib's own algorithm",
+        [row for row in _undeclared(config) if row[0] not in declared],
+    )
 
 
 def _row(config: Any, name: str, setting: Any) -> tuple[str, Any, str, str]:

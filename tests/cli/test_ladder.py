@@ -74,9 +74,11 @@ def test_the_climb_ends_where_the_context_does_not_matter(
 
 
 def test_a_plain_env_with_vectors_for_actions_climbs_what_it_can(climb: Any) -> None:
-    code, report = climb("--env", "Pendulum-v1", "--steps", "300")
+    """And what is named beside the ladder's own rungs."""
+    code, report = climb("--env", "Pendulum-v1", "--steps", "300", "--run", "LSTMA2C")
     rungs = report["rungs"]
-    assert code == 0
+    assert code == 0 and list(rungs) == [*RUNGS, "LSTMA2C"]
+    assert rungs["LSTMA2C"]["env_steps"] >= 300 and rungs["LSTMA2C"]["says"]
     assert all(rungs[rung]["return_mean"] < 0 for rung in ("blind", "rl2", "varibad"))
     assert "info['context']" in rungs["oracle"]["says"]
     assert "info['session']" in rungs["dynamite"]["says"]
@@ -131,6 +133,7 @@ def test_what_is_done_stays_in_the_table_whatever_befalls_the_rest(
 
 
 MISTAKES = {
+    "not of meta-episodes": (["--env", "CartPole-v1", "--run", "PPO"], "docs/your-algorithm.md"),
     "unknown env": (["--env", "DLCMDP/GridWord-v0"], "did you mean"),
     "unknown setting": (
         ["--env", "CartPole-v1", "--config", '{"encoder_hiden": 8}'],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,6 +39,7 @@ PING_TIMEOUT_S = 5.0
 FAULTS = "faults.log"
 GENERATORS = "process_generators"
 RUNNERS = "runners_own"
+REPLAY = "replay_buffer"
 
 logger = logging.getLogger("rllib_metarl")
 
@@ -122,7 +124,7 @@ class MetaAlgorithm(Algorithm):
         self.metrics.log_dict(self._newest_evaluation, key="evaluation", window=1)
 
     def sample_and_learn(self) -> None:
-        """Hook: here one batch of whole meta-episodes from all EnvRunners and one update on it."""
+        """Hook: here whole meta-episodes of all EnvRunners, and an update on each of `batches`."""
         episodes, sampled = synchronous_parallel_sample(
             worker_set=self.env_runner_group,
             max_agent_steps=self.config.total_train_batch_size,
@@ -133,13 +135,20 @@ class MetaAlgorithm(Algorithm):
         if not episodes:
             return
         self.metrics.aggregate(sampled, key=ENV_RUNNER_RESULTS)
-        learnt = self.learner_group.update(
-            episodes=episodes, timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps()}
-        )
-        self.metrics.aggregate(learnt, key=LEARNER_RESULTS)
+        steps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps()}
+        for batch in self.batches(episodes):
+            learnt = self.learner_group.update(episodes=batch, timesteps=steps)
+            self.metrics.aggregate(learnt, key=LEARNER_RESULTS)
         self.env_runner_group.sync_weights(
             from_worker_or_learner_group=self.learner_group, inference_only=True
         )
+
+    def batches(self, episodes: list[Any]) -> Iterable[list[Any]]:
+        """Hook: the meta-episodes that each update is on; here the newest ones, once.
+
+        Off policy: `episodes` go into a replay buffer, and batches come out of it.
+        """
+        return [episodes]
 
     def _check_faults(self, sampled: bool) -> None:
         """Raises what RLlib's fault tolerance would hide: an env that fails again and again."""
@@ -258,7 +267,14 @@ class MetaAlgorithm(Algorithm):
             state[GENERATORS] = generator_states()
         if self._check_component(RUNNERS, components, not_components):
             state[RUNNERS] = self._runners_own()
+        if self._keeps_replay() and self._check_component(REPLAY, components, not_components):
+            state[REPLAY] = self.local_replay_buffer.get_state()
         return state
+
+    def _keeps_replay(self) -> bool:
+        """Whether checkpoints hold the replay buffer, which RLlib's new API stack leaves out."""
+        stored = getattr(self.config, "store_buffer_in_checkpoints", False)
+        return bool(stored) and self.local_replay_buffer is not None
 
     def _runners_own(self) -> dict[int, Any]:
         """The state of each remote EnvRunner that is no other's, by its index."""
@@ -280,6 +296,8 @@ class MetaAlgorithm(Algorithm):
         if GENERATORS in state:
             set_generator_states(state[GENERATORS])
         self._set_runners_own(state.get(RUNNERS) or {})
+        if self._keeps_replay() and REPLAY in state:
+            self.local_replay_buffer.set_state(state[REPLAY])
 
     def _set_runners_own(self, states: dict[int, Any]) -> None:
         """Runners that there were not before begin streams of their own."""

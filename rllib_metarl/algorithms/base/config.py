@@ -104,6 +104,7 @@ class MetaConfig(AlgorithmConfig):
         self.num_env_runners = 0
         self.num_envs_per_env_runner = 64
         self.rollout_fragment_length = "auto"
+        self.train_batch_size_per_learner = 3840
         self.held_out_seed = 0
         self.held_out_episodes = 128
         self.held_out_env_config: dict[str, Any] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ray import cloudpickle
 
 from rllib_metarl.algorithms.base.settings import own_settings
@@ -39,9 +40,26 @@ def write_policy(folder: Path, algorithm: Any) -> bool:
             "model_config": module.model_config,
         },
     }
-    np.savez(folder / WEIGHTS, **algorithm.learner_group.get_weights()["default_policy"])
+    weights = algorithm.learner_group.get_weights()["default_policy"]
+    names = _names_in(module)
+    np.savez(folder / WEIGHTS, **{name: weights[name] for name in weights if name in names})
     write_whole(folder / POLICY, json.dumps(record, indent=1).encode())
     return True
+
+
+def _names_in(module: Any) -> set[str]:
+    """The weights of a module as it is made anew: target networks are added by a learner alone."""
+    kind: Any = type(module)
+    with torch.random.fork_rng(devices=[]):  # a checkpoint changes nothing of the run
+        made = kind(
+            observation_space=module.observation_space,
+            action_space=module.action_space,
+            inference_only=False,
+            learner_only=False,
+            model_config=module.model_config,
+            catalog_class=None,
+        )
+    return set(made.state_dict())
 
 
 def write_description(folder: Path, algorithm: Any) -> None:

@@ -9,9 +9,12 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from torch import Tensor
 
 from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.learning.batch import rollout_from_episodes
+from rllib_metarl.learning.guard import UpdateGuard
+from rllib_metarl.ops.gradients import clip_norm_
 
 
 class MetaLearner(TorchLearner):
@@ -26,6 +29,11 @@ class MetaLearner(TorchLearner):
     """
 
     METRICS: ClassVar[dict[str, Condition | None]] = {}
+
+    @override(TorchLearner)
+    def build(self) -> None:
+        super().build()
+        self.guard = UpdateGuard(self.config.max_skipped_updates)
 
     @property
     def agent(self) -> Any:
@@ -71,7 +79,31 @@ class MetaLearner(TorchLearner):
         """
         raise NotImplementedError
 
+    def descend(self, loss: Tensor, batch: Any = None) -> None:
+        """One step of the module's one optimiser, with the gradient's norm clipped (`grad_clip`).
+
+        A step whose loss or gradient is not finite is left out and counted.
+
+        Args:
+            loss: a scalar.
+            batch: what it is of, to be saved if too many steps in a row are left out.
+
+        Raises:
+            UserError: they are (`max_skipped_updates`).
+        """
+        optimiser = self.get_optimizer(DEFAULT_MODULE_ID)
+        trained = [p for group in optimiser.param_groups for p in group["params"]]
+        optimiser.zero_grad()
+        loss.backward()
+        norm = clip_norm_(trained, self.config.grad_clip or float("inf"))
+        if self.guard.passes(loss, [norm]):
+            optimiser.step()
+        else:
+            self.guard.stop_if_too_many(batch, ["default"], self.agent.named_parameters())
+        values = {"grad_norm": norm.item(), "skipped_updates": self.guard.take_skipped()}
+        self.metrics.log_dict(values, key=DEFAULT_MODULE_ID, window=1)
+
     @override(TorchLearner)
     def compute_loss_for_module(self, **kwargs: Any) -> Any:
-        """Not called: `learn` makes the losses."""
-        raise NotImplementedError
+        """The loss of the RLlib learner that this one stands before, where `learn` wants it."""
+        return super().compute_loss_for_module(**kwargs)  # type: ignore[safe-super]

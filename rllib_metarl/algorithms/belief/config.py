@@ -104,7 +104,6 @@ class BeliefConfig(MetaConfig, PPOConfig):
 
     def __init__(self, algo_class: Any = None) -> None:
         super().__init__(algo_class=algo_class)
-        self.train_batch_size_per_learner = 3840
         self.minibatch_size = 480
         self.num_epochs = 4
         self.gamma = 0.95

@@ -25,7 +25,6 @@ from rllib_metarl.algorithms.base.learner import MetaLearner
 from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
 from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches
-from rllib_metarl.learning.guard import UpdateGuard
 from rllib_metarl.learning.rank import Rank
 from rllib_metarl.ops.elbo import masked_mean
 from rllib_metarl.ops.gradients import clip_norm_
@@ -73,7 +72,6 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
         self.rank.begin_alike(self.agent)
         self._generator = torch.Generator().manual_seed(int(self.config.seed or 0) + 1)
         self._log: dict[str, list[Tensor]] = defaultdict(list)
-        self.guard = UpdateGuard(self.config.max_skipped_updates)
         self._schedule_steps = 0
         _ = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]  # made on first access
         self._min_std = Scheduler(fixed_value_or_schedule=self.config.policy_min_std)

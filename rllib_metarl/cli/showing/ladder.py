@@ -108,7 +108,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     filled = [""] * (3 if scored else 2)
     table.add_row("random actions", _return(report["random"]), *filled, "where one starts from")
     for rung, row in report["rungs"].items():
-        table.add_row(RUNG_LABELS[rung], *_cells(row, scored), row["says"])
+        table.add_row(RUNG_LABELS.get(rung, rung), *_cells(row, scored), row["says"])
     console.print(table)
     exact = ", ".join(f"{k} {v:.2f}" for k, v in (report["references"] or {}).items())
     if exact:

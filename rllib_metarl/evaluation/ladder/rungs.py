@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rllib_metarl.algorithms import ALGORITHMS, RUNGS
 from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
-from rllib_metarl.evaluation.ladder.verdicts import Outcome, left_out
+from rllib_metarl.evaluation.ladder.verdicts import RUNG_LABELS, Outcome, left_out
 from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.observations import ObservationCodec
 from rllib_metarl.sampling.collector import blamed
@@ -25,7 +25,6 @@ from rllib_metarl.sampling.patience import LONG, MEND, time_limit
 Array = NDArray[Any]
 Labels = dict[str, Any]
 
-ALGORITHM_OF = {name: rung.algorithm for name, rung in RUNGS.items()}
 PROBE_ENVS = 16
 PROBE_EPISODES = 64
 PROBE_STEPS = 20_000  # of all sub-envs; one meta-episode of each is waited for
@@ -55,7 +54,10 @@ class Offer:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is climbed: the env, env steps per rung, held-out meta-episodes, seed, settings."""
+    """What is climbed: the env, env steps per rung, held-out meta-episodes, seed, settings.
+
+    others: name -> Algorithm class of what is climbed after the ladder's own rungs.
+    """
 
     env: Any
     env_config: dict[str, Any]
@@ -63,6 +65,16 @@ class Plan:
     episodes: int = 256
     seed: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Rung -> what it is called, in the order in which they are climbed."""
+        return RUNG_LABELS | {name: name for name in self.others}
+
+    def algorithm(self, rung: str) -> Any:
+        """The Algorithm class of a rung."""
+        return self.others.get(rung) or ALGORITHMS[RUNGS[rung].algorithm].algorithm()
 
 
 def probe(plan: Plan) -> Offer:
@@ -142,8 +154,16 @@ def settings(rung: str, offer: Offer, plan: Plan) -> dict[str, Any]:
     """Settings of a small run, scaled to the env's horizon and the steps there are.
 
     Rates and exploration end well above 0: where they are annealed within a small run, policies
-    settle before the belief is there to be used.
+    settle before the belief is there to be used. An algorithm that is not one of the ladder's own
+    keeps what it has.
     """
+    common = {
+        "evaluate_every_steps": 0,
+        "max_env_faults": 0,  # the ladder is climbed to find them
+        "seed": plan.seed,
+    }
+    if rung in plan.others:
+        return common | plan.settings
     trials = _trials(offer.horizon, plan.steps)
     batch = trials * offer.horizon
     recurrent = rung == "rl2"
@@ -159,9 +179,6 @@ def settings(rung: str, offer: Offer, plan: Plan) -> dict[str, Any]:
         "lr": [[0, rate], [plan.steps, rate / 2]],
         "entropy_coeff": [[0, entropy], [plan.steps, 0.4 * entropy]],
         "vf_loss_coeff": 0.5,
-        "evaluate_every_steps": 0,
-        "max_env_faults": 0,  # the ladder is climbed to find them
-        "seed": plan.seed,
     }
     if rung == "oracle":
         chosen["context_size"] = offer.context_size
@@ -169,7 +186,7 @@ def settings(rung: str, offer: Offer, plan: Plan) -> dict[str, Any]:
         chosen["recurrent_cell"] = "lstm"
     if rung in ("varibad", "dynamite"):
         chosen |= _belief_settings(offer, plan)
-    return chosen | plan.settings
+    return chosen | common | plan.settings
 
 
 def _trials(horizon: int, steps: int) -> int:
@@ -199,12 +216,13 @@ def check(offer: Offer, plan: Plan) -> None:
     Raises:
         UserError: if they do not.
     """
-    for rung in ALGORITHM_OF:
+    for rung in plan.labels:
         if not absence(rung, offer):
             try:
                 _config(rung, offer, plan).validate()
             except (TypeError, ValueError) as error:
-                raise UserError(f"--config: {ALGORITHM_OF[rung]} refuses it: {error}") from None
+                name = plan.algorithm(rung).__name__
+                raise UserError(f"--config: {name} refuses it: {error}") from None
 
 
 def climb(rung: str, offer: Offer, plan: Plan, progress: Callable[[int, float], None]) -> Outcome:
@@ -251,16 +269,11 @@ def references(plan: Plan) -> dict[str, float] | None:
 
 
 def _config(rung: str, offer: Offer, plan: Plan) -> Any:
-    config = empty_config(rung).environment(plan.env, env_config=plan.env_config)
+    config = plan.algorithm(rung).get_default_config()
+    config.environment(plan.env, env_config=plan.env_config)
     chosen = settings(rung, offer, plan)
     # Not every rung has every setting: what is changed is changed where there is something.
     return config.update_from_dict({k: v for k, v in chosen.items() if has_setting(config, k)})
-
-
-def empty_config(rung: str) -> Any:
-    """The default config of a rung's algorithm."""
-    entry = ALGORITHMS[ALGORITHM_OF[rung]]
-    return entry.config()(algo_class=entry.algorithm())
 
 
 def has_setting(config: Any, name: str) -> bool:

@@ -7,6 +7,7 @@ something when the rung below it stood. Pure functions of returns; `rungs` plays
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def verdicts(
     The uncertainty is that over held-out tasks: one training is one draw, which it does not hold.
 
     Args:
-        outcomes: rung -> outcome, of `RUNG_LABELS`' keys, as far as one has come.
+        outcomes: rung -> outcome, as far as one has come.
         references: the env's exact returns (``blind``, ``bayes``, ``oracle``), where it has some.
     """
     says = {
@@ -92,8 +93,9 @@ def verdicts(
         "varibad": _varibad,
         "dynamite": _dynamite,
     }
+    speak = {rung: says.get(rung, partial(_other, rung=rung)) for rung in outcomes}
     return {
-        rung: outcome.absent or says[rung](outcomes, references or {})
+        rung: outcome.absent or speak[rung](outcomes, references or {})
         for rung, outcome in outcomes.items()
     }
 
@@ -186,6 +188,13 @@ def _dynamite(outcomes: dict[str, Outcome], references: dict[str, float]) -> str
     if _both(outcomes, "blind") and not above(outcomes["dynamite"], outcomes["blind"]):
         return f"{way}: what is said of VariBAD holds here too"
     return f"{way}; no different from VariBAD: sessions are long, or --steps too few to tell"
+
+
+def _other(outcomes: dict[str, Outcome], references: dict[str, float], rung: str) -> str:
+    """Of an algorithm that is not one of the ladder's own."""
+    return _too_good(outcomes, rung, references) or _of_the_way(
+        outcomes, rung, "no better than blind: other settings, or more --steps"
+    )
 
 
 def _of_the_way(outcomes: dict[str, Outcome], rung: str, nothing: str) -> str:
