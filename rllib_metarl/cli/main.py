@@ -207,6 +207,10 @@ def train_file(
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether the file is right; nothing is run.")
     ] = False,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", help="Size of the run: one of the file's `scales`, as cluster."),
+    ] = None,
     ray_address: Address = None,
     ray_num_cpus: Cpus = None,
     json: Json = None,

@@ -45,6 +45,7 @@ class Options:
     resume_if_any: bool = False
     trust_checkpoint: bool = False
     check: bool = False
+    scale: str | None = None
     ray_address: str | None = None
     ray_num_cpus: int | None = None
     json: Path | None = None
@@ -106,10 +107,13 @@ def train_file(path: Path, options: Options, argv: list[str]) -> int:
     def load() -> list[Prepared]:
         from rllib_metarl.cli.experiment.prepare import from_file
 
-        return from_file(path, options.apply, writing=not options.check)
+        return from_file(path, options.apply, not options.check, options.scale)
+
+    from rllib_metarl.cli.experiment.extends import resolved
 
     _check_readable(options)
-    source = read_yaml(path)  # An unreadable file is reported at once, before heavy imports.
+    # An unreadable file is reported at once, before heavy imports.
+    source = resolved(read_yaml(path), options.scale)
     with checkpoints.trusting(options.trust_checkpoint):
         check_code(path, source.data, options.plugins)
     return _train(load, options, argv)

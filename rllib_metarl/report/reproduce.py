@@ -55,8 +55,8 @@ def _stop(run: Run) -> list[str]:
 
 
 @cache
-def _examples() -> list[tuple[str, dict[str, Any]]]:
-    """All tuned examples that train once: file name -> experiment."""
+def _examples() -> list[tuple[list[str], dict[str, Any]]]:
+    """All tuned examples that train once, at each scale: words of the command, and content."""
     found = []
     folders = [f for f in files("rllib_metarl.tuned_examples").iterdir() if f.name != "sweeps"]
     for folder in sorted(folders, key=lambda f: f.name):
@@ -65,21 +65,30 @@ def _examples() -> list[tuple[str, dict[str, Any]]]:
                 content, _ = parse_yaml(file.read_text(encoding="utf-8"))
                 if len(content) == 1:
                     (experiment,) = content.values()
-                    found.append((f"tuned_examples/{folder.name}/{file.name}", experiment))
+                    name = f"tuned_examples/{folder.name}/{file.name}"
+                    found.append(([name], experiment))
+                    for scale, over in (experiment.get("scales") or {}).items():
+                        found.append(([name, "--scale", scale], _scaled(experiment, over)))
     return found
+
+
+def _scaled(experiment: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """What of a tuned example a run is compared with, at a scale of it."""
+    parts = {key: {**experiment.get(key, {}), **over.get(key, {})} for key in ("config", "stop")}
+    return experiment | parts
 
 
 def _fitted(run: Run, config: dict[str, Any]) -> Any:
     """A function: example -> the words behind `rllib train file` that make it this run, or None."""
 
-    def fit(example: tuple[str, dict[str, Any]]) -> list[str] | None:
+    def fit(example: tuple[list[str], dict[str, Any]]) -> list[str] | None:
         name, experiment = example
         theirs = {k: v for k, v in (experiment.get("config") or {}).items() if k not in IMPLIED}
         same = experiment.get("run") == run.algorithm and experiment.get("env") == run.env
         if not same or set(theirs) - set(config):  # an option cannot take a setting away
             return None
         changed = {k: v for k, v in config.items() if k not in theirs or theirs[k] != v}
-        words = [name, "--config", _json(changed)] if changed else [name]
+        words = [*name, "--config", _json(changed)] if changed else name
         return words if _stops_there(run, experiment) else words + _stop(run)
 
     return fit

@@ -26,11 +26,17 @@ def prepared(**changed):
     return experiment
 
 
-@pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("tuned_examples/**/*.yaml")), ids=lambda p: p.stem
-)
-def test_every_tuned_example_is_runnable(path, tmp_path):
-    experiments = from_file(path, Options(storage_path=str(tmp_path)).apply)
+EXAMPLES = [
+    pytest.param(path, scale, id="-".join([path.parent.name, path.stem, scale or "as-it-is"]))
+    for path in sorted(ROOT.glob("tuned_examples/**/*.yaml"))
+    for spec in read_yaml(path).data.values()
+    for scale in [None, *spec.get("scales", {})]
+]
+
+
+@pytest.mark.parametrize(("path", "scale"), EXAMPLES)
+def test_every_tuned_example_is_runnable(path, scale, tmp_path):
+    experiments = from_file(path, Options(storage_path=str(tmp_path)).apply, scale=scale)
     assert experiments and not any(experiment.notes for experiment in experiments)
 
 

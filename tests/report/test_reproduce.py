@@ -43,6 +43,15 @@ def test_a_tuned_example_with_another_seed_is_its_file_and_the_seed(tmp_path: Pa
     assert command == "rllib train file tuned_examples/dynamite/gridworld.yaml --seed 3"
 
 
+def test_a_tuned_example_at_its_larger_scale_is_found(tmp_path: Path) -> None:
+    text = files("rllib_metarl.tuned_examples").joinpath("rl2/reacher.yaml").read_text()
+    example = yaml.safe_load(text)["rl2-reacher"]
+    env = {"env": "DLCMDP/Reacher-v0", "seed": 0, "session_masking": True, "gamma": 0.99}
+    config = example["config"] | example["scales"]["cluster"]["config"] | env
+    command = train_command(run_of(tmp_path, 100_000_000, config, "RL2"))
+    assert command.startswith("rllib train file tuned_examples/rl2/reacher.yaml --scale cluster ")
+
+
 def test_what_was_changed_in_a_tuned_example_is_told(tmp_path: Path) -> None:
     config = example()["config"] | {"seed": 1, "session_masking": False, "kl_weight": 0.2}
     command = train_command(run_of(tmp_path, 1_000_000, config))

@@ -116,7 +116,7 @@ def example_files() -> dict[str, Path]:
 
 def tuned_examples() -> dict[str, str]:
     """Names of tuned examples, each with the first line of its file's header comment."""
-    return {name: _header(path) for name, path in example_files().items()}
+    return {name: _described(path) for name, path in example_files().items()}
 
 
 def experiment_file(given: Path) -> Path:
@@ -243,10 +243,12 @@ def _creator(env: str) -> Any:
         return None
 
 
-def _header(path: Path) -> str:
-    """First sentence of the comment that a file begins with."""
-    lines = itertools.takewhile(
-        lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines()
-    )
+def _described(path: Path) -> str:
+    """First sentence of the comment that a file begins with, and the file's other scales."""
+    written = path.read_text(encoding="utf-8").splitlines()
+    lines = itertools.takewhile(lambda line: line.startswith("#"), written)
     paragraph = itertools.takewhile(bool, (line.lstrip("# ") for line in lines))
-    return re.split(r"[.:;](?:\s|$)", " ".join(paragraph))[0]
+    sentence = re.split(r"[.:;](?:\s|$)", " ".join(paragraph))[0]
+    below = list(itertools.dropwhile(lambda line: line != "  scales:", written))
+    scales = [found[1] for line in below if (found := re.match(r"    ([\w-]+):", line))]
+    return f"{sentence} (--scale {', '.join(scales)})" if scales else sentence

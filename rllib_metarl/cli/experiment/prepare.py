@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rllib_metarl import checkpoints, plugins
+from rllib_metarl.cli.experiment.extends import resolved
 from rllib_metarl.cli.experiment.legacy import Translation
 from rllib_metarl.cli.experiment.schema import Experiment, first_problem
 from rllib_metarl.cli.experiment.source import KeyPath, Source, read_yaml
@@ -92,9 +93,11 @@ def prepare(
     return [experiment for experiment, _ in prepared]
 
 
-def from_file(path: Path, override: Override, writing: bool = True) -> list[Prepared]:
-    """The experiments of a YAML file; see `prepare`."""
-    return prepare(read_yaml(path), override, writing)
+def from_file(
+    path: Path, override: Override, writing: bool = True, scale: str | None = None
+) -> list[Prepared]:
+    """The experiments of a YAML file, at a scale of theirs; see `resolved` and `prepare`."""
+    return prepare(resolved(read_yaml(path), scale), override, writing)
 
 
 def _split(source: Source) -> tuple[list[str], dict[str, dict[str, Any]]]:
@@ -134,9 +137,10 @@ def _make_importable(source: Source) -> None:
     Files among results are not this experiment's code, even if it has a plugin's name.
     """
     plugins.look_in(Path.cwd())
-    file = Path(source.label)
-    if file.is_file() and not is_sweep_directory(file.parent):
-        plugins.look_in(file.resolve().parent)
+    for label in dict.fromkeys((source.label, *source.elsewhere.values())):
+        file = Path(label)
+        if file.is_file() and not is_sweep_directory(file.parent):
+            plugins.look_in(file.resolve().parent)
     if any(plugins.modules_named_in(source.data)):
         plugins.search_folders()  # some names are RLlib's to import
 

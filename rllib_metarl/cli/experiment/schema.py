@@ -70,8 +70,12 @@ class Experiment(BaseModel):
 
 def first_problem(error: ValidationError, name: str) -> tuple[KeyPath, str]:
     """The first problem pydantic found, as (key path, sentence with the fix)."""
-    first = error.errors()[0]["loc"][:1]
-    of_it = [one for one in error.errors() if one["loc"][:1] == first]
+    problems = error.errors()
+    unknown = [one for one in problems if one["type"] == "extra_forbidden"]
+    if problems[0]["type"] == "missing" and unknown:  # a misspelt key is both
+        problems = unknown
+    first = problems[0]["loc"][:1]
+    of_it = [one for one in problems if one["loc"][:1] == first]
     problem = max(of_it, key=lambda one: len(one["loc"]))  # of a union, the member that fits best
     path = (name, *problem["loc"])
     known = _fields_at(problem["loc"])
@@ -86,8 +90,9 @@ def first_problem(error: ValidationError, name: str) -> tuple[KeyPath, str]:
 
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:
-    model = CheckpointSettings if loc[:1] == ("checkpoint_config",) else Experiment
-    return sorted(model.model_fields)
+    if loc[:1] == ("checkpoint_config",):
+        return sorted(CheckpointSettings.model_fields)
+    return sorted([*Experiment.model_fields, "extends", "scale", "scales"])  # see `resolved`
 
 
 def _is_type_name(part: Any) -> bool:

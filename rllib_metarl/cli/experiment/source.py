@@ -28,18 +28,21 @@ class Source:
         label: file name, or the name of an option.
         data: what was written, as plain Python data.
         lines: line (counted from 1) of each key path; empty for options.
+        elsewhere: the file of each key path that was not written in the one called `label`.
     """
 
     label: str
     data: Any
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    elsewhere: dict[KeyPath, str] = field(default_factory=dict)
 
     def where(self, path: KeyPath = ()) -> str:
         """``file:line`` of the key at ``path``, or of the closest one above it."""
         while path and path not in self.lines:
             path = path[:-1]
         line = self.lines.get(path)
-        return f"{self.label}:{line}" if line else self.label
+        label = self.elsewhere.get(path, self.label)
+        return f"{label}:{line}" if line else label
 
     def error(self, path: KeyPath, message: str) -> UserError:
         """A UserError that begins with the place of ``path``."""
