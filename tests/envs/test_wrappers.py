@@ -23,6 +23,7 @@ from rllib_metarl.envs import (
     make_vector,
 )
 from rllib_metarl.envs.gridworld.env import GridWorldEnv
+from rllib_metarl.models.observations import ObservationCodec
 
 
 class Line(gym.Env):
@@ -192,12 +193,66 @@ def test_a_meta_episode_wants_a_count(k):
         MetaEpisode(Line(), k)
 
 
-def test_a_meta_episode_wants_a_vector_observation():
-    class Tabular(Line):
-        observation_space = gym.spaces.Discrete(4)
+IMAGE = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+MASKED = gym.spaces.Dict(action_mask=gym.spaces.MultiBinary(2), observations=IMAGE)
+# Observations, and where the flag is found.
+FLAGGED: dict[str, tuple[gym.Space, tuple[object, ...]]] = {
+    "Box (2,)": (gym.spaces.Box(-1.0, 1.0, (2,), np.float32), (-1,)),
+    "Box ()": (gym.spaces.Box(-1.0, 1.0, (), np.float32), ("inner_done", 0)),
+    "Box (2, 2)": (gym.spaces.Box(-1.0, 1.0, (2, 2), np.float64), ("inner_done", 0)),
+    "image": (IMAGE, ("inner_done", 0)),
+    "Discrete": (gym.spaces.Discrete(4, start=1), ("inner_done", 0)),
+    "MultiDiscrete": (gym.spaces.MultiDiscrete([2, 3]), ("inner_done", 0)),
+    "MultiBinary": (gym.spaces.MultiBinary([2, 2]), ("inner_done", 0)),
+    "Tuple": (gym.spaces.Tuple([gym.spaces.Discrete(3), IMAGE]), (-1, 0)),
+    "Dict": (gym.spaces.Dict(at=gym.spaces.Discrete(3), see=IMAGE), ("inner_done", 0)),
+    "Dict with a mask": (MASKED, ("observations", "inner_done", 0)),
+}
 
-    with pytest.raises(ValueError, match="flatten the observation first"):
-        MetaEpisode(Tabular(), 2)
+
+class Drawn(Line):
+    """Observations drawn from a space, for as long as `Line` goes on."""
+
+    def __init__(self, space: gym.Space):
+        super().__init__()
+        self.observation_space = space
+
+    def _observe(self):
+        return self.observation_space.sample()
+
+
+@pytest.mark.parametrize("name", FLAGGED)
+def test_a_meta_episode_takes_any_observation(name):
+    space, place = FLAGGED[name]
+
+    def flag(observation):
+        for key in place:
+            observation = observation[key]
+        return int(observation)
+
+    env = MetaEpisode(TimeLimit(Drawn(space), 2), 2)
+    seen = [env.reset(seed=0)[0]] + [env.step(1)[0] for _ in range(4)]
+    assert all(env.observation_space.contains(one) for one in seen)
+    assert [flag(one) for one in seen] == [0, 0, 1, 0, 1]
+
+    batched = BatchedEnvs([MetaEpisode(TimeLimit(Drawn(space), 2), 2) for _ in range(3)])
+    batched.reset(seed=0)
+    choices = batched.action_space.nvec
+    codec = ObservationCodec(batched.single_observation_space, int(choices[0]))
+    masked = name == "Dict with a mask"
+    size = gym.spaces.flatdim(MASKED["observations"] if masked else space)
+    for t in range(1, 5):
+        observation, _, _, ended, infos = batched.step(np.ones(3, int))
+        flat = codec.flatten(observation)
+        assert flat.shape == (3, size + 1) and (codec.mask(observation) is not None) == masked
+        last = codec.flatten(infos["final_obs"]) if ended.all() else flat
+        assert ((last == 1.0).any(1) | (t != 2)).all() and infos["inner_done"].any() == (t == 2)
+
+
+def test_a_meta_episode_needs_the_name_of_its_flag():
+    space = gym.spaces.Dict(inner_done=gym.spaces.Discrete(2), at=gym.spaces.Discrete(2))
+    with pytest.raises(ValueError, match="'inner_done' already; rename it"):
+        MetaEpisode(Drawn(space), 2)
 
 
 def make_line() -> gym.Env:
