@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import gymnasium as gym
 import numpy as np
@@ -121,7 +121,7 @@ def _flagged(space: gym.Space, observation: Any, flag: int) -> Any:
     return {**observation, FLAG: value}
 
 
-def _is_vector(space: gym.Space) -> bool:
+def _is_vector(space: gym.Space) -> TypeGuard[gym.spaces.Box]:
     return isinstance(space, gym.spaces.Box) and len(space.shape) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from rllib_metarl.cli.experiment.catalogue import example_files
 from rllib_metarl.cli.experiment.source import KeyPath, Source, read_yaml
 from rllib_metarl.cli.experiment.space import KINDS
-from rllib_metarl.cli.experiment.suggest import suggestion
+from rllib_metarl.spelling import suggestion
 
 EXTENDS, SCALE, SCALES, PLUGINS = "extends", "scale", "scales", "plugins"
 MOST_FILES = 32
@@ -135,7 +136,13 @@ def _file(source: Source, at: KeyPath, written: str) -> Path:
     """The file that is meant by a path from the source's folder, or by a tuned example's name."""
     relative = not PurePath(written).is_absolute() and not written.startswith("~")
     if relative and written.endswith((".yaml", ".yml")):
-        return Path(source.label).parent / written
+        path = Path(source.label).parent / written
+        if not os.path.lexists(path):
+            beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+            raise source.error(
+                at, f"extends: {written[:200]}: no such file{suggestion(path.name, beside)}"
+            )
+        return path
     examples = example_files()
     if written not in examples:
         raise source.error(
