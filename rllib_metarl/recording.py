@@ -112,15 +112,15 @@ def record(episodes: Sequence[Any], latents: Mapping[str, slice] | None = None) 
     """
     steps = max(map(len, episodes))
     belief = [np.concatenate([e.belief, e.final_belief[None]]) for e in episodes]
-    padded = _pad(belief, steps + 1)
-    mean, log_var = _gaussian(padded, latents)
+    seen = padded(belief, steps + 1)
+    mean, log_var = gaussian_of(seen, latents) if latents else (None, None)
     lengths = np.array([len(e) for e in episodes])
     return Recording(
-        observations=_pad([e.observations for e in episodes], steps + 1),
-        actions=_pad([e.actions for e in episodes], steps),
-        rewards=_pad([np.asarray(e.rewards, np.float64) for e in episodes], steps),
+        observations=padded([e.observations for e in episodes], steps + 1),
+        actions=padded([e.actions for e in episodes], steps),
+        rewards=padded([np.asarray(e.rewards, np.float64) for e in episodes], steps),
         valid=np.arange(steps) < lengths[:, None],
-        belief=padded,
+        belief=seen,
         mean=mean,
         log_var=log_var,
         context=_label(episodes, "context", steps),
@@ -130,11 +130,13 @@ def record(episodes: Sequence[Any], latents: Mapping[str, slice] | None = None) 
     )
 
 
-def _gaussian(
-    belief: Array, latents: Mapping[str, slice] | None
-) -> tuple[Array, Array] | tuple[None, None]:
-    if not latents:
-        return None, None
+def gaussian_of(belief: Array, latents: Mapping[str, slice]) -> tuple[Array, Array]:
+    """Means and log-variances `[..., L]` of what the policy saw, `[..., D]`, all latents together.
+
+    Args:
+        belief: what the policy saw.
+        latents: see `record`.
+    """
     behind = [slice(s.stop, 2 * s.stop - s.start) for s in latents.values()]
     means = np.concatenate([belief[..., s] for s in latents.values()], -1)
     return means, np.concatenate([belief[..., s] for s in behind], -1)
@@ -147,12 +149,14 @@ def _label(episodes: Sequence[Any], name: str, steps: int, *, repeat: bool = Tru
     columns = [np.asarray(e.labels[name]) for e in episodes]
     if repeat:
         return np.stack([x[np.minimum(np.arange(steps + 1), len(x) - 1)] for x in columns])
-    return _pad(columns, steps + 1)
+    return padded(columns, steps + 1)
 
 
-def _pad(arrays: Sequence[Array], length: int) -> Array:
+def padded(arrays: Sequence[Array], length: int) -> Array:
     """Arrays `[T_i, ...]` as one `[B, length, ...]`, zeros behind."""
-    padded = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
-    for row, array in zip(padded, arrays, strict=True):
+    if all(len(array) == length for array in arrays):
+        return np.stack(arrays)
+    rows = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
+    for row, array in zip(rows, arrays, strict=True):
         row[: len(array)] = array
-    return padded
+    return rows

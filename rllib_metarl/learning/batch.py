@@ -15,7 +15,7 @@ from rllib_metarl.columns import ACTION_MASK, BELIEF, CONTEXT_LABELS, FINAL_BELI
 from rllib_metarl.envs import is_usable, read_label
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.step import Inputs
-from rllib_metarl.recording import Recording
+from rllib_metarl.recording import Recording, padded, record
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def rollout_from_episodes(
     longest = int(lengths.max())
 
     def column(get: Any, extra: int = 0) -> Tensor:
-        return torch.as_tensor(_pad([get(e) for e in episodes], longest + extra), device=device)
+        return torch.as_tensor(padded([get(e) for e in episodes], longest + extra), device=device)
 
     def output(key: str) -> Tensor:
         return column(lambda e: e.get_extra_model_outputs(key))
@@ -123,24 +123,17 @@ def rollout_from_meta_episodes(
     played: Sequence[Any], module: Any, device: torch.device | str = "cpu"
 ) -> Rollout:
     """The same of what a `Collector` gives, without labels and beliefs."""
-    lengths = np.array([len(meta) for meta in played])
-    longest = int(lengths.max())
+    data = trajectories_of(record(played), module).map(lambda column: column.to(device))
+    rows, steps = data.valid.shape
 
-    def column(arrays: list[np.ndarray], extra: int = 0) -> Tensor:
-        return torch.as_tensor(_pad(arrays, longest + extra), device=device)
+    def column(arrays: list[np.ndarray]) -> Tensor:
+        return torch.as_tensor(padded(arrays, steps), device=device)
 
-    action = column([meta.actions for meta in played])
     masks = [meta.labels[ACTION_MASK] for meta in played if ACTION_MASK in meta.labels]
-    none = torch.zeros(len(played), longest, 0, device=device)
+    none = torch.zeros(rows, steps, 0, device=device)
     return Rollout(
-        Trajectories(
-            observation=column([meta.observations for meta in played], 1).float(),
-            action=module.encode_action(action),
-            reward=column([meta.rewards for meta in played]).float(),
-            valid=torch.as_tensor(np.arange(longest) < lengths[:, None], device=device),
-            length=torch.as_tensor(lengths, device=device),
-        ),
-        action=action,
+        data,
+        action=column([meta.actions for meta in played]),
         log_prob=column([meta.log_prob for meta in played]),
         belief=none,
         final_belief=none[:, 0],
@@ -181,16 +174,6 @@ def _final_belief(episodes: Sequence[Any], data: Trajectories, module: Any) -> T
         return torch.as_tensor(stored, device=data.reward.device)
     posterior = module.encode(data.inputs)
     return module.policy_belief(posterior)[torch.arange(len(data.length)), data.length]
-
-
-def _pad(arrays: list[np.ndarray], length: int) -> np.ndarray:
-    """Stacks `[T_i, ...]` arrays into zero-padded `[B, length, ...]`."""
-    if all(len(array) == length for array in arrays):
-        return np.stack(arrays)
-    padded = np.zeros((len(arrays), length, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return padded
 
 
 def minibatches(count: int, size: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:

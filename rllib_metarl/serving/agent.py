@@ -14,6 +14,7 @@ from torch import Tensor
 from rllib_metarl.envs.core.nested import rows_of
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.step import Inputs
+from rllib_metarl.recording import gaussian_of
 from rllib_metarl.sampling.acting import Actor
 from rllib_metarl.serving import given
 from rllib_metarl.serving.trajectories import played_of
@@ -194,13 +195,8 @@ class Agent(Actor):
         latents = self.module.latents
         if not latents:
             return {"vector": self._plain(state.belief, state)}
-        behind = [slice(s.stop, 2 * s.stop - s.start) for s in latents.values()]
-        mean = torch.cat([state.belief[:, s] for s in latents.values()], dim=1)
-        log_var = torch.cat([state.belief[:, s] for s in behind], dim=1)
-        return {
-            "mean": self._plain(mean, state),
-            "std": self._plain(torch.exp(0.5 * log_var), state),
-        }
+        mean, log_var = gaussian_of(self._plain(state.belief, state), latents)
+        return {"mean": mean, "std": np.exp(0.5 * log_var)}
 
     def _check_state(self, state: Any) -> None:
         if not isinstance(state, AgentState):
