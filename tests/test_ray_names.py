@@ -14,7 +14,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "rllib_metarl"
 RLLIB = "ray.rllib."
 TUNE = "ray.tune."
 PRIVATE: dict[str, tuple[str, ...]] = {
-    RLLIB + "algorithms.algorithm:Algorithm": (*("_check_component", "_storage", "_last_result"),),
+    RLLIB + "algorithms.algorithm:Algorithm": (
+        *("_check_component", "_export_model", "_last_result", "_storage"),
+    ),
     RLLIB + "algorithms.algorithm_config:AlgorithmConfig": (
         *("_env_to_module_connector", "_module_to_env_connector", "_learner_connector"),
         *("_is_atari", "_is_frozen", "_is_online", "_learner_class", "_model_config"),
@@ -56,7 +58,7 @@ PRIVATE: dict[str, tuple[str, ...]] = {
     TUNE + "schedulers.pbt:PopulationBasedTraining": ("_burn_in_period", "_save_trial_state"),
 }
 NOT_RAYS = {
-    *("_exit", "_foreach_mul_", "_foreach_norm"),  # os and torch
+    *("_exit", "_extra_files", "_foreach_mul_", "_foreach_norm"),  # os and torch
     *("_max_episode_steps", "_replace", "_initializing"),  # gymnasium, named tuples, import specs
 }
 

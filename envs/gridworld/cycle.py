@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv
 from ..core.bayes import FiniteFilter
 from ..core.contexts import Markov
 from ..core.dlcmdp import draw_latent
-from ..core.vector import DLCMDPEnv, DLCMDPVectorEnv, Simulator
+from ..core.vector import Simulator
 from . import drawing
 from .cycle_filter import exact_filter
-from .cycle_parameters import CELLS, CycleParameters
+from .cycle_parameters import CycleParameters
 from .cycle_references import cycle_references, reference_returns
-from .parameters import Cell, cell_positions
+from .parameters import cell_positions
 
 __all__ = [
     "CycleParameters",
@@ -123,7 +122,9 @@ class GridWorldCycleSimulator(Simulator):
         return drawing.frame(self.parameters.size, observations, goals)
 
 
-class GridWorldCycleEnv(DLCMDPEnv):
+class GridWorldCycleEnv(
+    ParametrisedEnv, parameters=CycleParameters.make, simulator=GridWorldCycleSimulator
+):
     """Goals in plain sight that pay one after the other, in an order that never changes.
 
     ## Description
@@ -188,6 +189,7 @@ class GridWorldCycleEnv(DLCMDPEnv):
     | `shuffle` | True | goals are on the cells in an order drawn anew; else in the order given |
     | `announce` | False | whether a session's end is told; see Latent |
     | `active_reward`, `inactive_reward`, `step_reward` | 1, 0, -0.1 | see Rewards |
+    | `notify` | "none" | "switched" or "context": what observations tell, `envs/core/notify.py` |
 
     ## Version history
 
@@ -196,41 +198,9 @@ class GridWorldCycleEnv(DLCMDPEnv):
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}
 
-    def __init__(
-        self,
-        size: int = 5,
-        horizon: int = 60,
-        p_switch: float = 0.07,
-        cells: Sequence[Cell] = CELLS,
-        shuffle: bool = True,
-        announce: bool = False,
-        active_reward: float = 1.0,
-        inactive_reward: float = 0.0,
-        step_reward: float = -0.1,
-        render_mode: str | None = None,
-    ):
-        parameters = CycleParameters.make(
-            size=size,
-            horizon=horizon,
-            p_switch=p_switch,
-            cells=cells,
-            shuffle=shuffle,
-            announce=announce,
-            active_reward=active_reward,
-            inactive_reward=inactive_reward,
-            step_reward=step_reward,
-        )
-        super().__init__(GridWorldCycleSimulator(1, parameters), render_mode)
 
-
-class GridWorldCycleVectorEnv(DLCMDPVectorEnv):
+class GridWorldCycleVectorEnv(ParametrisedVectorEnv, of=GridWorldCycleEnv):
     """N such grid worlds stepped as arrays; arguments and meaning as in `GridWorldCycleEnv`.
 
     With equal seeds, sub-env i's trajectory is that of a `GridWorldCycleEnv` with seed i.
     """
-
-    metadata = {**GridWorldCycleEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **parameters: Any):
-        simulator = GridWorldCycleSimulator(num_envs, CycleParameters.make(**parameters))
-        super().__init__(simulator, render_mode)

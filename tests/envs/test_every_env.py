@@ -177,11 +177,12 @@ def test_the_docstring_has_the_arguments_of_the_constructor(env_id):
     for row in table.splitlines()[2:]:
         names, default, _ = (cell.strip() for cell in row.strip().strip("|").split("|", 2))
         names = re.findall(r"`(\w+)`", names)
-        if default.startswith(("see ", "all ")):
-            told |= {name: defaults[name] for name in names}
-        else:
-            values = [ast.literal_eval(default)] if len(names) == 1 else ast.literal_eval(default)
-            told |= dict(zip(names, values, strict=True))
+        try:
+            value = ast.literal_eval(default)
+            values = [value] if len(names) == 1 else value
+        except SyntaxError:  # in words
+            values = [defaults[name] for name in names]
+        told |= dict(zip(names, values, strict=True))
     plain = json.loads(json.dumps(defaults))  # tuples and lists are the same to a reader
     assert json.loads(json.dumps(told)) == plain
 
