@@ -19,10 +19,14 @@ def image(channels_first: bool) -> Image:
 
 
 def observations(channels_first: bool, rows: int = 400) -> torch.Tensor:
-    """Two numbers, an image whose channel c is around 100 c with deviation 1 + c, a number."""
+    """Two numbers, an image whose channel c is around 100 c with deviation 1 + c, a number.
+
+    Columns differ in their means, by which part of the deviation comes.
+    """
     noise = torch.randn(rows, HEIGHT, WIDTH, CHANNELS, generator=torch.Generator().manual_seed(0))
-    channel = torch.arange(CHANNELS)
-    pixels = 100.0 * channel + noise * (1 + channel)
+    channel, column = torch.arange(CHANNELS), torch.arange(WIDTH)[:, None]
+    spread = 0.6 * noise + 0.8 * (1 - 2 * (column % 2))
+    pixels = 100.0 * channel + spread * (1 + channel)
     pixels = pixels.permute(0, 3, 1, 2) if channels_first else pixels
     numbers = torch.tensor([7.0, -7.0]).expand(rows, 2)
     return torch.cat([numbers, pixels.reshape(rows, -1), torch.full((rows, 1), 50.0)], 1)

@@ -74,6 +74,17 @@ def test_state_continues_the_streams() -> None:
         assert [_tasks(_sample(restored)) for _ in range(2)] == coming
 
 
+def test_a_runners_own_state_continues_its_meta_episodes() -> None:
+    runner = _runner()
+    _sample(runner)
+    state, weights = runner.own_state(), runner.module.state_dict()
+    coming = [e.get_actions().tolist() for e in _sample(runner)]
+    restored = _runner()
+    restored.module.load_state_dict(weights)
+    restored.set_own_state(state)
+    assert [e.get_actions().tolist() for e in _sample(restored)] == coming
+
+
 def test_a_state_without_meta_episodes_under_way_goes_on_with_tasks_not_seen_before() -> None:
     runner = _runner()
     _sample(runner)
