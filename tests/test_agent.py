@@ -188,7 +188,7 @@ def test_what_cannot_be_is_told(checkpoint: Path) -> None:
         "state is a dict": lambda: agent.act(seen, {}),
         "state is a NoneType": lambda: agent.observe(None, reward=1.0),
         "state is a tuple": lambda: agent.belief(()),
-        "state is of another agent": lambda: agent.act(seen, foreign),
+        "state belongs to another agent": lambda: agent.act(seen, foreign),
         "batch_size is 0": lambda: agent.initial_state(0),
         "batch_size is 1.5": lambda: agent.initial_state(1.5),
         "batch_size is True": lambda: agent.initial_state(True),

@@ -139,6 +139,7 @@ class Guarded(gym.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment, or its successor until one can be reset."""
         while True:
             try:
                 if self._broken:
@@ -152,6 +153,7 @@ class Guarded(gym.Wrapper):
             return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act; a fault truncates the episode at the last good observation, with reward 0."""
         try:
             observation, reward, terminated, truncated, info = self._guard.call(
                 self.env.step, action
