@@ -22,7 +22,7 @@ SUITES = {
     "POPGym": "popgym",
     "highway-env": "highway_env",
     "NS-Gym": "ns_gym",
-    "CARL": "carl",
+    "CARL": "carl.envs",
     "dm_control": "dm_control",
 }
 # Steps that are quick enough to make a few hundred of, where the suite's own are not.
