@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from ray.rllib.core import COMPONENT_LEARNER
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
 
@@ -28,6 +29,7 @@ from rllib_metarl.report.recorded import check_evaluation
 from rllib_metarl.serving.agent import Agent
 from tests.algorithms.small import small_config, small_learner, small_runner
 from tests.golden.stored import unpack
+from tests.reliability.resuming import told
 
 NAV = {"env": "Navigation2D-v0", "env_config": {"horizon": 10}}
 
@@ -337,6 +339,56 @@ def test_what_the_tasks_say_already_is_not_said_twice(name: str, value: int) -> 
     config = config_of().update_from_dict({name: value})
     with pytest.raises(UserError, match=f"{name} is set, but each iteration|{name} is set, but an"):
         config.validate()
+
+
+def test_a_learner_without_a_sound_task_adds_nothing_to_the_others() -> None:
+    runner, learner = both()
+    phases = learner.batch_of(runner.sample(explore=True)).phases
+    nobody = Objective(learner.agent, phases, learner.config).of(torch.zeros(2, dtype=torch.bool))
+    losses, slopes = nobody.gradients()
+    assert not len(losses.outer) and all(not len(value) for value in slopes.values())
+    v = {name: torch.ones_like(value) for name, value in learner.agent.policy.weights().items()}
+    assert not any(value.any() for value in nobody.curvature()(v).values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "way", [{"cg_damping": 0.1}, {"outer_update": "promp"}], ids=["trpo", "promp"]
+)
+def test_two_learners_take_the_step_of_one(shared_ray: None, way: dict[str, Any]) -> None:
+    settings = {"meta_batch_size": 5} | way  # undamped, rounding moves a step of so few samples
+    runner, one = both(**settings)
+    config = config_of(**settings).learners(num_learners=2, num_cpus_per_learner=0.5)
+    algorithm = config.build_algo()
+    group = algorithm.learner_group
+    group.set_state({COMPONENT_LEARNER: one.get_state()})
+    episodes = runner.sample(explore=True)
+    alone = update(one, episodes)
+    group.update(episodes=episodes)
+    for found in (result.get() for result in group.foreach_learner(weights)):
+        torch.testing.assert_close(found, weights(one), atol=1e-3, rtol=1e-3)
+    report = algorithm.train()["learners"]["default_policy"]
+    assert report["skipped_tasks"] == 0 and alone["skipped_tasks"] == 0
+    assert report["num_module_steps_trained"] == 5 * 4 * 2 * 10  # each step counted once
+    algorithm.stop()
+
+
+@pytest.mark.slow
+def test_runners_of_their_own_play_a_share_each_and_a_resumed_run_is_the_same(
+    shared_ray: None, tmp_path: Path
+) -> None:
+    algorithm = config_of(runners=2, meta_batch_size=3, rollouts_per_task=2).build_algo()
+    algorithm.train()
+    path = algorithm.save_to_path(str(tmp_path / "checkpoint"))
+    expected = [told(algorithm.train()) for _ in range(2)]
+    assert algorithm.env_steps() == 3 * 3 * 2 * 2 * 10
+    algorithm.stop()
+    resumed = type(algorithm).from_checkpoint(path)
+    got = [told(resumed.train()) for _ in range(2)]
+    resumed.stop()
+    for one, other in zip(got, expected, strict=True):
+        unlike = [k for k in other if not np.array_equal(one[k], other[k], equal_nan=True)]
+        assert one.keys() == other.keys() and not unlike
 
 
 # --- held-out tasks -------------------------------------------------------------------------------

@@ -243,6 +243,7 @@ class MAMLLearner(MetaLearner):
 
     def _report(self, told: dict[str, Any], batch: TaskBatch) -> None:
         count = sum(int((steps.weight > 0).sum()) for steps in batch.phases)
+        count = 0 if self.rank.index else count  # all learners are given the same ones
         numbers = {key: float(value) for key, value in told.items()}
         numbers["skipped_updates"] = self.guard.take_skipped()
         self.metrics.log_dict(numbers, key=DEFAULT_MODULE_ID, window=1)
