@@ -85,6 +85,16 @@ def test_a_runners_own_state_continues_its_meta_episodes() -> None:
     assert [e.get_actions().tolist() for e in _sample(restored)] == coming
 
 
+def test_the_state_of_another_does_not_disturb_a_worker_that_has_begun() -> None:
+    other = _runner(2)
+    _sample(other)
+    one, undisturbed = _runner(1), _runner(1)
+    for runner in (one, undisturbed):
+        _sample(runner)
+    one.set_state(other.get_state())
+    assert _tasks(_sample(one)) == _tasks(_sample(undisturbed))
+
+
 def test_a_state_without_meta_episodes_under_way_goes_on_with_tasks_not_seen_before() -> None:
     runner = _runner()
     _sample(runner)
