@@ -18,6 +18,7 @@ def test_window_means_by_hand() -> None:
     # Before the first nothing is known; then 1, (1 + 3) / 2, (3 + 8) / 2, (8 + 2) / 2.
     assert window_means(features, 2).flatten().tolist() == [0.0, 1.0, 2.0, 5.5, 5.0]
     assert window_means(features, 9).flatten().tolist() == [0.0, 1.0, 2.0, 4.0, 3.5]
+    assert window_means(features, 1).flatten().tolist() == [0.0, 1.0, 3.0, 8.0, 2.0]
 
 
 def test_the_error_is_a_mean_over_the_entries_that_count() -> None:
