@@ -47,6 +47,14 @@ def test_lines_bands_and_references_are_drawn(task: Task) -> None:
     assert levels == ["oracle 50.80", "Bayes-optimal 46.15", "blind 29.20"]
 
 
+def test_the_return_after_each_gradient_step_is_drawn_with_its_error(task: Task) -> None:
+    chart = charts_of(task)["return_by_gradient_step"]
+    line = chart.lines[0]
+    assert list(line.x) == [0, 1, 2, 3]
+    assert line.y[1] == 30.0 and (line.low[1], line.high[1]) == (29.5, 30.5)
+    assert [level.name for level in chart.levels][0] == "oracle 50.80"
+
+
 def test_nothing_of_a_figure_is_cut_off(task: Task) -> None:
     for chart in charts_of(task).values():
         figure = draw(chart)

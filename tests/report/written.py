@@ -150,6 +150,15 @@ def evaluation(run: Path, value: float = 45.0, episodes: int = 2) -> dict[str, A
         "checkpoint": str(run / "checkpoint_000003"),
         "protocol": {
             "inner_episode_returns": None,
+            "adaptation": [
+                {
+                    "gradient_steps": k,
+                    "return_mean": 40.0 - 20.0 / (1 + k),
+                    "return_standard_error": 0.5,
+                    "env_steps": 2000.0 * k,
+                }
+                for k in range(4)
+            ],
             "return_by_session": [
                 {"session": k, "mean": 12.0 - k, "standard_error": 0.4, "episodes": 500 - 40 * k}
                 for k in range(4)
