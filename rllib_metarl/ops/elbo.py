@@ -265,6 +265,33 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return x.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
 
 
+@torch.no_grad()
+def auroc(scores: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
+    """Area under the ROC curve: how often a positive has the higher score, ties counting half.
+
+    Args:
+        scores: ``[...]`` floats.
+        labels: ``[...]``, positive where above 0.
+        valid: ``[...]`` bool, the entries that count.
+
+    Returns:
+        Scalar; 0.5, which is chance, where there are no positives or no negatives.
+
+    Raises:
+        ValueError: where shapes differ. TypeError: where `valid` is not boolean.
+    """
+    shapes = {"scores": (scores, "..."), "labels": (labels, "..."), "valid": (valid, "...")}
+    check_shapes(shapes, where="auroc")
+    check_bool({"valid": valid}, where="auroc")
+    positive = scores[valid & (labels > 0)].contiguous()
+    negative = scores[valid & (labels <= 0)].sort().values
+    if not len(positive) or not len(negative):
+        return scores.new_tensor(0.5)
+    below = torch.searchsorted(negative, positive)
+    upto = torch.searchsorted(negative, positive, right=True)
+    return (0.5 * (below + upto).to(scores.dtype) / len(negative)).mean()
+
+
 def _check_beliefs(
     mean: Tensor, log_var: Tensor, session: Tensor, valid: Tensor, where: str
 ) -> None:

@@ -228,6 +228,30 @@ METRICS: tuple[Metric, ...] = (
         True,
     ),
     _learner(
+        "vae_termination_recall",
+        "termination/recall",
+        "Share of the steps with a switch at which that head says so, at threshold 0.5.",
+        "1",
+        "rises from 0; the exact filter's in the GridWorld is 0.65",
+        True,
+    ),
+    _learner(
+        "vae_termination_auroc",
+        "termination/auroc",
+        "How often a step with a switch gets a higher logit of that head than one without.",
+        "1",
+        "rises from 0.5, which is chance whatever the switch rate",
+        True,
+    ),
+    _learner(
+        "vae_termination_base_rate",
+        "termination/base_rate",
+        "Share of steps with a switch: 1 - it is the accuracy of always guessing 'no'.",
+        "1",
+        "the env's switch rate",
+        True,
+    ),
+    _learner(
         "vae_top_kl",
         "top/kl",
         "KL between consecutive beliefs over the top latent, N(0, I) first (HLT-DynaMITE-RL, "

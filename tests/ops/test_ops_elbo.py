@@ -256,6 +256,23 @@ def test_masked_mean() -> None:
     assert elbo.masked_mean(x, torch.zeros_like(mask)).item() == 0.0
 
 
+def test_auroc_by_hand_and_as_scikit_learn_has_it() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    scores, labels = (
+        torch.tensor([3.0, 1.0, 2.0, 1.0, 9.0]),
+        torch.tensor([1.0, 1.0, 0.0, 0.0, 1.0]),
+    )
+    valid = torch.tensor([True, True, True, True, False])
+    # Of the pairs (3, 2), (3, 1), (1, 2), (1, 1) two are in order and one is a tie.
+    assert elbo.auroc(scores, labels, valid).item() == pytest.approx(2.5 / 4)
+    assert elbo.auroc(scores, torch.zeros(5), valid).item() == 0.5
+    drawn = torch.randn(400, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+    switched = torch.rand(400, generator=torch.Generator().manual_seed(1)) < 0.2
+    ours = elbo.auroc(drawn, switched, torch.ones(400, dtype=torch.bool)).item()
+    assert ours == pytest.approx(roc_auc_score(switched, drawn), abs=1e-6)
+
+
 def test_misfits_are_refused_by_name() -> None:
     belief, ids, valid = torch.zeros(2, 5, 3), torch.zeros(2, 5).long(), torch.ones(2, 5).bool()
     with pytest.raises(ValueError, match=r"bernoulli_log_prob: targets has shape \(2, 5\)"):

@@ -15,6 +15,7 @@ from rllib_metarl.learning.batch import Trajectories
 from rllib_metarl.models.encoder import Belief
 from rllib_metarl.ops import gaussian
 from rllib_metarl.ops.elbo import (
+    auroc,
     consistency_hinge,
     expected_chain_kl,
     masked_mean,
@@ -46,6 +47,9 @@ class DynaMITELearner(VariBADLearner):
         "vae_termination_loss": HEAD,
         "vae_termination_accuracy": HEAD,
         "vae_session_prior_loss": FROM_REWARDS,
+        "vae_termination_recall": HEAD,
+        "vae_termination_auroc": HEAD,
+        "vae_termination_base_rate": HEAD,
     }
 
     # What to do where the env gives no labels.
@@ -121,6 +125,7 @@ class DynaMITELearner(VariBADLearner):
             terms["vae_termination_loss"] = termination_bce(logit, switched, data.valid)
             right = (logit > 0) == (switched > 0)
             terms["vae_termination_accuracy"] = masked_mean(right.float(), data.valid)
+            terms |= _detection(logit, switched > 0, data.valid)
             loss = loss + config.termination_weight * terms["vae_termination_loss"]
         if self.learns_prior_from_rewards:
             terms["vae_session_prior_loss"] = self.session_prior_loss(data, posterior, session)
@@ -177,3 +182,13 @@ class DynaMITELearner(VariBADLearner):
 def _shifted(x: Tensor) -> Tensor:
     """x_{t-1} `[B, T, ...]`, zeros first."""
     return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
+
+
+@torch.no_grad()
+def _detection(logit: Tensor, switched: Tensor, valid: Tensor) -> Terms:
+    """How switches are told, of which there are few: accuracy alone would flatter a head."""
+    return {
+        "vae_termination_recall": masked_mean((logit > 0).float(), valid & switched),
+        "vae_termination_auroc": auroc(logit, switched, valid),
+        "vae_termination_base_rate": masked_mean(switched.float(), valid),
+    }

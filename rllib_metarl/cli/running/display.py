@@ -23,7 +23,7 @@ _SHOWN = (
     ("vae/elbo", "elbo", ".3f"),
     ("vae/reward_loss", "reward loss", ".3f"),
     ("vae/kl", "kl", ".3f"),
-    ("termination/accuracy", "termination", ".3f"),
+    ("termination/auroc", "switch AUROC", ".3f"),
     ("ppo/entropy", "entropy", ".3f"),
 )
 _UNBROKEN = Column(no_wrap=True)
