@@ -57,7 +57,7 @@ def _handler(
         case ["sessions"]:
             known = {"POST": lambda: {"session": sessions.begin()}}
         case ["sessions", name]:
-            known = {"DELETE": lambda: sessions.end(name) or {}}
+            known = {"DELETE": lambda: _ended(sessions, name)}
         case ["sessions", name, "act"]:
             known = {"POST": lambda: sessions.act(name, **_step(body))}
         case _:
@@ -65,6 +65,11 @@ def _handler(
     if method not in known:
         raise _Refused(405, f"{method[:20]} is not answered here: {', '.join(known)}.")
     return known[method]
+
+
+def _ended(sessions: Sessions, name: str) -> dict[str, Any]:
+    sessions.end(name)
+    return {}
 
 
 def _step(body: bytes) -> dict[str, Any]:
