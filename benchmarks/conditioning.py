@@ -35,7 +35,7 @@ from rllib_metarl.sampling.held_out import HeldOut, normalised_score
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "conditioning"
 EXAMPLES = ROOT / "tuned_examples" / "dynamite"
-HELD_OUT = {"episodes": 1024, "seed": 2718}
+HELD_OUT = {"episodes": 384, "seed": 2718}
 """Tasks of no training curve."""
 REWARDS = {"session_prior": "rewards", "held_belief": "mixture"}
 LAWS: dict[str, Any] = {
@@ -59,7 +59,7 @@ AT_RANDOM = {
     "train_batch_size_per_learner": 3840,
     "vae_max_pairs": 4000,
 }
-REFIT = {"steps": 600, "episodes": 1024, "rows": 32, "lr": 0.002}
+REFIT = {"steps": 500, "episodes": 768, "rows": 32, "lr": 0.003}
 Job = tuple[str, str, dict[str, Any], dict[str, Any]]  # run, example, env arguments, settings
 
 

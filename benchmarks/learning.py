@@ -164,6 +164,8 @@ def differences(name: str, page: Page) -> list[str]:
     """Which files of a page do not follow from its raw JSON; policies that do not learn are taken
     from the summary, for playing them takes minutes."""
     folder, rows = RESULTS / name, rows_of(name, page)
+    if not rows and not folder.exists():
+        return []  # nothing has been run yet
     summary = json.loads((folder / "summary.json").read_text())
     text = table(page, rows) + classical_table(summary["classical"])
     found = []
@@ -238,13 +240,25 @@ def table(page: Page, rows: dict[str, dict[str, Any]]) -> str:
     head += scores + "".join(measures) + " wall s |"
     lines = [head, "|---" * (head.count("|") - 1) + "|"]
     for agent, row in rows.items():
-        low, high = row["return_interval"]
+        middle = with_interval(row["return_iqm"], row["return_interval"], 2)
         lines.append(
             f"| {page.agents[agent].label} | {row['seeds']} | {row['env_steps']:,.0f} "
-            f"| {row['return_iqm']:.2f} [{low:.2f}, {high:.2f}] | {min(row['returns']):.2f} |"
+            f"| {middle} | {min(row['returns']):.2f} |"
             f"{score_cells(row)}{measured_cells(row)} {row['wall_s_median']:.0f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def with_interval(value: float, ends: list[float], most: int) -> str:
+    """A number with its interval, with the digits that it carries: half the interval's width has
+    two digits, one where it begins with 5 or more; `most` behind the point."""
+    low, high = ends
+    half = (high - low) / 2
+    digits = most
+    if half > 0:
+        first = int(np.floor(np.log10(half)))
+        digits = min(most, max(0, (half / 10.0**first < 5) - first))
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def score_head(row: dict[str, Any]) -> str:
@@ -257,22 +271,18 @@ def score_head(row: dict[str, Any]) -> str:
 def score_cells(row: dict[str, Any]) -> str:
     """The cells that say how good a row's returns are, as far as there is something to go by."""
     if row["scores"]:
-        low, high = row["score_interval"]
-        middle = f"{row['score_iqm']:.3f} [{low:.3f}, {high:.3f}]"
+        middle = with_interval(row["score_iqm"], row["score_interval"], 3)
         return f" **{row['score_median']:.3f}** | {middle} | {min(row['scores']):.3f} |"
     if "way_iqm" in row:
-        low, high = row["way_interval"]
-        return f" **{row['way_iqm']:.2f}** [{low:.2f}, {high:.2f}] |"
+        middle, ends = with_interval(row["way_iqm"], row["way_interval"], 2).split(" ", 1)
+        return f" **{middle}** {ends} |"
     return ""
 
 
 def measured_cells(row: dict[str, Any]) -> str:
     """The cells of a row's further measures."""
-    cells = (
-        f" {m['iqm']:.3f} [{m['interval'][0]:.3f}, {m['interval'][1]:.3f}] |"
-        for m in row["measures"].values()
-    )
-    return "".join(cells)
+    told = row["measures"].values()
+    return "".join(f" {with_interval(m['iqm'], m['interval'], 3)} |" for m in told)
 
 
 def classical_table(classical: dict[str, dict[str, float]]) -> str:

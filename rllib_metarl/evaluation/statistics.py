@@ -16,6 +16,8 @@ from scipy import stats
 
 Array = NDArray[np.float64]
 RESAMPLES = 10_000
+FEW = 10
+"""Seeds, below which the bootstrap's intervals are too narrow."""
 
 
 def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
@@ -33,7 +35,13 @@ def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
 
 
 def interval(scores: ArrayLike, level: float = 0.95, resamples: int = RESAMPLES) -> list[float]:
-    """Percentile interval of the IQM by stratified bootstrap: seeds are redrawn in each task apart.
+    """Interval of the IQM over seeds.
+
+    Below `FEW` seeds of one task that of Tukey and McLaughlin (1963) for a trimmed mean,
+    IQM +- t_{h - 1} sqrt((S - 1) s_w^2 / (h (h - 1))), s_w^2 the winsorised variance and h the
+    number of seeds that are not trimmed: redrawing so few holds the truth far too seldom (of 95 %
+    intervals 49 % at two seeds, 75 % at three, 90 % at five). Else the percentile interval by
+    stratified bootstrap: seeds are redrawn in each task apart.
 
     Args:
         scores: `[S]` or `[S, K]`.
@@ -46,8 +54,40 @@ def interval(scores: ArrayLike, level: float = 0.95, resamples: int = RESAMPLES)
     values = _columns("interval", scores)
     if len(values) < 2:
         return [iqm(values)] * 2
+    if len(values) < FEW and values.shape[1] == 1:
+        return _of_few(np.sort(values[:, 0]), level)
     drawn = _redrawn(values, resamples, np.random.default_rng(0))
     return _ends(stats.trim_mean(drawn.reshape(resamples, -1), 0.25, axis=1), level).tolist()
+
+
+def _of_few(ordered: Array, level: float) -> list[float]:
+    count = len(ordered)
+    trimmed = count // 4
+    left = count - 2 * trimmed
+    winsorised = np.clip(ordered, ordered[trimmed], ordered[count - 1 - trimmed])
+    error = np.sqrt((count - 1) * winsorised.var(ddof=1) / (left * (left - 1)))
+    reach = float(stats.t.ppf(0.5 + level / 2, left - 1) * error)
+    return [iqm(ordered) - reach, iqm(ordered) + reach]
+
+
+def permutation_p(ours: ArrayLike, theirs: ArrayLike) -> float:
+    """Exact two-sided p-value that the means of two sets of seeds differ by chance.
+
+    The share of all ways to divide the runs among the two whose difference of means is as large. A
+    complete separation of 3 and 3 seeds has 0.1, of 5 and 5 0.008.
+
+    Args:
+        ours: `[S]`.
+        theirs: `[S']`; beyond 20,000 ways as many are drawn.
+    """
+    told = stats.permutation_test(
+        (np.asarray(ours, np.float64), np.asarray(theirs, np.float64)),
+        lambda x, y, axis: x.mean(axis) - y.mean(axis),
+        vectorized=True,
+        n_resamples=20_000,
+        rng=np.random.default_rng(0),
+    )
+    return float(told.pvalue)
 
 
 def interval_of(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rllib_metarl.evaluation import statistics
 from rllib_metarl.evaluation.statistics import iqm
 from rllib_metarl.report.runs import Curve
 
@@ -61,7 +62,7 @@ def mean_band(curves: Sequence[Curve]) -> Band:
 
 
 def iqm_band(curves: Sequence[Curve]) -> Band:
-    """Interquartile mean over seeds with its 95 % bootstrap interval."""
+    """Interquartile mean over seeds with its 95 % interval."""
     steps, values = aligned(curves)
     low, high = interval(values)
     return Band(steps, np.asarray(iqm(values, axis=0)), low, high)
@@ -73,14 +74,17 @@ def best_so_far(curve: Curve) -> Curve:
 
 
 def interval(values: FloatArray, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-    """Percentile-bootstrap interval of the interquartile mean of `values [S, P]` over seeds.
+    """Interval of the interquartile mean of `values [S, P]` over seeds, as `statistics.interval`.
 
-    As `statistics.interval`, with the points of a curve redrawn together and therefore at once. NaN
+    Where that redraws seeds, the points of a curve are redrawn together and therefore at once. NaN
     for a single seed, of which nothing can be said.
     """
     if len(values) < 2:
         nothing = np.full(values.shape[1:], np.nan)
         return nothing, nothing
+    if len(values) < statistics.FEW:
+        low, high = np.transpose([statistics.interval(column, level) for column in values.T])
+        return np.asarray(low), np.asarray(high)
     drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     means = iqm(values[drawn], axis=1)
     tail = 100 * (1 - level) / 2

@@ -60,7 +60,7 @@ def comparison(task: Task) -> Table:
             columns.append(name)
             rows = [[*row, cell or "–"] for row, cell in zip(rows, cells, strict=True)]
     caption = (
-        "IQM: interquartile mean over seeds, with its 95 % bootstrap interval. A setting behind a "
+        "IQM: interquartile mean over seeds, with its 95 % interval. A setting behind a "
         "name is the one in which that group differs from most of its algorithm."
     )
     return Table("Results", columns, rows, caption)

@@ -11,6 +11,7 @@ from rllib_metarl.evaluation.statistics import (
     interval_of,
     iqm,
     performance_profile,
+    permutation_p,
     probability_of_improvement,
 )
 
@@ -22,10 +23,27 @@ def test_the_middle_half_is_averaged() -> None:
     assert by_task.tolist() == [1.5, 25.0]
 
 
-def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("seeds", [2, 3, 5, 8])
+@pytest.mark.parametrize("heavy", [False, True])
+def test_an_interval_of_few_seeds_holds_the_truth_as_often_as_it_says(
+    seeds: int, heavy: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_t(4, (1000, seeds)) if heavy else rng.normal(size=(1000, seeds))
+    held = [low <= 0 <= high for low, high in map(interval, drawn)]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.025)
+
+
+def test_an_interval_of_many_seeds_holds_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     held = [low <= 0 <= high for low, high in (interval(rng.normal(size=12)) for _ in range(60))]
-    assert 0.8 < np.mean(held) <= 1.0
+    assert 0.85 < np.mean(held) <= 1.0
+
+
+def test_a_permutation_test_counts_the_ways_to_divide_the_seeds() -> None:
+    assert permutation_p([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]) == pytest.approx(2 / 20)
+    assert permutation_p(range(5), range(5, 10)) == pytest.approx(2 / 252)
+    assert permutation_p([1.0, 2.0], [1.0, 2.0]) == 1.0
 
 
 def test_of_one_seed_no_more_is_known() -> None:
