@@ -5,6 +5,10 @@ The yardstick of `throughput.py`: the losses, networks, normalisers, optimisers 
 or any choice between algorithms.
 
     python benchmarks/plain_varibad.py --steps 500000
+
+`examples/dynamite_from_scratch.py` does not take its place. It is written to be read and is another
+algorithm on another GridWorld: sessions, prior conditioning and consistency, and samples of pairs
+where VariBAD decodes every transition of a trial. A race needs the same work on both sides.
 """
 
 from __future__ import annotations
