@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pathlib
@@ -9,9 +10,12 @@ import re
 import subprocess
 import sys
 
+import gymnasium
 import pytest
+import yaml
 
 from rllib_metarl.cli.main import main
+from rllib_metarl.sampling.stepwise import StepwiseRunner
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "your-algorithm.md"
 BLOCKS = re.findall(r"(?:`([a-z_]+\.[a-z]+)`:\n\n)?```(\w+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -54,6 +58,27 @@ def test_an_algorithm_is_short(module: str, folder: pathlib.Path) -> None:
     lines = (folder / f"{module}.py").read_text().splitlines()
     assert 50 < sum(bool(line.strip()) for line in lines) < 120
     assert "PPO" not in "".join(lines) and max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_it_acts_on_rllibs_own_env_runner(
+    module: str, folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which per-step callbacks need."""
+    monkeypatch.syspath_prepend(str(folder))
+    plugin = importlib.import_module(module)
+    (spec,) = yaml.safe_load((folder / f"{module}.yaml").read_text()).values()
+    config = getattr(plugin, f"{NAMES[module][0]}Config")().environment(spec["env"])
+    config.update_from_dict(spec["config"] | {"num_envs_per_env_runner": 2, "hidden": 8})
+    config.callbacks(on_episode_step=lambda **given: None)
+    config.validate()
+    runner = config.env_runner_cls(config=config)
+    assert type(runner) is StepwiseRunner
+    episodes = runner.sample(num_episodes=2, explore=True)
+    learner = config.build_learner(env=gymnasium.make(spec["env"], **config.env_config))
+    learnt = learner.update(episodes=episodes, timesteps={})["default_policy"]
+    assert learnt["grad_norm"].peek() > 0
+    del sys.modules[module]
 
 
 @pytest.mark.parametrize("module", NAMES)

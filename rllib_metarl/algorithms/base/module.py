@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
 from rllib_metarl.algorithms.base.distribution import distributions_of
-from rllib_metarl.columns import ACTION_MASK
+from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
+from rllib_metarl.errors import UserError
 from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.observations import ObservationCodec
 from rllib_metarl.models.step import Inputs, State, Step
@@ -73,3 +75,41 @@ class MetaModule(TorchRLModule):
     def encode_action(self, action: Tensor) -> Tensor:
         """Flat actions `[...]` or `[..., P]` as encoder inputs `[..., A]`."""
         return self.actions.encode(action)
+
+    def get_initial_state(self) -> dict[str, Any]:
+        """The state before a meta-episode, arrays without a batch dimension."""
+        return {key: value[0].numpy() for key, value in self.initial_state(1).items()}
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Acting on RLlib's stock EnvRunner: `[B, 1, ...]` columns from our connectors.
+
+        Raises:
+            UserError: a column is missing.
+        """
+        label = [PRIVILEGED] if self.needs_privileged else []
+        for name in (PREVIOUS_ACTION, PREVIOUS_REWARD, Columns.STATE_IN, *label):
+            if name not in batch:
+                raise UserError(
+                    f"forward_inference: the batch lacks {name!r}. Beside obs [B, 1, O] this "
+                    f"module needs {PREVIOUS_ACTION} [B, 1, {self.action_width}] and "
+                    f"{PREVIOUS_REWARD} [B, 1] of the transition that led there, zeros at the "
+                    "start, and state_in. rllib_metarl.load_agent(checkpoint) keeps them for you: "
+                    "docs/use-an-agent.md."
+                )
+        inputs = Inputs(
+            batch[Columns.OBS].squeeze(1).float(),
+            batch[PREVIOUS_ACTION].squeeze(1).float(),
+            batch[PREVIOUS_REWARD].reshape(-1).float(),
+            {key: value.float() for key, value in batch[Columns.STATE_IN].items()},
+            batch[PRIVILEGED].squeeze(1) if self.needs_privileged else None,
+        )
+        step = self.step(inputs)
+        logits, outputs = step.logits, {}
+        if ACTION_MASK in batch:
+            outputs[ACTION_MASK] = batch[ACTION_MASK]
+            logits = self.actions.masked(logits, batch[ACTION_MASK].squeeze(1).bool())
+        return outputs | {
+            Columns.ACTION_DIST_INPUTS: logits.unsqueeze(1),
+            Columns.STATE_OUT: step.state,
+            BELIEF: step.belief.unsqueeze(1),
+        }

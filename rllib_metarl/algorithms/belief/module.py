@@ -11,8 +11,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from torch import Tensor
 
 from rllib_metarl.algorithms.base.module import MetaModule
-from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD, PRIVILEGED
-from rllib_metarl.errors import UserError
+from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
 from rllib_metarl.models.encoder import Belief, BeliefEncoder
 from rllib_metarl.models.heads import STD_RANGE, BeliefNetwork, ValueNetwork
 from rllib_metarl.models.images import ImageNormaliser, ImageReader
@@ -196,40 +195,6 @@ class BeliefModule(MetaModule, InferenceOnlyAPI, ValueFunctionAPI):
         return belief
 
     # --- RLlib's forwards -----------------------------------------------------------------------
-
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Acting on RLlib's stock EnvRunner: `[B, 1, ...]` columns from our connectors.
-
-        Raises:
-            UserError: a column is missing.
-        """
-        label = [PRIVILEGED] if self.needs_privileged else []
-        for name in (PREVIOUS_ACTION, PREVIOUS_REWARD, Columns.STATE_IN, *label):
-            if name not in batch:
-                raise UserError(
-                    f"forward_inference: the batch lacks {name!r}. Beside obs [B, 1, O] this "
-                    f"module needs {PREVIOUS_ACTION} [B, 1, {self.action_width}] and "
-                    f"{PREVIOUS_REWARD} [B, 1] of the transition that led there, zeros at the "
-                    "start, and state_in. rllib_metarl.load_agent(checkpoint) keeps them for you: "
-                    "docs/use-an-agent.md."
-                )
-        inputs = Inputs(
-            batch[Columns.OBS].squeeze(1).float(),
-            batch[PREVIOUS_ACTION].squeeze(1).float(),
-            batch[PREVIOUS_REWARD].reshape(-1).float(),
-            {key: value.float() for key, value in batch[Columns.STATE_IN].items()},
-            batch[PRIVILEGED].squeeze(1) if self.needs_privileged else None,
-        )
-        step = self.step(inputs)
-        logits, outputs = step.logits, {}
-        if ACTION_MASK in batch:
-            outputs[ACTION_MASK] = batch[ACTION_MASK]
-            logits = self.actions.masked(logits, batch[ACTION_MASK].squeeze(1).bool())
-        return outputs | {
-            Columns.ACTION_DIST_INPUTS: logits.unsqueeze(1),
-            Columns.STATE_OUT: step.state,
-            BELIEF: step.belief.unsqueeze(1),
-        }
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """PPO's forward on flat steps with stored beliefs, or through the encoder if end to end.
