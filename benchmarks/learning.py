@@ -76,7 +76,12 @@ def run_one(page: str, name: str, seed: int, arguments: argparse.Namespace) -> N
     elsewhere = [f"--env-config={json.dumps(agent.evaluated_on)}"] if agent.evaluated_on else []
     checkpoint = trained["checkpoint"]
     evaluated = rllib(
-        "evaluate", checkpoint, "--quick", f"--episodes={PAGES[page].episodes}", *elsewhere
+        "evaluate",
+        checkpoint,
+        "--quick",
+        "--seed=0",  # as the rows that are there already
+        f"--episodes={PAGES[page].episodes}",
+        *elsewhere,
     )
     curve = learning_curve(Path(checkpoint).parent / "result.json")
     told = {"train": without_paths(trained), "evaluate": without_paths(evaluated)}

@@ -19,6 +19,9 @@ from rllib_metarl.errors import UserError
 from rllib_metarl.trained import is_name
 
 DEFAULT_FILE = "evaluation.json"
+FRESH_SEED = 20_240_215
+"""Of the held-out tasks where no seed is named: other ones than the training curve's, by which
+settings are chosen (their seed is `held_out_seed`, 0 by default)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def _evaluate(checkpoint: Checkpoint, request: Request, console: Console) -> dic
             return evaluate_checkpoint(
                 checkpoint,
                 request.episodes,
-                request.seed,
+                FRESH_SEED if request.seed is None else request.seed,
                 env_config,
                 quick=request.quick,
                 variants=variants,

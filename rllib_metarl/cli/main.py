@@ -296,7 +296,8 @@ def evaluate(
         int, typer.Option("--episodes", min=1, max=1_000_000, help="Held-out meta-episodes.")
     ] = 512,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, max=MOST_SEED, help="Other held-out tasks.")
+        int | None,
+        typer.Option("--seed", min=0, max=MOST_SEED, help="Other tasks (0: the training curve's)."),
     ] = None,
     env_config: Annotated[
         str | None,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from rllib_metarl.cli.evaluate import FRESH_SEED
 from rllib_metarl.cli.showing.evaluation import rows, show
 from tests.algorithms.small import small_config
 from tests.cli.conftest import Ended
@@ -44,6 +45,7 @@ def test_all_of_it_is_written_where_the_report_looks(trial: Path, rllib: Run) ->
     result = json.loads(file.read_text(), parse_constant=_no_such_number)
     assert all(result[section] for section in SECTIONS)
     assert len(result["meta_episodes"]) == 6
+    assert result["held_out_seed"] == FRESH_SEED != small_config().held_out_seed
     assert set(result["absent"]) == {"protocol.inner_episode_returns"}
     _is_a_short_table(ended)
 
@@ -66,6 +68,9 @@ def test_the_return_alone_is_quick(trial: Path, rllib: Run) -> None:
     assert ended.code == 0, ended.err
     assert not (trial / "evaluation.json").exists()
     assert "normalised_score" in ended.out and "belief" not in ended.out
+    told = trial / "told.json"
+    rllib("evaluate", trial, "--episodes", 4, "--quick", "--seed", 0, "--json", told)
+    assert json.loads(told.read_text())["held_out_seed"] == 0
 
 
 def test_strange_worlds_of_ones_own(trial: Path, rllib: Run) -> None:
