@@ -102,6 +102,7 @@ setup(
         "sweeps": SWEEPS,
         "video": VIDEO,
         "export": EXPORT,
+        "serve": ["ray[serve]>=2.60,<2.61"],  # `rllib serve`
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=1", "ruff"],
         "dev": [
             *SWEEPS,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import socket
 import threading
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from rllib_metarl import load_agent
 from rllib_metarl.errors import UserError
 from rllib_metarl.serving.http import MOST_BODY, answer
 from rllib_metarl.serving.sessions import Full, NoSession, Sessions
+from tests.cli.conftest import finish, start
 
 EXAMPLE = "example:dynamite/gridworld"
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,6 +144,56 @@ def test_a_plain_ray_actor_is_such_a_server(shared_ray: None, agent: Any) -> Non
     names: dict[str, Any] = {"observation": np.zeros(6)}
     exec(code.replace("runs/checkpoint_000005", EXAMPLE), names)
     assert names["told"]["action"] == expected(agent, np.zeros((2, 6)), [1.0, 0.0])[1][0]
+
+
+@pytest.mark.slow
+def test_two_hundred_users_over_http_are_not_mixed_up(agent: Any) -> None:
+    """The command itself, on Ray Serve, where the extra `serve` is installed."""
+    pytest.importorskip("starlette")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = start("serve", EXAMPLE, "--port", port)
+    try:
+        assert server.stdout is not None
+        assert any("serving" in line for line in server.stdout)
+        seen, earned = histories()
+        got: dict[int, list[Any]] = {}
+
+        def call(method: str, path: str, told: Any = None) -> Any:
+            body = None if told is None else json.dumps(told).encode()
+            request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, method=method)
+            with urllib.request.urlopen(request, timeout=120) as said:
+                return json.loads(said.read())
+
+        def use(user: int) -> None:
+            name, got[user] = call("POST", "/sessions")["session"], []
+            for t in range(STEPS):
+                step = {"observation": seen[user, t].tolist()}
+                step |= {"reward": earned[user, t - 1]} if t else {}
+                said = call("POST", f"/sessions/{name}/act", step)
+                got[user].append((said["action"], said["belief"]["mean"]))
+
+        threads = [threading.Thread(target=use, args=(user,)) for user in range(USERS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert call("GET", "/health")["sessions"] == USERS
+        for user in range(USERS):
+            assert got[user] == expected(agent, seen[user], earned[user]), user
+    finally:
+        server.send_signal(signal.SIGINT)
+        ended = finish(server)
+    assert ended.code == 0 and "stopped" in ended.out, ended.err
+
+
+def test_without_ray_serve_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rllib_metarl.cli import serve
+
+    monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="rllib-metarl\\[serve\\]"):
+        serve.serve(Path(EXAMPLE), 8000, 600.0, 10, ())
 
 
 def test_oracles_are_not_served(agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:

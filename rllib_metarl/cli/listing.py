@@ -11,8 +11,6 @@ from rllib_metarl.spelling import suggestion
 
 WIDTH, NAMES = 79, 32
 """Columns of a line, and of the names in it at most."""
-CLUSTER = "-cluster"
-"""What the name of an example that is laid out for a cluster ends with."""
 
 
 def show_list(word: str | None = None, trained: bool = False) -> int:
@@ -55,14 +53,11 @@ def _lists() -> dict[str, dict[str, str]]:
     from rllib_metarl.cli.experiment import catalogue
 
     own = {name: entry.summary for name, entry in catalogue.own_algorithms().items()}
-    examples = catalogue.tuned_examples()
     return {
         "Algorithms: rllib config NAME": own,
         "RLlib's own algorithms: rllib config NAME": catalogue.RLLIB_ALGORITHMS,
         "Environments: rllib train --run ALGORITHM --env NAME": catalogue.environment_ids(),
-        "Tuned examples: rllib train NAME": {
-            name: text for name, text in examples.items() if not name.endswith(CLUSTER)
-        },
+        "Tuned examples: rllib train NAME": catalogue.tuned_examples(),
     }
 
 

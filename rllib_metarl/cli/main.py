@@ -362,6 +362,34 @@ def export(
     raise typer.Exit(run(checkpoint, form, out, tuple(plugin or ()), trust_checkpoint))
 
 
+@app.command(epilog=examples("rllib serve example:dynamite/gridworld --port 8000"))
+def serve(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="A checkpoint, a run's directory, or example:NAME."
+        ),
+    ],
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65535, help="Port of 127.0.0.1.")
+    ] = 8000,
+    idle_s: Annotated[
+        float, typer.Option("--idle-s", min=1.0, help="Seconds until an unused session is dropped.")
+    ] = 600.0,
+    sessions: Annotated[
+        int, typer.Option("--sessions", min=1, max=1_000_000, help="Sessions at once, at most.")
+    ] = 10_000,
+    plugin: Plugins = None,
+) -> None:
+    """Serve an agent to many users over HTTP.
+
+    On Ray Serve, on this machine alone; each session has a state of its own.
+    """
+    from rllib_metarl.cli.serve import serve as run
+
+    raise typer.Exit(run(checkpoint, port, idle_s, sessions, tuple(plugin or ())))
+
+
 @app.command(epilog=examples("rllib ladder --env My/Env-v0 --plugin my_module --steps 200000"))
 def ladder(
     env: Annotated[str, typer.Option("--env", "-e", help="Environment: an id, or module:id.")],

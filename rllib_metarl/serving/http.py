@@ -1,4 +1,4 @@
-"""An agent behind HTTP: what is answered to a request, whatever the server is.
+"""An agent behind HTTP: what is answered to a request, and the same on Ray Serve.
 
 | request | answer |
 |---|---|
@@ -13,6 +13,7 @@ What is wrong with a request is told as `{"error": ...}`: 400, 404 (no such sess
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -89,3 +90,35 @@ def _step(body: bytes) -> dict[str, Any]:
 
 def _others() -> list[str]:
     return sorted(ALLOWED - {"observation"})
+
+
+def application(agent: str, idle_s: float, most: int) -> Any:
+    """The Ray Serve application; one replica, for a session's state is in its memory.
+
+    Args:
+        agent: what `load_agent` takes.
+        idle_s: see `Sessions`; most: see `Sessions`.
+    """
+    from ray import serve
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    @serve.deployment(num_replicas=1, max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})
+    class Server:
+        def __init__(self) -> None:
+            import torch
+
+            torch.set_num_threads(1)
+            self._sessions = Sessions(agent, idle_s, most)
+
+        async def __call__(self, request: Request) -> Response:
+            body = bytearray()
+            async for part in request.stream():
+                body += part
+                if len(body) > MOST_BODY:  # whatever is announced: no more is read
+                    break
+            asked = (request.method, request.url.path, bytes(body))
+            status, content = answer(self._sessions, *asked)
+            return Response(json.dumps(content), status, media_type="application/json")
+
+    return Server.bind()

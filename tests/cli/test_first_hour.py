@@ -37,7 +37,7 @@ def test_version_needs_nothing_else(rllib):
     assert ended.out.startswith("rllib_metarl ") and "ray 2.60" in ended.out
 
 
-def test_the_list_fits_and_hides_the_twins_for_clusters(rllib):
+def test_the_list_fits_and_names_each_example_once(rllib):
     ended = rllib("list")
     assert max(map(len, ended.lines)) <= 80
     assert "dynamite/reacher " in ended.out and "-cluster" not in ended.out
