@@ -103,7 +103,6 @@ def application(agent: str, idle_s: float, most: int) -> Any:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    @serve.deployment(num_replicas=1, max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})
     class Server:
         def __init__(self) -> None:
             import torch
@@ -121,4 +120,6 @@ def application(agent: str, idle_s: float, most: int) -> Any:
             status, content = answer(self._sessions, *asked)
             return Response(json.dumps(content), status, media_type="application/json")
 
-    return Server.bind()
+    settings = {"max_ongoing_requests": 1000, "ray_actor_options": {"num_cpus": 0}}
+    deployment: Any = serve.deployment(num_replicas=1, **settings)(Server)
+    return deployment.bind()
