@@ -7,6 +7,7 @@ import torch
 
 from rllib_metarl.models.images import FEATURES, ImageNormaliser, ImageReader
 from rllib_metarl.models.observations import Image
+from rllib_metarl.models.task_policy import TaskPolicy
 
 NUMBERS, HEIGHT, WIDTH, CHANNELS = 2, 5, 6, 2
 PIXELS = HEIGHT * WIDTH * CHANNELS
@@ -52,3 +53,12 @@ def test_both_orders_of_the_channels_are_the_same_image() -> None:
     torch.testing.assert_close(*features)
     assert features[0].shape == (4, last.width) and last.width == NUMBERS + 1 + FEATURES
     assert features[0][0, : NUMBERS + 1].tolist() == [7.0, -7.0, 50.0]
+
+
+def test_a_task_policy_scales_pixels_to_one_and_nothing_else() -> None:
+    reader, read = ImageReader(SIZE, [image(False)]), []
+    reader.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    TaskPolicy(SIZE, 3, 0, reader=reader)(torch.full((1, SIZE), 255.0))
+    expected = torch.full((1, SIZE), 255.0)
+    expected[:, NUMBERS : NUMBERS + PIXELS] = 1.0
+    torch.testing.assert_close(read[0], expected)
