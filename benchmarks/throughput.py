@@ -35,6 +35,7 @@ import ray
 import torch
 import yaml
 from phases import Clocks, lap, peak_mib
+from plain_maml import maml_training
 from plain_varibad import PlainVariBAD, Settings
 from racing import Contestant, compare, race
 from ray.rllib.algorithms.ppo import PPOConfig
@@ -498,6 +499,7 @@ ROWS = {
     "sampling-stock": sampling_stock,
     "training": training,
     "rl2": rl2,
+    "maml": maml_training,
     "batch": learner_batch,
     "growth": growth,
     "learning": learning,

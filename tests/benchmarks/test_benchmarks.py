@@ -21,7 +21,7 @@ SCRIPTS = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init_
 NO_COMMAND = {"pages", "phases", "racing", "raw"}
 SMOKED = {
     *("throughput", "compiled", "disentangle", "forward_model_error", "learning"),
-    *("mujoco_vector", "plain_varibad", "scaling", "soak", "start"),
+    *("mujoco_vector", "plain_maml", "plain_varibad", "scaling", "soak", "start"),
     *("conditioning", "session_prior"),
 }
 TINY = """
@@ -68,7 +68,7 @@ def test_throughput(script: Any, row: str, tmp_path: Path) -> None:
 
 
 def test_throughput_of_training(script: Any, shared_ray: None, tmp_path: Path) -> None:
-    told, rows = tmp_path / "told.json", ["training", "rl2", "learning"]
+    told, rows = tmp_path / "told.json", ["training", "rl2", "maml", "learning"]
     script("throughput").main(["--smoke", "--rows", *rows, "--json", str(told)])
     assert json.loads(told.read_text())["rows"].keys() == set(rows)
 
@@ -165,6 +165,11 @@ def test_mujoco_vector(script: Any, tmp_path: Path) -> None:
 def test_plain_varibad(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
     script("plain_varibad").main(["--steps", "2000"])
     assert capsys.readouterr().out
+
+
+def test_plain_maml(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    script("plain_maml").main(["--iterations", "1", "--tasks", "2"])
+    assert "after" in capsys.readouterr().out
 
 
 def test_scaling(script: Any, no_ray: None, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_recording_that_does_not_fit_together_is_refused(odd: dict, tmp_path: 
         if right:
             assert check_evaluation(content, tmp_path) == content
         else:
-            with pytest.raises(UserError, match="this is not what `rllib evaluate --json` writes"):
+            with pytest.raises(UserError, match="this was not written by `rllib evaluate"):
                 check_evaluation(content, tmp_path)
 
 
