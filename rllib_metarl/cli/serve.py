@@ -42,7 +42,13 @@ def serve(checkpoint: Path, port: int, idle_s: float, most: int, plugins: tuple[
 
             from rllib_metarl.serving.http import application
 
-            ray_serve.start(http_options={"host": HOST, "port": port})
+            try:
+                ray_serve.start(http_options={"host": HOST, "port": port})
+            except TimeoutError as error:  # Serve's own limit of a minute
+                raise UserError(
+                    f"Ray Serve did not start: {error} This machine has too much else to do; try "
+                    "again."
+                ) from None
             ray_serve.run(application(str(path), idle_s, most), name="agent", route_prefix="/")
             print(f"serving {checkpoint} at http://{HOST}:{port} until Ctrl-C", flush=True)
             try:

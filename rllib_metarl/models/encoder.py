@@ -150,7 +150,7 @@ class BeliefEncoder(nn.Module):
         weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
         hidden = torch.gru_cell(embedded, before, *weights)
         if not (self.prior_conditioning or self.cut_memory):
-            return hidden, hidden.new_full((len(hidden), 1), torch.nan)
+            return hidden, hidden.new_full((hidden.shape[0], 1), torch.nan)
         logit = self._switch_logit(hidden, before)
         if self.cut_memory:
             afresh = torch.gru_cell(embedded, torch.zeros_like(before), *weights)
