@@ -143,7 +143,8 @@ def config_of(
     asked = steps or whole
     for key in ("lr", "vae_lr", "entropy_coeff"):
         if isinstance(ours.get(key), list):
-            ours[key] = [[int(at * asked / whole), value] for at, value in ours[key]]
+            points = enumerate(ours[key])
+            ours[key] = [[max(i, int(at * asked / whole)), value] for i, (at, value) in points]
     ours["env_config"] = (ours.get("env_config") or {}) | env_config
     config = DynaMITEConfig().environment(told["env"]).update_from_dict(ours | settings)
     config.debugging(seed=seed)
