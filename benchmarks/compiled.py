@@ -31,6 +31,7 @@ from throughput import PROFILED, build_learner, example, machine
 from torch._dynamo.utils import counters
 
 from rllib_metarl.learning.batch import flatten_valid, rollout_from_episodes
+from rllib_metarl.models.step import Inputs
 from rllib_metarl.sampling.runner import MetaEpisodeRunner
 
 RUN_STEPS = 3_000_000
@@ -58,10 +59,10 @@ class Pieces:
         self.trials = self.learner.buffer.sample(config.vae_batch_size)
         self.seen = self._acting_inputs(rollout.trajectories.observation[:, 0])
 
-    def _acting_inputs(self, observation: torch.Tensor) -> tuple[Any, ...]:
+    def _acting_inputs(self, observation: torch.Tensor) -> Inputs:
         count, width = len(observation), self.module.action_width
         state = self.module.initial_state(count, torch.device("cpu"))
-        return observation, torch.zeros(count, width), torch.zeros(count), state
+        return Inputs(observation, torch.zeros(count, width), torch.zeros(count), state)
 
     def ppo(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """PPO's loss on a minibatch."""
@@ -88,7 +89,7 @@ class Pieces:
     @torch.inference_mode()
     def act(self, step: Callable[..., Any]) -> torch.Tensor:
         """One step of all envs."""
-        return step(*self.seen).logits
+        return step(self.seen).logits
 
     def table(self) -> dict[str, tuple[Callable[[Callable[..., Any]], Call], int]]:
         """Piece -> (its call, given a way to treat its function; calls in an iteration)."""

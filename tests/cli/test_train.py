@@ -20,7 +20,14 @@ from tests.cli.conftest import ROOT, TINY, Ended, finish, start
 from tests.cli.tensorboard_server import Served, serving
 
 # LSTM-A3C's, HLT-DynaMITE-RL's and ContextPPO's own, and those of continuous control.
-ELSEWHERE = ("adapt/", "async/", "top/", "iida/", "train/unstable_episodes")
+ELSEWHERE = (
+    "adapt/",
+    "async/",
+    "top/",
+    "iida/",
+    "train/unstable_episodes",
+    "vae/session_prior_loss",
+)
 ELSEWHERE += ("eval/return_after_", "faults/skipped_tasks")
 
 

@@ -109,6 +109,7 @@ def test_no_such_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_around_the_checkpoint_names_the_one_inside(copy: Path) -> None:
+    (copy.parent / "params.json").write_text("{}")  # as in a trial's folder
     with pytest.raises(UserError, match=r"is not a checkpoint.*Did you mean .*checkpoint_000000\?"):
         evaluate_checkpoint(copy.parent)
 

@@ -40,7 +40,8 @@ def test_a_stored_checkpoint_goes_on_as_it_did(name: str, tmp_path: Path, shared
     told = goes_on(unpack(name, tmp_path), algorithm)
     assert np.isfinite(list(told.values())).all()
     if name != "LSTMA3C":  # its actors are as fast as they are
-        assert not unlike(told, expected(name)["next"], exactly=False)
+        kept = expected(name)["next"]  # numbers that are new since then have nothing beside them
+        assert not unlike({key: told.get(key) for key in kept}, kept, exactly=False)
 
 
 def test_a_stored_checkpoint_without_its_plain_files_needs_trust(tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ def test_wheel_holds_every_source_file_under_its_import_name_and_nothing_else(
     expected = modules(source / "rllib_metarl", "rllib_metarl")
     expected |= modules(source / "envs", "rllib_metarl/envs")
     expected |= modules(source / "tuned_examples", "rllib_metarl/tuned_examples")
+    trained = (source / "rllib_metarl" / "trained").glob("*/*/*")
+    expected |= {
+        f"rllib_metarl/{file.relative_to(source / 'rllib_metarl').as_posix()}" for file in trained
+    }
     assert contents(wheel) == expected
 
 

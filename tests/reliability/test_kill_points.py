@@ -212,7 +212,7 @@ def test_a_trial_goes_on_from_its_last_whole_checkpoint_with_what_it_had_reporte
     assert manager._latest_checkpoint_result.metrics["training_iteration"] == 2
     assert len(manager._checkpoint_results) == 2 and tunes.storage.current_checkpoint_index == 1
     assert tunes.run_metadata.last_result["num_env_steps_sampled_lifetime"] == 20
-    assert len(told) == 1 and "checkpoint_000002 is not whole" in told[0]
+    assert len(told) == 1 and "checkpoint_000002 is incomplete" in told[0]
     lines = (trial / "result.json").read_text().splitlines()
     assert [json.loads(line)["training_iteration"] for line in lines] == [1, 2]
     assert (trial / "progress.csv").read_text() == "training_iteration,x\n1,5\n2,6\n"

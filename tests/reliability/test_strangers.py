@@ -452,7 +452,7 @@ def test_no_memory_is_taken_for_what_a_file_only_claims(checkpoint: Path) -> Non
     policy = json.loads((checkpoint / "policy.json").read_text())
     policy["module"]["model_config"]["policy_hidden"] = [10_000_000, 10_000_000]
     (checkpoint / "policy.json").write_text(json.dumps(policy))
-    with pytest.raises(UserError, match="policy cannot be restored"):
+    with pytest.raises(UserError, match="policy_hidden is .*at most 16 widths"):
         Checkpoint.open(checkpoint).module()
 
 
@@ -584,7 +584,7 @@ def test_tune_is_given_plain_files_alone(
     (experiment / "trial").mkdir()
     (experiment / name).unlink(missing_ok=True)
     make(experiment / name)
-    with pytest.raises(UserError, match="is not a plain file"):
+    with pytest.raises(UserError, match="is not a regular file"):
         check_own(experiment)
 
 

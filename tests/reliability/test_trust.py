@@ -136,7 +136,7 @@ def test_names_of_other_code_are_refused(checkpoint: Path, key: str, name: str) 
     else:
         told["module"]["class"] = name
     path.write_text(json.dumps(told))
-    with pytest.raises(UserError, match=f"refers to {name}, which is not here"):
+    with pytest.raises(UserError, match=f"refers to {name}, which is not available"):
         evaluate_checkpoint(checkpoint, episodes=4)
 
 

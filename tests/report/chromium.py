@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,10 @@ class Tab:
 
     def wait_for(self, condition: str) -> None:
         """Wait until a JavaScript expression is true."""
-        self.page.wait_for_function(condition)
+        end = time.monotonic() + WAIT_MS / 1000
+        while not self.run(condition):  # wait_for_function's polling meets the page's own policy
+            assert time.monotonic() < end, f"not true after {WAIT_MS / 1000:.0f} s: {condition}"
+            self.settle()
 
     def settle(self) -> None:
         """Wait until two frames have been drawn."""
