@@ -101,7 +101,7 @@ def _by_gradient_step(task: Task) -> Chart:
     return Chart(
         "return_by_gradient_step",
         "Return after gradient steps on held-out tasks",
-        "gradient steps on a task's own meta-episodes (number)",
+        "gradient steps on a task (number)",
         "return of a meta-episode (reward)",
         tuple(_points(found, "gradient_steps", "return_mean", "return_standard_error")),
         "New meta-episodes with each policy, drawn actions. Band: one standard error over tasks. "

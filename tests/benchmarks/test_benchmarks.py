@@ -180,7 +180,7 @@ def test_scaling(script: Any, no_ray: None, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_scaling_in_processes(script: Any, tmp_path: Path) -> None:
+def test_scaling_in_processes(script: Any, no_ray: None, tmp_path: Path) -> None:
     told = tmp_path / "told.json"
     few = ["--counts", "2", "--envs", "8", "--iterations", "1", "--runners", "1"]
     script("scaling").main([*few, "--seconds", "0", "--json", str(told)])
