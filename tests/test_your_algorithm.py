@@ -61,6 +61,18 @@ def test_an_algorithm_is_short(module: str, folder: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("module", NAMES)
+def test_its_settings_are_listed(
+    module: str, folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of its own, and of RLlib's algorithm below it, but for what would do nothing here."""
+    assert main(["config", NAMES[module][0], "--plugin", module]) == 0
+    printed = capsys.readouterr().out
+    assert f"Settings of {NAMES[module][0]}" in printed and "\nlr: " in printed
+    assert "clip_rewards" not in printed
+    del sys.modules[module]
+
+
+@pytest.mark.parametrize("module", NAMES)
 def test_it_acts_on_rllibs_own_env_runner(
     module: str, folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def _row(config: Any, name: str, setting: Any) -> tuple[str, Any, str, str]:
 
 def _undeclared(config: Any) -> Iterator[tuple[str, Any, str, str]]:
     """Rows of keys of which RLlib says the type alone; ours say more where they are the same."""
+    from rllib_metarl.algorithms.base.settings import Setting
     from rllib_metarl.cli.experiment.checks import ConfigChecker, entries_of
     from rllib_metarl.cli.experiment.values import describe, setter_annotations
 
@@ -88,7 +89,8 @@ def _undeclared(config: Any) -> Iterator[tuple[str, Any, str, str]]:
     for key in ConfigChecker(config.algo_class).names():
         name = attributes.get(key, key)
         if name in declared:
-            yield _row(config, name, declared[name])
+            if isinstance(declared[name], Setting):  # others are refused, or not for users
+                yield _row(config, name, declared[name])
         elif hasattr(config, name):
             annotation = types.get(name)
             yield key, getattr(config, name), describe(annotation) if annotation else "", ""
