@@ -304,7 +304,10 @@ def classical_table(classical: dict[str, dict[str, float]]) -> str:
 
 
 def picture(folder: Path, page: Page, agents: list[str]) -> None:
-    """IQM of the held-out return over training, all seeds behind it, references as lines."""
+    """IQM of the held-out return over training, all seeds behind it, references as lines.
+
+    Of agents that adapt by gradient it is the return after each gradient step that is drawn.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -314,10 +317,10 @@ def picture(folder: Path, page: Page, agents: list[str]) -> None:
     maps: list[Any] = [plt.get_cmap(name) for name in ("tab10", "Dark2")]
     colours = [colour for shades in maps for colour in shades.colors]
     for agent, colour in zip(agents, colours, strict=False):
-        curves = [run["curve"] for run in raw.of_agent(folder, agent)]
-        length = min(len(curve["env_steps"]) for curve in curves)
-        steps = np.array(curves[0]["env_steps"][:length]) / 1e6
-        returns = np.array([curve["return_mean"][:length] for curve in curves])
+        curves = [curve_of(run, page) for run in raw.of_agent(folder, agent)]
+        length = min(len(steps) for steps, _ in curves)
+        steps = np.array(curves[0][0][:length])
+        returns = np.array([values[:length] for _, values in curves])
         middle = iqm(returns, axis=0)
         axes.plot(steps, returns.T, color=colour, alpha=0.2, linewidth=0.7)
         seeds = f"{len(curves)} seed" + "s" * (len(curves) > 1)
@@ -329,11 +332,22 @@ def picture(folder: Path, page: Page, agents: list[str]) -> None:
         # A line for all of the picture must hold for every agent's env.
         if name in references and all(other.get(name) == references[name] for other in told):
             draw_reference(axes, page.reference_labels.get(name, name), references[name])
-    axes.set(xlabel="environment steps (millions)", ylabel="return on held-out meta-episodes")
+    along = "gradient steps on a task" if page.adapts else "environment steps (millions)"
+    axes.set(xlabel=along, ylabel="return on held-out meta-episodes")
+    if page.adapts:
+        axes.set(xticks=range(len(page.measures)), ylim=page.shown)
     axes.set_title(f"{page.title}\nIQM over seeds (thin lines: seeds)", fontsize=10, loc="left")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(folder / "learning_curves.png", dpi=150)
+    figure.savefig(folder / ("adaptation.png" if page.adapts else "learning_curves.png"), dpi=150)
+
+
+def curve_of(run: dict[str, Any], page: Page) -> tuple[list[float], list[float]]:
+    """Millions of env steps, or gradient steps, and the held-out return at each."""
+    if page.adapts:
+        after = [run["evaluate"][measure] for measure in page.measures]
+        return list(range(len(after))), after
+    return [steps / 1e6 for steps in run["curve"]["env_steps"]], run["curve"]["return_mean"]
 
 
 def draw_reference(axes: Any, name: str, value: float) -> None:

@@ -30,6 +30,7 @@ class Page:
     many held-out meta-episodes an evaluation plays. `factors`, entries of the env's context by
     name, are what the latents are held against (MIG, SAP, DCI) at the steps `told_at`.
     `in_readme` says whether README.md shows the table as it is, or words it in its own way.
+    `shown` are the ends of the returns' axis in the picture; by default all of it.
     """
 
     title: str
@@ -41,6 +42,12 @@ class Page:
     factors: dict[str, int] = field(default_factory=dict)
     told_at: tuple[int, ...] = ()
     in_readme: bool = True
+    shown: tuple[float, float] | None = None
+
+    @property
+    def adapts(self) -> bool:
+        """Whether its agents adapt by gradient, and are shown after each step."""
+        return bool(self.measures) and self.measures[0].startswith("return_after_")
 
 
 DYNAMITE = "dynamite/gridworld.yaml"
@@ -170,6 +177,7 @@ PAGES = {
         NAVIGATION,
         measures=tuple(f"return_after_{step}" for step in range(5)),
         episodes=40,
+        shown=(-100.0, 2.0),
     ),
     "pointgoal-sparse": Page(
         "a goal on a semi-circle, sparse rewards, 3 inner episodes of 60 steps",
