@@ -63,16 +63,15 @@ class PointGoalParameters:
         return Arc(1.0, 0.0, np.pi if self.goals == "semi_circle" else 2.0 * np.pi)
 
 
-class PointGoalSimulator(TrialSimulator):
-    """N points as arrays. `PointGoalEnv` says what they do."""
+class PointSimulator(TrialSimulator):
+    """N points in the plane that actions in [-1, 1]^2 move by up to `STEP`; contexts are goals."""
 
-    def __init__(self, num_envs: int, parameters: PointGoalParameters):
-        p = self.parameters = parameters
-        far = STEP * p.trial.horizon
+    def __init__(self, num_envs: int, trial: Trial, goals: ContextDynamics):
+        far = STEP * trial.horizon
         super().__init__(
             num_envs,
-            p.trial,
-            p.contexts(),
+            trial,
+            goals,
             0,
             gym.spaces.Box(-far, far, (2,), np.float32),
             gym.spaces.Box(-1.0, 1.0, (2,), np.float32),
@@ -85,14 +84,10 @@ class PointGoalSimulator(TrialSimulator):
     def _start(self, rows: NDArray[np.int64], uniforms: Array) -> None:
         self._at[rows] = 0.0
 
-    def _move(self, actions: Array) -> Moved:
+    def _advance(self, actions: Array) -> Array:
+        """Moves the points; how they lie to their goals, `[N, 2]`."""
         self._at = self._at + STEP * np.clip(actions, -1.0, 1.0)
-        away = np.linalg.norm(self._at - self._goal, axis=1)
-        rewards = -away
-        if self.parameters.reward == "sparse":
-            rewards = np.where(away <= self.parameters.goal_radius, 1.0 - away, 0.0)
-        never = np.zeros(self.num_envs, np.bool_)
-        return rewards, never, never
+        return self._at - self._goal
 
     def _observe(self) -> Array:
         return self._at
@@ -101,6 +96,28 @@ class PointGoalSimulator(TrialSimulator):
         at, goal = self._at[row], self.context_of(row)
         if mode == "ansi":
             return f"point: {at[0]:.2f}, {at[1]:.2f}\ngoal: {goal[0]:.2f}, {goal[1]:.2f}\n"
+        return self._picture(at, goal)
+
+    def _picture(self, at: Array, goal: Array) -> NDArray[np.uint8]:
+        raise NotImplementedError
+
+
+class PointGoalSimulator(PointSimulator):
+    """N points as arrays. `PointGoalEnv` says what they do."""
+
+    def __init__(self, num_envs: int, parameters: PointGoalParameters):
+        self.parameters = parameters
+        super().__init__(num_envs, parameters.trial, parameters.contexts())
+
+    def _move(self, actions: Array) -> Moved:
+        away = np.linalg.norm(self._advance(actions), axis=1)
+        rewards = -away
+        if self.parameters.reward == "sparse":
+            rewards = np.where(away <= self.parameters.goal_radius, 1.0 - away, 0.0)
+        never = np.zeros(self.num_envs, np.bool_)
+        return rewards, never, never
+
+    def _picture(self, at: Array, goal: Array) -> NDArray[np.uint8]:
         return picture(at, goal, self.parameters.goal_radius)
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.arguments import ParametrisedEnv, ParametrisedVectorEnv
 from ..core.checks import check_flags, check_number
 from ..core.sessions import Never, SessionProcess
+from ..mujoco.point_goal import STEP, PointSimulator
 from ..mujoco.priors import Uniform
-from ..mujoco.trial import Array, Moved, Trial, TrialSimulator
+from ..mujoco.trial import Array, Moved, Trial
 from . import drawing
 
-STEP = 0.1
-"""How far an action of size 1 moves the point in one direction, m."""
 AT_GOAL = 0.01
 """An inner episode ends within so many m of the goal, in x and in y."""
 
@@ -47,39 +45,20 @@ class Navigation2DParameters:
         return cls(trial, float(goal_range), bool(ends_at_goal))
 
 
-class Navigation2DSimulator(TrialSimulator):
+class Navigation2DSimulator(PointSimulator):
     """N points as arrays. `Navigation2DEnv` says what they do."""
 
     def __init__(self, num_envs: int, parameters: Navigation2DParameters):
-        p = self.parameters = parameters
-        far = STEP * p.trial.horizon
-        reach = (-p.goal_range, p.goal_range)
-        super().__init__(
-            num_envs,
-            p.trial,
-            Uniform([reach, reach]),
-            0,
-            gym.spaces.Box(-far, far, (2,), np.float32),
-            gym.spaces.Box(-1.0, 1.0, (2,), np.float32),
-        )
-        self._at, self._goal = np.zeros((2, num_envs, 2))
-
-    def _set_contexts(self, rows: NDArray[np.int64], contexts: Array) -> None:
-        self._goal[rows] = contexts
-
-    def _start(self, rows: NDArray[np.int64], uniforms: Array) -> None:
-        self._at[rows] = 0.0
+        self.parameters = parameters
+        reach = (-parameters.goal_range, parameters.goal_range)
+        super().__init__(num_envs, parameters.trial, Uniform([reach, reach]))
 
     def _move(self, actions: Array) -> Moved:
-        self._at = self._at + STEP * np.clip(actions, -1.0, 1.0)
-        away = self._at - self._goal
+        away = self._advance(actions)
         never = np.zeros(self.num_envs, np.bool_)
         near: NDArray[np.bool_] = np.all(np.abs(away) < AT_GOAL, axis=1)
         there = near if self.parameters.ends_at_goal else never
         return -np.sqrt((away**2).sum(1)), there, never
-
-    def _observe(self) -> Array:
-        return self._at
 
     def reference_returns(self) -> dict[str, float] | None:
         p = self.parameters
@@ -95,10 +74,7 @@ class Navigation2DSimulator(TrialSimulator):
             return None
         return drawing.frame(observations[:, :2], context[0], 2.0 * self.parameters.goal_range)
 
-    def draw(self, row: int, mode: str) -> NDArray[np.uint8] | str:
-        at, goal = self._at[row], self.context_of(row)
-        if mode == "ansi":
-            return f"point: {at[0]:.2f}, {at[1]:.2f}\ngoal: {goal[0]:.2f}, {goal[1]:.2f}\n"
+    def _picture(self, at: Array, goal: Array) -> NDArray[np.uint8]:
         return drawing.picture(at, goal, self.parameters.goal_range)
 
 

@@ -59,6 +59,10 @@ sweep_app = typer.Typer(
 app.add_typer(sweep_app, name="sweep")
 app.add_typer(iida_app, name="iida")
 
+OneCheckpoint = Annotated[
+    Path,
+    typer.Argument(metavar="CHECKPOINT", help="A checkpoint, a run's directory, or example:NAME."),
+]
 Stop = Annotated[
     str | None,
     typer.Option("--stop", "-s", help="JSON: result key -> value at which a trial ends."),
@@ -286,12 +290,7 @@ def sweep_resume(
     )
 )
 def evaluate(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT", help="A checkpoint, a run's directory, or example:NAME."
-        ),
-    ],
+    checkpoint: OneCheckpoint,
     episodes: Annotated[
         int, typer.Option("--episodes", min=1, max=1_000_000, help="Held-out meta-episodes.")
     ] = 512,
@@ -339,12 +338,7 @@ def evaluate(
 
 @app.command(epilog=examples("rllib export example:dynamite/gridworld --format onnx"))
 def export(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT", help="A checkpoint, a run's directory, or example:NAME."
-        ),
-    ],
+    checkpoint: OneCheckpoint,
     form: Annotated[str, typer.Option("--format", help="onnx or torchscript.")] = "onnx",
     out: Annotated[
         Path | None,
@@ -364,12 +358,7 @@ def export(
 
 @app.command(epilog=examples("rllib serve example:dynamite/gridworld --port 8000"))
 def serve(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT", help="A checkpoint, a run's directory, or example:NAME."
-        ),
-    ],
+    checkpoint: OneCheckpoint,
     port: Annotated[
         int, typer.Option("--port", min=1, max=65535, help="Port of 127.0.0.1.")
     ] = 8000,

@@ -107,12 +107,15 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             force_reset = True
         with carried(self.worker_index, self.tune_trial_id):
             finished = self._collect(num_timesteps or 0, num_episodes or 0, explore, force_reset)
-        episodes = [self._to_episode(meta_episode) for meta_episode in finished]
+        self._log_played(finished, finished)
+        return [self._to_episode(meta_episode) for meta_episode in finished]
+
+    def _log_played(self, finished: list[MetaEpisodeData], scored: list[MetaEpisodeData]) -> None:
+        """Counts all meta-episodes, and logs the returns of those that are scored."""
         steps = sum(map(len, finished))
         self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=steps)
-        self._increase_sampled_metrics(steps, len(episodes))
-        self._log_returns(finished)
-        return episodes
+        self._increase_sampled_metrics(steps, len(finished))
+        self._log_returns(scored)
 
     def _collect(
         self, steps: int, episodes: int, explore: bool, force_reset: bool

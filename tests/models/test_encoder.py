@@ -95,9 +95,8 @@ def test_a_later_observation_changes_no_earlier_belief() -> None:
     assert not torch.equal(before.mean[:, 7:], after.mean[:, 7:])
 
 
-@pytest.mark.parametrize("prior_conditioning", [False, True])
-def test_the_acting_step_gives_the_sequence_s_beliefs_and_state(prior_conditioning: bool) -> None:
-    encoder = _encoder(prior_conditioning)
+def _check_acting(encoder: BeliefEncoder) -> Belief:
+    """Step by step the beliefs and states are those of the whole sequence, which it returns."""
     observation, action, reward = _inputs()
     whole, last = encoder(Inputs(observation, action, reward, _start(encoder)))
     state = _start(encoder)
@@ -106,6 +105,13 @@ def test_the_acting_step_gives_the_sequence_s_beliefs_and_state(prior_conditioni
         torch.testing.assert_close(belief.mean, whole.mean[:, t])
         torch.testing.assert_close(belief.log_var, whole.log_var[:, t])
     torch.testing.assert_close(state, last)
+    return whole
+
+
+@pytest.mark.parametrize("prior_conditioning", [False, True])
+def test_the_acting_step_gives_the_sequence_s_beliefs_and_state(prior_conditioning: bool) -> None:
+    encoder = _encoder(prior_conditioning)
+    _check_acting(encoder)
 
 
 # --- the expected belief of the session before, and a memory that is cut -------------------------
@@ -129,14 +135,7 @@ def _mixing(**settings: bool) -> BeliefEncoder:
 @pytest.mark.parametrize("conditioned", [False, True])
 def test_a_mixture_or_cut_acts_as_it_was_trained(cut: bool, conditioned: bool) -> None:
     encoder = _mixing(prior_conditioning=conditioned, cut_memory=cut)
-    observation, action, reward = _inputs()
-    whole, last = encoder(Inputs(observation, action, reward, _start(encoder)))
-    state = _start(encoder)
-    for t in range(T):
-        belief, state = encoder.step(Inputs(observation, action, reward).at(t, state))
-        torch.testing.assert_close(belief.mean, whole.mean[:, t])
-        torch.testing.assert_close(belief.log_var, whole.log_var[:, t])
-    torch.testing.assert_close(state, last)
+    whole = _check_acting(encoder)
     first, carried = encoder(Inputs(*(x[:, :5] for x in _inputs()), _start(encoder)))
     second, _ = encoder(Inputs(*(x[:, 5:] for x in _inputs()), carried))
     torch.testing.assert_close(torch.cat([first.mean, second.mean], 1), whole.mean)

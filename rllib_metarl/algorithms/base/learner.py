@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import ALL_MODULES, DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.metrics import (
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_MODULE_STEPS_TRAINED,
+    NUM_MODULE_STEPS_TRAINED_LIFETIME,
+)
 from torch import Tensor
 
 from rllib_metarl.algorithms.base.settings import Condition
@@ -102,6 +107,37 @@ class MetaLearner(TorchLearner):
             self.guard.stop_if_too_many(batch, ["default"], self.agent.named_parameters())
         values = {"grad_norm": norm.item(), "skipped_updates": self.guard.take_skipped()}
         self.metrics.log_dict(values, key=DEFAULT_MODULE_ID, window=1)
+
+    def log_steps_trained(self, steps: int) -> None:
+        """Adds to RLlib's counts of env steps learnt from; this learner's own part of them."""
+        for key in (DEFAULT_MODULE_ID, ALL_MODULES):
+            self.metrics.log_value((key, NUM_MODULE_STEPS_TRAINED), steps, reduce="sum")
+            self.metrics.log_value(
+                (key, NUM_MODULE_STEPS_TRAINED_LIFETIME), steps, reduce="lifetime_sum"
+            )
+
+    @override(Learner)
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> Any:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        extra = self.extra_state()
+        if extra and self._check_component("learner_extras", components, not_components):
+            state["learner_extras"] = extra
+        return state
+
+    @override(Learner)
+    def set_state(self, state: Any) -> None:
+        super().set_state(state)
+        if "learner_extras" in state:
+            self.set_extra_state(state["learner_extras"])
+
+    def extra_state(self) -> dict[str, Any]:
+        """Hook: what RLlib's learner state leaves out; stored in checkpoints."""
+        return {}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Hook: restores `extra_state()`."""
 
     @override(TorchLearner)
     def compute_loss_for_module(self, **kwargs: Any) -> Any:

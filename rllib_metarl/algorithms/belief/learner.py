@@ -9,15 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
-from ray.rllib.core import ALL_MODULES, DEFAULT_MODULE_ID
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.metrics import (
-    NUM_MODULE_STEPS_TRAINED,
-    NUM_MODULE_STEPS_TRAINED_LIFETIME,
-)
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
@@ -302,27 +298,7 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
         self._log.clear()
         values["skipped_updates"] = self.guard.take_skipped()
         self.metrics.log_dict(values, key=DEFAULT_MODULE_ID, window=1)
-        steps = 0 if self.rank.index else steps  # all learn from the same ones
-        for key in (DEFAULT_MODULE_ID, ALL_MODULES):
-            self.metrics.log_value((key, NUM_MODULE_STEPS_TRAINED), steps, reduce="sum")
-            self.metrics.log_value(
-                (key, NUM_MODULE_STEPS_TRAINED_LIFETIME), steps, reduce="lifetime_sum"
-            )
-
-    @override(Learner)
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> Any:
-        state = super().get_state(components, not_components=not_components, **kwargs)
-        if self._check_component("learner_extras", components, not_components):
-            state["learner_extras"] = self.extra_state()
-        return state
-
-    @override(Learner)
-    def set_state(self, state: Any) -> None:
-        super().set_state(state)
-        if "learner_extras" in state:
-            self.set_extra_state(state["learner_extras"])
+        self.log_steps_trained(0 if self.rank.index else steps)  # all learn from the same ones
 
     def extra_state(self) -> dict[str, Any]:
         """What RLlib's learner state leaves out."""

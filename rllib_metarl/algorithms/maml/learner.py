@@ -8,14 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from ray.rllib.core import ALL_MODULES, DEFAULT_MODULE_ID
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.metrics import (
-    NUM_MODULE_STEPS_TRAINED,
-    NUM_MODULE_STEPS_TRAINED_LIFETIME,
-)
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor, distributed
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -243,32 +239,20 @@ class MAMLLearner(MetaLearner):
 
     def _report(self, told: dict[str, Any], batch: TaskBatch) -> None:
         count = sum(int((steps.weight > 0).sum()) for steps in batch.phases)
-        count = 0 if self.rank.index else count  # all learners are given the same ones
         numbers = {key: float(value) for key, value in told.items()}
         numbers["skipped_updates"] = self.guard.take_skipped()
         self.metrics.log_dict(numbers, key=DEFAULT_MODULE_ID, window=1)
-        for key in (DEFAULT_MODULE_ID, ALL_MODULES):
-            self.metrics.log_value((key, NUM_MODULE_STEPS_TRAINED), count, reduce="sum")
-            self.metrics.log_value(
-                (key, NUM_MODULE_STEPS_TRAINED_LIFETIME), count, reduce="lifetime_sum"
-            )
+        self.log_steps_trained(0 if self.rank.index else count)  # all are given the same ones
 
     # --- checkpoints ----------------------------------------------------------------------------
 
-    @override(Learner)
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> Any:
-        state = super().get_state(components, not_components=not_components, **kwargs)
-        if self._check_component("learner_extras", components, not_components):
-            state["learner_extras"] = {"inner_kl_coeff": np.float64(self._inner_kl_coeff)}
-        return state
+    @override(MetaLearner)
+    def extra_state(self) -> dict[str, Any]:
+        return {"inner_kl_coeff": np.float64(self._inner_kl_coeff)}
 
-    @override(Learner)
-    def set_state(self, state: Any) -> None:
-        super().set_state(state)
-        if "learner_extras" in state:
-            self._inner_kl_coeff = float(state["learner_extras"]["inner_kl_coeff"])
+    @override(MetaLearner)
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self._inner_kl_coeff = float(state["inner_kl_coeff"])
 
 
 def _flat(weights: Weights) -> Tensor:

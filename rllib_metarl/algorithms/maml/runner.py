@@ -66,10 +66,7 @@ class TaskRunner(MetaEpisodeRunner):
         with carried(self.worker_index, self.tune_trial_id):
             phases = self._play_phases()
         finished = [meta for _, played in phases for meta in played]
-        steps = sum(map(len, finished))
-        self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=steps)
-        self._increase_sampled_metrics(steps, len(finished))
-        self._log_returns(phases[-1][1])  # of the adapted policies
+        self._log_played(finished, phases[-1][1])  # the returns are the adapted policies'
         return [episode for episodes, _ in phases for episode in episodes]
 
     def _play_phases(self) -> list[tuple[list[SingleAgentEpisode], list[MetaEpisodeData]]]:
