@@ -123,6 +123,7 @@ class Checkpoint:
                 there, do not fit or are not finite.
         """
         from rllib_metarl.algorithms.base import stored
+        from rllib_metarl.algorithms.base.module import MetaModule
 
         place = WEIGHTS if self._policy is not None else str(stored.MODULE_PATH)
         try:
@@ -137,7 +138,7 @@ class Checkpoint:
                 f"{self.path / place}: the policy cannot be restored ({_why(error)}). The "
                 "checkpoint is incomplete or of another version; use an older one."
             ) from None
-        if not hasattr(module, "needs_privileged"):
+        if not isinstance(module, MetaModule):
             raise UserError(
                 f"{self.path} holds a {type(module).__name__}, which has no belief: evaluate it "
                 "with RLlib's own Algorithm.from_checkpoint(...).evaluate()."
@@ -223,11 +224,12 @@ class Checkpoint:
         from ray.rllib.core.rl_module.rl_module import RLModule
 
         from rllib_metarl.algorithms.base import stored
+        from rllib_metarl.algorithms.base.module import MetaModule
 
         self.require_trust()
         module: Any = RLModule.from_checkpoint(str((self.path / stored.MODULE_PATH).resolve()))
         state = f"{stored.MODULE_PATH}/module_state.pkl"
-        if hasattr(module, "needs_privileged"):
+        if isinstance(module, MetaModule):
             weights = pickle.loads(self.read(state, MOST_WEIGHTS))
             shapes = stored.shapes_of(module)  # a learner's target networks are not among them
             stored.check_weights({k: v for k, v in weights.items() if k in shapes}, shapes)

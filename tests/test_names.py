@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +13,14 @@ from collections.abc import Iterator
 import pytest
 
 import rllib_metarl
-from rllib_metarl.algorithms import ALGORITHMS
+from rllib_metarl.algorithms import ALGORITHMS, RUNGS
 from rllib_metarl.envs import _NATIVE
 
 ROOT = pathlib.Path(rllib_metarl.__file__).parent
 ABOVE = ("evaluation", "report", "cli", "sampling", "learning")
+HELP = ("cli/main.py", "cli/iida_commands.py", "report/metric_table.py")
+"""What is shown as help: it names algorithms and envs as examples."""
+EXAMPLE = re.compile(r"for example|nothing to train: |docs/")
 FOLDERS = {entry.module.partition(".")[0] for entry in ALGORITHMS.values()}
 
 
@@ -47,6 +51,30 @@ def test_no_room_above_names_an_algorithm_or_an_env(room: str) -> None:
         for path in sorted((ROOT / room).rglob("*.py"))
         for name in _names(ast.parse(path.read_text()))
         if _is_known(name)
+    ]
+    assert not found
+
+
+def _sentences(tree: ast.AST) -> Iterator[str]:
+    """String literals but docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    bodies = [node.body[0] for node in ast.walk(tree) if isinstance(node, documented) and node.body]
+    docs = {id(one.value) for one in bodies if isinstance(one, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value
+
+
+@pytest.mark.parametrize("room", ["evaluation", "report", "cli"])
+def test_no_message_of_a_room_above_speaks_of_an_algorithm_or_an_env(room: str) -> None:
+    names = [*ALGORITHMS, *_NATIVE, *RUNGS.keys() - {"blind", "oracle"}, "RL²"]
+    named = re.compile("|".join(rf"(?<![\w/-]){re.escape(name)}(?![\w/-])" for name in names))
+    found = [
+        f"{path.relative_to(ROOT)}: {text}"
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if str(path.relative_to(ROOT)) not in HELP
+        for text in _sentences(ast.parse(path.read_text()))
+        if named.search(text) and not EXAMPLE.search(text)
     ]
     assert not found
 

@@ -95,17 +95,22 @@ ALGORITHMS: dict[str, Entry] = {
 
 @dataclass(frozen=True)
 class Rung:
-    """A rung of the debug ladder: the algorithm that climbs it, and what the ladder calls it."""
+    """A rung of the debug ladder: what climbs it, what it is called, and what it acts on.
+
+    acts_on: beside the observation: ``nothing``, the ``context``, a ``memory``, a ``belief``, or
+        one that knows of ``sessions``.
+    """
 
     algorithm: str
     label: str
+    acts_on: str
 
 
 RUNGS: dict[str, Rung] = {
-    "blind": Rung("BlindPPO", "blind PPO"),
-    "oracle": Rung("OraclePPO", "oracle (sees m)"),
-    "rl2": Rung("RL2", "RL²"),
-    "varibad": Rung("VariBAD", "VariBAD"),
-    "dynamite": Rung("DynaMITE", "DynaMITE-RL"),
+    "blind": Rung("BlindPPO", "blind PPO", "nothing"),
+    "oracle": Rung("OraclePPO", "oracle (sees m)", "context"),
+    "rl2": Rung("RL2", "RL²", "memory"),
+    "varibad": Rung("VariBAD", "VariBAD", "belief"),
+    "dynamite": Rung("DynaMITE", "DynaMITE-RL", "sessions"),
 }
 """In the order in which they are climbed."""

@@ -111,6 +111,13 @@ class _Work:
         self.actor, self.seed = actor, seed
         self.total, self.done, self.stage = 1, 0, 1
 
+    @property
+    def module(self) -> Any:
+        """The agent's RLModule."""
+        from rllib_metarl.sampling.acting import Actor
+
+        return self.actor.module if isinstance(self.actor, Actor) else self.actor
+
     def expect(self, episodes: int, variants: int, set_aside: int) -> None:
         """All work there will be, in meta-episodes; a stage without play counts as one play."""
         scored = min(episodes, MOST_SCORED)
@@ -174,7 +181,7 @@ def _assess(
     from rllib_metarl.evaluation.belief.assessment import Plays, assess
     from rllib_metarl.recording import record
 
-    module, config = getattr(work.actor, "module", work.actor), work.config
+    module, config = work.module, work.config
     latents, count = module.latents, min(len(played), MOST_SCORED)
     steps = max(map(len, played))
     aside = min(_fitted_on(len(played)), max(MOST_SET_ASIDE_STEPS // steps, 64))

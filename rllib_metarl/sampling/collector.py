@@ -270,7 +270,7 @@ class Collector:
 
     def _final_belief(self, indices: np.ndarray) -> np.ndarray:
         """Beliefs `[len(indices), D]` after the last observation of meta-episodes that ended."""
-        if getattr(self.module, "belief_size", None) == 0:
+        if self.module.belief_size == 0:
             return np.zeros((len(indices), 0), np.float32)
         rows = torch.as_tensor(indices, device=self.device)
         observation = self._float(self._infos["final_obs"][indices])

@@ -155,10 +155,7 @@ def _metadata(checkpoint: Checkpoint, step: ExportedStep, form: str) -> dict[str
         "inputs": [*SEEN, *step.parts],
         "outputs": [*TOLD, *(f"next_{part}" for part in step.parts)],
         "initial_state": {part: state[part][0].tolist() for part in step.parts},
-        "latents": {
-            name: [part.start, part.stop]
-            for name, part in (getattr(module, "latents", None) or {}).items()
-        },
+        "latents": {name: [part.start, part.stop] for name, part in module.latents.items()},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -165,3 +166,12 @@ def test_several_agents_and_the_old_api_stack_are_refused() -> None:
     config.api_stack(**dict.fromkeys(switches, False))
     with pytest.raises(UserError, match="new API stack"):
         config.validate()
+
+
+def test_a_config_stored_by_an_earlier_version_takes_defaults_for_what_is_new() -> None:
+    config = small_config("DynaMITE", kl_weight=0.25)
+    del config.session_prior
+    config.freeze()
+    restored = pickle.loads(pickle.dumps(config))
+    assert (restored.session_prior, restored.kl_weight) == ("first_belief", 0.25)
+    assert restored._is_frozen

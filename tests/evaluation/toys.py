@@ -37,6 +37,7 @@ class FilterAgent:
     """
 
     action_width, needs_privileged, belief_size = 5, None, 2
+    decodes, state_decoder = True, None
     actions = ActionCodec(gym.spaces.Discrete(5))
     latents = {"belief": slice(0, 1)}
 

@@ -22,6 +22,7 @@ from ray.rllib.utils.metrics import (
 
 from rllib_metarl.algorithms.base.exported import write_description, write_policy
 from rllib_metarl.algorithms.base.generators import generator_states, set_generator_states
+from rllib_metarl.algorithms.base.learner import MetaLearner
 from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.algorithms.base.snapshot import SNAPSHOT, take_snapshot
 from rllib_metarl.algorithms.base.spare import Spare, finish
@@ -317,6 +318,5 @@ class MetaAlgorithm(Algorithm):
 
 def _look_in(learner: Any, folder: Path) -> None:
     """Tells a learner that guards its updates where the run's files are."""
-    guard = getattr(learner, "guard", None)
-    if guard is not None:
-        guard.look_in(folder)
+    if isinstance(learner, MetaLearner):
+        learner.guard.look_in(folder)

@@ -71,6 +71,7 @@ class RandomActions:
     """
 
     needs_privileged = None
+    belief_size = None  # with 0 no step would be drawn after the last observation
 
     def __init__(
         self, observation_space: gym.Space, action_space: gym.Space, hold: float, seed: int

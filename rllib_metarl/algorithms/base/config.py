@@ -118,6 +118,10 @@ class MetaConfig(AlgorithmConfig):
         # While no EnvRunner is up, RLlib would count empty iterations.
         self.min_sample_timesteps_per_iteration = 1
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Settings that the version which stored this did not have take their defaults."""
+        self.__dict__.update(vars(type(self)()) | state)
+
     @override(AlgorithmConfig)
     def training(self, **given: Any) -> MetaConfig:
         """Sets own settings by name and hands the others to RLlib.

@@ -44,6 +44,11 @@ class MetaModule(TorchRLModule):
         """
         return {}
 
+    @property
+    def decodes(self) -> bool:
+        """Whether it has `reward_decoder`, `state_decoder` (or None) and what they are given."""
+        return False
+
     def setup(self) -> None:
         """Builds the networks from `model_config`; called by RLlib."""
         settings = self.model_config

@@ -20,6 +20,7 @@ from rllib_metarl.ops.elbo import (
     expected_chain_kl,
     masked_mean,
     sampled_log_likelihood,
+    session_chain_kl,
     termination_bce,
 )
 from rllib_metarl.ops.sessions import one_later_session
@@ -70,8 +71,8 @@ class DynaMITELearner(VariBADLearner):
             return super().decoded_sessions(data)
         return self._label(data, "session")
 
-    @override(VariBADLearner)
-    def session_prior(self, belief: Belief, session: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def session_prior(self, belief: Any) -> tuple[Tensor | None, Tensor | None]:
+        """Prior mean and log-variance `[B, T, L]` at session starts; None for VariBAD's chain."""
         if self.agent.session_prior is None:
             return None, None
         return self.priors_after(self.before(belief))
@@ -84,7 +85,8 @@ class DynaMITELearner(VariBADLearner):
         the belief before it; how far it has seen one is what the termination head says.
         """
         if not self.learns_prior_from_rewards:
-            return super().belief_kl(belief, session, valid)
+            prior = self.session_prior(belief)
+            return session_chain_kl(belief.mean, belief.log_var, session, valid, *prior)
         with torch.no_grad():
             switch = torch.sigmoid(belief.termination_logit)
             prior = self.priors_after(self.before(belief))
@@ -93,9 +95,7 @@ class DynaMITELearner(VariBADLearner):
     @property
     def learns_prior_from_rewards(self) -> bool:
         """Whether p(m^i | m^{i-1}) is there and learns by `session_prior: rewards`."""
-        # Configs of earlier versions have no such setting.
-        how = getattr(self.config, "session_prior", "first_belief")
-        return self.agent.session_prior is not None and how == "rewards"
+        return self.agent.session_prior is not None and self.config.session_prior == "rewards"
 
     @staticmethod
     def before(belief: Any) -> Any:

@@ -64,7 +64,7 @@ class HLTLearner(DynaMITELearner):
         return base.decoded_sessions(self, data)
 
     @override(DynaMITELearner)
-    def session_prior(self, belief: Any, session: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def session_prior(self, belief: Any) -> tuple[Tensor | None, Tensor | None]:
         if self.agent.session_prior is None:
             return None, None
         top = self.sampled(belief.top_mean, belief.top_log_var)

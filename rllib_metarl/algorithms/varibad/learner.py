@@ -147,12 +147,7 @@ class VariBADLearner(BeliefLearner):
 
     def belief_kl(self, belief: Any, session: Tensor, valid: Tensor) -> Tensor:
         """KL of each belief `[B, T, L]` to what it is held near, `[B, T]` in nats."""
-        prior = self.session_prior(belief, session)
-        return session_chain_kl(belief.mean, belief.log_var, session, valid, *prior)
-
-    def session_prior(self, belief: Belief, session: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Prior mean and log-variance `[B, T, L]` at session starts; None for VariBAD's chain."""
-        return None, None
+        return session_chain_kl(belief.mean, belief.log_var, session, valid)
 
     def extra_loss(
         self, data: Trajectories, posterior: Belief, session: Tensor

@@ -8,6 +8,7 @@ import torch
 from ray.rllib.utils.annotations import override
 from torch import Tensor
 
+from rllib_metarl.algorithms.base.module import MetaModule
 from rllib_metarl.algorithms.belief.module import BeliefModule
 from rllib_metarl.learning.batch import Trajectories
 from rllib_metarl.models.decoders import PairDecoder
@@ -42,6 +43,11 @@ class VariBADModule(BeliefModule):
     def get_non_inference_attributes(self) -> list[str]:
         inherited = super().get_non_inference_attributes()
         return [*inherited, "reward_decoder", "state_decoder", "decoder_reader"]
+
+    @property
+    @override(MetaModule)
+    def decodes(self) -> bool:
+        return not self.inference_only
 
     @property
     def latents(self) -> dict[str, slice]:

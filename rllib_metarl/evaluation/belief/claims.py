@@ -54,8 +54,7 @@ def claims_of(module: Any, settings: Any, recording: Recording) -> Claims:
     With a state decoder, the next observation counts as the reward does, with unit variance in
     the units of the module's normalised observations, as in the loss. Sampled `SAMPLES` times.
     """
-    decodes = getattr(module, "reward_decoder", None) is not None
-    if not decodes and settings.termination_head() is None:
+    if not module.decodes and settings.termination_head() is None:
         return Claims()
     module.eval()
     generator = torch.Generator().manual_seed(0)
@@ -71,7 +70,7 @@ def claims_of(module: Any, settings: Any, recording: Recording) -> Claims:
 def _claims(module: Any, settings: Any, played: Recording, generator: torch.Generator) -> Claims:
     data = trajectories_of(played, module)
     belief = module.encode(data.inputs)
-    if getattr(module, "reward_decoder", None) is None:
+    if not module.decodes:
         return Claims(termination=_termination(belief, settings))
     mean, log_var = belief.mean, belief.log_var
     likelihood = _Likelihood(module, settings, data)
@@ -107,8 +106,8 @@ class _Likelihood:
         step = torch.arange(steps).repeat(batch)
         self.pairs = (row, step, step)  # each belief decodes its own, coming transition
         self.reward_features = module.reward_features(data)
-        state = getattr(module, "state_decoder", None)
-        self.state_features = module.state_features(data) if state is not None else None
+        decodes_state = module.state_decoder is not None
+        self.state_features = module.state_features(data) if decodes_state else None
 
     def __call__(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         decoded = self.module.reward_decoder(latent, self.reward_features, self.pairs)

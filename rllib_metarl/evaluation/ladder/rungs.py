@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from rllib_metarl.algorithms import ALGORITHMS, RUNGS
 from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
-from rllib_metarl.evaluation.ladder.verdicts import RUNG_LABELS, Outcome, left_out
+from rllib_metarl.evaluation.ladder.verdicts import (
+    BELIEF,
+    MEMORY,
+    RUNG_LABELS,
+    SESSIONS,
+    Outcome,
+    left_out,
+)
 from rllib_metarl.models.actions import ActionCodec
 from rllib_metarl.models.observations import ObservationCodec
 from rllib_metarl.sampling.collector import blamed
@@ -145,7 +152,7 @@ def absence(rung: str, offer: Offer) -> str:
     if rung == "oracle" and not offer.context_size:
         return "left out: the env gives no info['context']"
     missing = [name for name in ("session", "switched") if name not in offer.labels]
-    if rung == "dynamite" and missing:
+    if rung == SESSIONS and missing:
         return f"left out: the env gives no info['{missing[0]}']; rllib_metarl.envs.Sessions does"
     return ""
 
@@ -166,7 +173,7 @@ def settings(rung: str, offer: Offer, plan: Plan) -> dict[str, Any]:
         return common | plan.settings
     trials = _trials(offer.horizon, plan.steps)
     batch = trials * offer.horizon
-    recurrent = rung == "rl2"
+    recurrent = rung == MEMORY
     rate = 1e-3 if recurrent or offer.continuous else 2e-3
     entropy = 0.005 if offer.continuous else 0.05
     sight = float(np.clip(offer.horizon / 3, 20, 100))  # steps that the policy looks ahead
@@ -184,7 +191,7 @@ def settings(rung: str, offer: Offer, plan: Plan) -> dict[str, Any]:
         chosen["context_size"] = offer.context_size
     if recurrent:
         chosen["recurrent_cell"] = "lstm"
-    if rung in ("varibad", "dynamite"):
+    if rung in (BELIEF, SESSIONS):
         chosen |= _belief_settings(offer, plan)
     return chosen | common | plan.settings
 

@@ -1,7 +1,7 @@
 """The debug ladder: what agents that know less and less, on the same tasks, say about an env.
 
-Blind, oracle, RL², VariBAD, DynaMITE-RL. Each rung answers one question, and an answer only means
-something when the rung below it stood. Pure functions of returns; `rungs` plays them.
+Blind, oracle, memory, belief, belief by sessions. Each rung answers one question, and an answer
+only means something when the rung below it stood. Pure functions of returns; `rungs` plays them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from rllib_metarl.algorithms import RUNGS
 
 RUNG_LABELS = {name: rung.label for name, rung in RUNGS.items()}
+ACTING_ON = {rung.acts_on: name for name, rung in RUNGS.items()}
+MEMORY, BELIEF, SESSIONS = (ACTING_ON[what] for what in ("memory", "belief", "sessions"))
 Z = 2.0  # standard errors that a difference must have to count
 
 
@@ -89,9 +91,9 @@ def verdicts(
     says = {
         "blind": _blind,
         "oracle": _oracle,
-        "rl2": _rl2,
-        "varibad": _varibad,
-        "dynamite": _dynamite,
+        MEMORY: _memory,
+        BELIEF: _belief,
+        SESSIONS: _sessions,
     }
     speak = {rung: says.get(rung, partial(_other, rung=rung)) for rung in outcomes}
     return {
@@ -144,18 +146,19 @@ def _why_no_use(references: dict[str, float]) -> str:
     return "the context does not matter to the return, or PPO's settings are wrong"
 
 
-def _rl2(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
-    return _too_good(outcomes, "rl2", references) or _of_the_way(
+def _memory(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
+    return _too_good(outcomes, MEMORY, references) or _of_the_way(
         outcomes,
-        "rl2",
-        "no better than blind: memory alone finds nothing out yet. If VariBAD does not either, "
-        "--steps are too few, or the observations do not reveal the context",
+        MEMORY,
+        "no better than blind: memory alone finds nothing out yet. If "
+        f"{RUNG_LABELS[BELIEF]} does not either, --steps are too few, or the "
+        "observations do not reveal the context",
     )
 
 
-def _varibad(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
-    return _too_good(outcomes, "varibad", references) or _of_the_way(
-        outcomes, "varibad", f"no better than blind: {_why_no_belief(outcomes)}"
+def _belief(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
+    return _too_good(outcomes, BELIEF, references) or _of_the_way(
+        outcomes, BELIEF, f"no better than blind: {_why_no_belief(outcomes)}"
     )
 
 
@@ -165,29 +168,30 @@ def _why_no_belief(outcomes: dict[str, Outcome]) -> str:
         "Decode what the context changes (reward_decoder_inputs, decode_state) and see in `rllib "
         "train` whether vae/reward_loss falls"
     )
-    if not _both(outcomes, "rl2", "blind"):
+    if not _both(outcomes, MEMORY, "blind"):
         return f"the belief is of no use to the policy yet. {decode}; else more --steps"
-    if above(outcomes["rl2"], outcomes["blind"]):
-        return f"RL² shows that the context can be inferred, so the belief misses it. {decode}"
+    if above(outcomes[MEMORY], outcomes["blind"]):
+        memory = RUNG_LABELS[MEMORY]
+        return f"{memory} shows that the context can be inferred, so the belief misses it. {decode}"
     return f"neither memory nor belief is of use yet: more --steps. {decode}"
 
 
-def _dynamite(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
-    suspicious = _too_good(outcomes, "dynamite", references)
-    if suspicious or not _both(outcomes, "dynamite", "varibad"):
-        return suspicious or _of_the_way(outcomes, "dynamite", "the belief is of no use")
-    gap, error = difference(outcomes["dynamite"], outcomes["varibad"])
-    way = _of_the_way(outcomes, "dynamite", "no better than blind")
+def _sessions(outcomes: dict[str, Outcome], references: dict[str, float]) -> str:
+    suspicious = _too_good(outcomes, SESSIONS, references)
+    if suspicious or not _both(outcomes, SESSIONS, BELIEF):
+        return suspicious or _of_the_way(outcomes, SESSIONS, "the belief is of no use")
+    gap, error = difference(outcomes[SESSIONS], outcomes[BELIEF])
+    way, belief = _of_the_way(outcomes, SESSIONS, "no better than blind"), RUNG_LABELS[BELIEF]
     if gap > Z * error:
         return f"{way}; telling sessions apart is worth {gap:.2f}"
     if gap < -Z * error:
         return (
-            f"{way}; worse than VariBAD by {-gap:.2f}: are info['session'] and info['switched'] "
+            f"{way}; worse than {belief} by {-gap:.2f}: are info['session'] and info['switched'] "
             "those of the coming transition? If so, more --steps"
         )
-    if _both(outcomes, "blind") and not above(outcomes["dynamite"], outcomes["blind"]):
-        return f"{way}: what is said of VariBAD holds here too"
-    return f"{way}; no different from VariBAD: sessions are long, or --steps too few to tell"
+    if _both(outcomes, "blind") and not above(outcomes[SESSIONS], outcomes["blind"]):
+        return f"{way}: what is said of {belief} holds here too"
+    return f"{way}; no different from {belief}: sessions are long, or --steps too few to tell"
 
 
 def _other(outcomes: dict[str, Outcome], references: dict[str, float], rung: str) -> str:
