@@ -74,6 +74,7 @@ _NATIVE = {
     "DLCMDP/Striker-v0": ("mujoco.striker", "Striker"),
     "DLCMDP/Walker2dParams-v0": ("mujoco.random_params", "Walker2dParams"),
     "Navigation2D-v0": ("navigation.env", "Navigation2D"),
+    "PointRobot-v0": ("navigation.point_robot", "PointRobot"),
     "VariBAD/GridWorld-v0": ("gridworld.static", "StaticGridWorld"),
     "TabularMDP/Random-v0": ("tabular_mdp.env", "TabularMDP"),
     "TwoStep-v0": ("two_step.env", "TwoStep"),

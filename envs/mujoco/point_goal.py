@@ -64,15 +64,21 @@ class PointGoalParameters:
 
 
 class PointSimulator(TrialSimulator):
-    """N points in the plane that actions in [-1, 1]^2 move by up to `STEP`; contexts are goals."""
+    """N points in the plane that actions in [-1, 1]^2 move by up to `STEP`; contexts are goals.
 
-    def __init__(self, num_envs: int, trial: Trial, goals: ContextDynamics):
-        far = STEP * trial.horizon
+    They start at (0, 0), or anywhere in the square [-`start_range`, `start_range`]^2.
+    """
+
+    def __init__(
+        self, num_envs: int, trial: Trial, goals: ContextDynamics, start_range: float = 0.0
+    ):
+        self._start_range = start_range
+        far = STEP * trial.horizon + start_range
         super().__init__(
             num_envs,
             trial,
             goals,
-            0,
+            2 if start_range else 0,
             gym.spaces.Box(-far, far, (2,), np.float32),
             gym.spaces.Box(-1.0, 1.0, (2,), np.float32),
         )
@@ -82,7 +88,8 @@ class PointSimulator(TrialSimulator):
         self._goal[rows] = contexts
 
     def _start(self, rows: NDArray[np.int64], uniforms: Array) -> None:
-        self._at[rows] = 0.0
+        spread = self._start_range
+        self._at[rows] = spread * (2.0 * uniforms - 1.0) if spread else 0.0
 
     def _advance(self, actions: Array) -> Array:
         """Moves the points; how they lie to their goals, `[N, 2]`."""

@@ -12,7 +12,7 @@ import pytest
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
 from rllib_metarl.envs.gridworld.env import reference_returns
 
-OURS = ("Bandit/", "DLCMDP/", "Navigation2D", "TabularMDP/", "TwoStep", "VariBAD/")
+OURS = ("Bandit/", "DLCMDP/", "Navigation2D", "PointRobot", "TabularMDP/", "TwoStep", "VariBAD/")
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "envs.md"
 
 
@@ -30,7 +30,7 @@ def test_the_reference_returns_on_the_page():
         "VariBAD/GridWorld-v0",
         "Bandit/Bernoulli-v0",
     )
-    for env_id in (*exact, "Navigation2D-v0"):
+    for env_id in (*exact, "Navigation2D-v0", "PointRobot-v0"):
         about = PAGE.read_text().split(f"For the default `{env_id}`:")[1].split("\n\n")[0]
         about = " ".join(about.split())
         for name, value in make_vector(env_id, 1).reference_returns().items():

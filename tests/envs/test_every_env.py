@@ -18,7 +18,7 @@ import rllib_metarl.envs as envs
 from rllib_metarl.envs.gridworld.env import GridWorldEnv
 from rllib_metarl.envs.gridworld.family import GridWorldFamilyVectorEnv
 
-OURS = ("Bandit/", "DLCMDP/", "Navigation2D", "TabularMDP/", "TwoStep", "VariBAD/")
+OURS = ("Bandit/", "DLCMDP/", "Navigation2D", "PointRobot", "TabularMDP/", "TwoStep", "VariBAD/")
 IDS = sorted(name for name in gym.registry if name.startswith(OURS))
 
 

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 import rllib_metarl.envs as envs
 from rllib_metarl.envs import BatchedEnvs, Stream, make_vector
 
-OURS = ("Bandit/", "DLCMDP/", "Navigation2D", "TabularMDP/", "TwoStep", "VariBAD/")
+OURS = ("Bandit/", "DLCMDP/", "Navigation2D", "PointRobot", "TabularMDP/", "TwoStep", "VariBAD/")
 IDS = sorted(name for name in gym.registry if name.startswith(OURS))
 LABELS = ("context", "session", "switched")
 
@@ -31,7 +31,7 @@ def short(env_id: str) -> dict:
     if isinstance(gym.make(env_id).action_space, gym.spaces.Discrete):
         return {}
     entry = gym.envs.registration.load_env_creator(gym.spec(env_id).entry_point)
-    wanted = {"horizon": 40, "terminate": False}
+    wanted = {"horizon": 40, "terminate": False, "inner_episodes": 1}
     return {key: wanted[key] for key in wanted if key in inspect.signature(entry).parameters}
 
 
