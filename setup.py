@@ -108,7 +108,6 @@ setup(
             *SWEEPS,
             *VIDEO,
             *EXPORT,
-            "hypothesis",
             "import-linter",
             "mypy",
             "playwright",  # drives the system's Chromium, in which the report's page is tested

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Iterator
@@ -10,8 +11,14 @@ import pytest
 
 from rllib_metarl import plugins
 
+# Each of RLlib's connectors asks for its caller by `inspect.stack`, which reads the source of every
+# frame: under pytest, whose stack is deep, that was four fifths of a test. None is read now.
+inspect.stack.__defaults__ = (0,)
+
 # Read when Ray is imported: without it a local cluster listens on all interfaces.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+# Workers are as important as the test that waits for them.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(scope="module", autouse=True)
