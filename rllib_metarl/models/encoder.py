@@ -8,6 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from rllib_metarl.models.mlp import mlp
+from rllib_metarl.models.recurrent import (
+    empty_memory,
+    one_step,
+    open_forget_gates,
+    over_sequence,
+    recurrent,
+)
 from rllib_metarl.models.step import Inputs, State
 from rllib_metarl.ops.sessions import hold_at_switch, mix_at_switch
 
@@ -25,7 +32,7 @@ class Belief(NamedTuple):
 
 
 class BeliefEncoder(nn.Module):
-    """Embeds (a_{t-1}, r_{t-1}, o_t), runs a GRU over them and reads the posterior from its state.
+    """Embeds (a_{t-1}, r_{t-1}, o_t), runs a memory over them and reads the posterior from it.
 
     With `prior_conditioning` the posterior also sees the belief that the previous session ended
     with. Which session is the previous one is decided by the termination head, in training as in
@@ -36,8 +43,9 @@ class BeliefEncoder(nn.Module):
     Args:
         observation_size, action_size: widths of o_t and of the (one-hot) action.
         latent_size: L, the dimension of the context's posterior.
-        hidden_size: width of the GRU.
-        embedding: widths of the layers between the inputs and the GRU.
+        cell: ``gru`` or ``lstm``, the memory's cell.
+        hidden_size: width of the memory.
+        embedding: widths of the layers between the inputs and the memory.
         prior_conditioning: feed the previous session's belief to the posterior (DynaMITE-RL).
         termination_threshold: predicted probability above which a session counts as ended.
         held_belief: ``mixture`` or ``threshold``, see above.
@@ -47,7 +55,7 @@ class BeliefEncoder(nn.Module):
     Differs from the papers: VariBAD embeds action, reward and observation apart, one linear layer
     each; one joint embedding contains that as a special case and can also multiply them. VariBAD's
     belief 0 sees nothing, ours sees o_0. DynaMITE-RL feeds the previous session's belief to the
-    recurrent network; here it enters behind the GRU, as the belief read from the GRU alone, which
+    recurrent network; here it enters behind it, as the belief read from the memory alone, which
     leaves no recursion over sessions, so whole meta-episodes are encoded in one call.
     """
 
@@ -57,6 +65,7 @@ class BeliefEncoder(nn.Module):
         action_size: int,
         latent_size: int,
         *,
+        cell: str = "gru",
         hidden_size: int = 64,
         embedding: tuple[int, ...] = (64, 64),
         activation: str = "relu",
@@ -76,7 +85,10 @@ class BeliefEncoder(nn.Module):
         self.log_var_range = log_var_range
         inputs = observation_size + action_size + 1
         self.embedding = mlp([inputs, *embedding], activation)
-        self.gru = nn.GRU(embedding[-1] if embedding else inputs, hidden_size, batch_first=True)
+        self.cell = cell  # under its own name, so that weights say what they are of
+        self.add_module(cell, recurrent(cell, embedding[-1] if embedding else inputs, hidden_size))
+        if cell == "lstm":
+            open_forget_gates(self.memory)
         self.posterior = nn.Linear(hidden_size, 2 * latent_size)
         self.mixture, self.cut_memory = held_belief == "mixture", cut_memory
         # The last layer starts at zero: conditioning begins as a no-op and is learnt.
@@ -94,11 +106,16 @@ class BeliefEncoder(nn.Module):
         if not prior_conditioning:
             self.conditioning.requires_grad_(False)
 
+    @property
+    def memory(self) -> nn.RNNBase:
+        """The recurrent layer."""
+        layer: Any = getattr(self, self.cell)
+        return layer
+
     def initial_state(self) -> State:
         """The recurrent state before the first observation, without a batch dimension."""
         zeros = torch.zeros
-        return {
-            "hidden": zeros(self.hidden_size),
+        return empty_memory(self.memory) | {
             "held_belief": zeros(2 * self.latent_size),
             "last_belief": zeros(2 * self.latent_size),
         }
@@ -107,7 +124,8 @@ class BeliefEncoder(nn.Module):
         """Encodes `[B, T, ...]` sequences.
 
         Args:
-            inputs: their state has `hidden [B, H]`, `held_belief [B, 2L]`, `last_belief [B, 2L]`.
+            inputs: their state has `hidden [B, H]`, for an LSTM `cell [B, H]`, and
+                `held_belief [B, 2L]`, `last_belief [B, 2L]`.
 
         Returns:
             the beliefs `[B, T, ...]` and the state after the last step.
@@ -115,18 +133,18 @@ class BeliefEncoder(nn.Module):
         embedded, state = self._embedded(inputs), inputs.state
         if self.cut_memory:
             return self._with_cuts(embedded, state)
-        features, hidden = self.gru(embedded, state["hidden"].unsqueeze(0))
+        features, after = over_sequence(self.memory, embedded, state)
         belief, remembered = self.beliefs(features, state)
-        return belief, {"hidden": hidden[0]} | remembered
+        return belief, after | remembered
 
     def step(self, inputs: Inputs) -> tuple[Any, State]:
         """`forward` for one step, without the time dimension: the same numbers, sooner.
 
         The termination logit is NaN where nothing in acting reads it.
         """
-        hidden, logit = self._remembered(self._embedded(inputs), inputs.state["hidden"])
-        belief, remembered = self.belief_now(hidden, inputs.state, logit)
-        return belief, {"hidden": hidden} | remembered
+        after, logit = self._remembered(self._embedded(inputs), inputs.state)
+        belief, remembered = self.belief_now(after["hidden"], inputs.state, logit)
+        return belief, after | remembered
 
     def _embedded(self, inputs: Inputs) -> Tensor:
         observation, action, reward = inputs[:3]
@@ -136,31 +154,31 @@ class BeliefEncoder(nn.Module):
 
     def _with_cuts(self, embedded: Tensor, state: State) -> tuple[Any, State]:
         """`forward` step by step: what is remembered depends on the switches that are told."""
-        hidden, steps = state["hidden"], []
+        after, steps = state, []
         for now in embedded.unbind(1):
-            hidden, logit = self._remembered(now, hidden)
-            steps.append((hidden, logit))
+            after, logit = self._remembered(now, after)
+            steps.append((after["hidden"], logit))
         features, logits = (torch.stack(parts, 1) for parts in zip(*steps, strict=True))
         belief, remembered = self.beliefs(features, state, logits.squeeze(-1))
-        return belief, {"hidden": hidden} | remembered
+        return belief, after | remembered
 
-    def _remembered(self, embedded: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    def _remembered(self, embedded: Tensor, before: State) -> tuple[State, Tensor]:
         """The memory `[B, H]` after one more input, and the logit `[B, 1]` of a switch."""
-        gru: Any = self.gru
-        weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
-        hidden = torch.gru_cell(embedded, before, *weights)
+        after = one_step(self.memory, embedded, before)
+        hidden = after["hidden"]
         if not (self.prior_conditioning or self.cut_memory):
-            return hidden, hidden.new_full((hidden.shape[0], 1), torch.nan)
-        logit = self._switch_logit(hidden, before)
+            return after, hidden.new_full((hidden.shape[0], 1), torch.nan)
+        logit = self._switch_logit(hidden, before["hidden"])
         if self.cut_memory:
-            afresh = torch.gru_cell(embedded, torch.zeros_like(before), *weights)
-            hidden = torch.where(self._ended(logit), afresh, hidden)
-        return hidden, logit
+            empty = {part: torch.zeros_like(value) for part, value in after.items()}
+            afresh, ended = one_step(self.memory, embedded, empty), self._ended(logit)
+            after = {part: torch.where(ended, afresh[part], after[part]) for part in after}
+        return after, logit
 
     def beliefs(
         self, features: Tensor, state: State, logit: Tensor | None = None
     ) -> tuple[Any, State]:
-        """Hook: what is read from the GRU's `features [B, T, H]`, and the state but for hidden.
+        """Hook: what is read from the memory's `features [B, T, H]`, and the state beside it.
 
         Args:
             logit: `[B, T]` of switches, where they have been told already.

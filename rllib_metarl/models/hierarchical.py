@@ -30,7 +30,7 @@ class HierarchicalBelief(NamedTuple):
 class HierarchicalEncoder(BeliefEncoder):
     """A `BeliefEncoder`, whose posterior is the mid latent's, that reads a top latent beside it.
 
-    Both are read from the same GRU state, so the top latent costs one linear layer.
+    Both are read from the same memory, so the top latent costs one linear layer.
 
     Args:
         observation_size, action_size, latent_size, encoder: as in `BeliefEncoder`.

@@ -8,9 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from rllib_metarl.models.mlp import mlp
+from rllib_metarl.models.recurrent import (
+    empty_memory,
+    one_step,
+    open_forget_gates,
+    over_sequence,
+    recurrent,
+)
 from rllib_metarl.models.step import Inputs, State
-
-CELLS = ("gru", "lstm")
 
 
 class RecurrentMemory(nn.Module):
@@ -46,30 +51,24 @@ class RecurrentMemory(nn.Module):
     ) -> None:
         super().__init__()
         self.reader = reader
-        if cell not in CELLS:
-            raise ValueError(f"recurrent_cell {cell!r} is unknown; use one of {list(CELLS)}")
         self.hidden_size, self.observation_size = hidden_size, observation_size
-        self.lstm = cell == "lstm"
         self.whole_transitions = whole_transitions
         inputs = (1 + whole_transitions) * observation_size + action_size + 1
         self.embedding = mlp([inputs, *embedding], activation)
-        kind: Any = nn.LSTM if self.lstm else nn.GRU
-        self.memory = kind(embedding[-1] if embedding else inputs, hidden_size, batch_first=True)
+        self.memory = recurrent(cell, embedding[-1] if embedding else inputs, hidden_size)
         for name, parameter in self.memory.named_parameters():
             if "weight" in name:
                 _orthogonal_gates(parameter, hidden_size)
             else:
                 nn.init.zeros_(parameter)
         if memory_steps is not None:
-            _forget_slowly(self.memory, memory_steps, self.lstm)
-        elif self.lstm:  # open forget gates: counting over a trial starts from remembering
-            nn.init.ones_(self.memory.bias_ih_l0[hidden_size : 2 * hidden_size])
+            _forget_slowly(self.memory, memory_steps)
+        elif cell == "lstm":
+            open_forget_gates(self.memory)
 
     def initial_state(self) -> State:
         """The state before the first observation, without a batch dimension."""
-        state = {"hidden": torch.zeros(self.hidden_size)}
-        if self.lstm:
-            state["cell"] = torch.zeros(self.hidden_size)
+        state = empty_memory(self.memory)
         if self.whole_transitions:
             state["last_observation"] = torch.zeros(self.observation_size)
         return state
@@ -92,12 +91,8 @@ class RecurrentMemory(nn.Module):
             first = state["last_observation"].unsqueeze(1)
             parts.append(torch.cat([first, observation[:, :-1]], dim=1))
         embedded = self.embedding(torch.cat(parts, dim=-1))
-        start: Any = state["hidden"].unsqueeze(0)
-        if self.lstm:
-            features, (hidden, cell) = self.memory(embedded, (start, state["cell"].unsqueeze(0)))
-            return features, self._state(observation[:, -1], hidden[0], cell[0])
-        features, hidden = self.memory(embedded, start)
-        return features, self._state(observation[:, -1], hidden[0])
+        features, after = over_sequence(self.memory, embedded, state)
+        return features, self._state(observation[:, -1], after)
 
     def step(self, inputs: Inputs) -> tuple[Tensor, State]:
         """`forward` for one step, without the time dimension: the same numbers, sooner."""
@@ -107,22 +102,12 @@ class RecurrentMemory(nn.Module):
         parts = [observation, action, reward.unsqueeze(-1)]
         if self.whole_transitions:
             parts.append(state["last_observation"])
-        rnn, embedded = self.memory, self.embedding(torch.cat(parts, dim=-1))
-        weights = (rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
-        if self.lstm:
-            hidden, cell = torch.lstm_cell(embedded, (state["hidden"], state["cell"]), *weights)
-            return hidden, self._state(observation, hidden, cell)
-        hidden = torch.gru_cell(embedded, state["hidden"], *weights)
-        return hidden, self._state(observation, hidden)
+        after = one_step(self.memory, self.embedding(torch.cat(parts, dim=-1)), state)
+        return after["hidden"], self._state(observation, after)
 
-    def _state(self, observation: Tensor, hidden: Tensor, cell: Tensor | None = None) -> State:
+    def _state(self, observation: Tensor, after: State) -> State:
         """The state after `observation [B, O]`."""
-        state = {"hidden": hidden}
-        if cell is not None:
-            state["cell"] = cell
-        if self.whole_transitions:
-            state["last_observation"] = observation
-        return state
+        return after | ({"last_observation": observation} if self.whole_transitions else {})
 
 
 class NoMemory(nn.Module):
@@ -134,7 +119,7 @@ class NoMemory(nn.Module):
 
 
 @torch.no_grad()
-def _forget_slowly(memory: Any, steps: int, lstm: bool) -> None:
+def _forget_slowly(memory: Any, steps: int) -> None:
     """Biases by which unit i keeps its content for about u_i steps, u_i uniform in [1, steps - 1).
 
     The gate that keeps is the second of an LSTM's (forget) and of a GRU's (update); an LSTM's first
@@ -145,7 +130,7 @@ def _forget_slowly(memory: Any, steps: int, lstm: bool) -> None:
     size = memory.hidden_size
     bias = torch.empty(size).uniform_(1.0, steps - 1.0).log()
     memory.bias_ih_l0[size : 2 * size] = bias
-    if lstm:
+    if isinstance(memory, nn.LSTM):
         memory.bias_ih_l0[:size] = -bias
 
 

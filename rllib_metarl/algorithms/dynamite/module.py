@@ -15,12 +15,13 @@ from rllib_metarl.models.prior import ScaledSessionPrior, SessionPrior
 class DynaMITEModule(VariBADModule):
     """Adds what the encoder knows of sessions, and p_theta(m^i | m^{i-1}) for the learner alone."""
 
-    @override(BeliefModule)
+    @override(VariBADModule)
     def encoder_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         ends = {key: settings[key] for key in ("prior_conditioning", "termination_threshold")}
         cut = settings.get("cut_memory", False)  # neither of the two is in older checkpoints
         needs_head = settings["prior_conditioning"] or cut
         held = settings.get("held_belief", "threshold") if needs_head else "threshold"
+        ends |= super().encoder_settings(settings)
         return ends | {"held_belief": held, "cut_memory": cut}
 
     @override(BeliefModule)

@@ -12,7 +12,7 @@ from rllib_metarl.algorithms.belief.algorithm import BeliefPPO
 from rllib_metarl.algorithms.belief.config import BeliefConfig
 from rllib_metarl.algorithms.rl2.module import RL2Module
 from rllib_metarl.errors import UserError
-from rllib_metarl.models.memory import CELLS
+from rllib_metarl.models.recurrent import CELLS
 
 
 class RL2Config(BeliefConfig):

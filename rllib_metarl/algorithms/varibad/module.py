@@ -17,6 +17,10 @@ from rllib_metarl.models.decoders import PairDecoder
 class VariBADModule(BeliefModule):
     """Adds a reward decoder and, by a switch, a state decoder."""
 
+    @override(BeliefModule)
+    def encoder_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {"cell": settings.get("recurrent_cell", "gru")}  # not in older checkpoints
+
     def setup_decoders(self, settings: dict[str, Any]) -> None:
         widths = {
             "observation": self.feature_width,
