@@ -17,7 +17,7 @@ from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.envs import build_vector
 from rllib_metarl.serving.export import METADATA, ExportedStep
-from tests.algorithms.small import small_config
+from tests.algorithms.small import small_config, small_runner
 
 EXAMPLE = "example:dynamite/gridworld"
 TOLERANCE = 1e-5
@@ -98,6 +98,17 @@ def test_torchscript_is_the_same_step(tmp_path: Path) -> None:
         outputs = [traced(first + 0.5, *rest), step(first + 0.5, *rest)]
     for one, two in zip(*outputs, strict=True):
         assert torch.allclose(one.float(), two.float(), atol=TOLERANCE)
+
+
+def test_an_lstm_s_step_is_one_graph_of_tensors() -> None:
+    """Its cell's state is an input and an output beside the hidden one."""
+    config = small_config("DynaMITE", recurrent_cell="lstm")
+    step = ExportedStep(small_runner(config).module)
+    assert {"cell", "hidden"} <= set(step.parts)
+    given = [torch.rand_like(x) if x.dtype == torch.float32 else x for x in step.begin(3)]
+    traced = torch.jit.trace(step, step.begin(2), check_trace=False)
+    for one, two in zip(traced(*given), step(*given), strict=True):
+        torch.testing.assert_close(one, two)
 
 
 @pytest.mark.slow

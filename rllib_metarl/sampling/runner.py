@@ -17,6 +17,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_metarl.columns import BELIEF, FINAL_BELIEF
+from rllib_metarl.compiler import no_compiler
 from rllib_metarl.envs import Stream, Tolerance
 from rllib_metarl.sampling.collector import Collector, MetaEpisodeData
 from rllib_metarl.sampling.envs import build_vector
@@ -36,6 +37,11 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
     """
 
     env: Any
+
+    @override(SingleAgentEnvRunner)
+    def __init__(self, **kwargs: Any) -> None:
+        with no_compiler():
+            super().__init__(**kwargs)
 
     @override(SingleAgentEnvRunner)
     def make_env(self) -> None:

@@ -26,6 +26,7 @@ from ray.rllib.utils.spaces.space_utils import batch as stacked
 from ray.util.debug import log_once
 
 from rllib_metarl.columns import ACTION_MASK, BELIEF, FINAL_BELIEF, RECORDED
+from rllib_metarl.compiler import no_compiler
 from rllib_metarl.envs import EnvFault, Guard, Guarded, Plain, Stream, is_usable, read_label
 from rllib_metarl.envs.core.faults import BrokenEnv
 from rllib_metarl.errors import UserError
@@ -59,7 +60,8 @@ class StepwiseRunner(SingleAgentEnvRunner):
     @override(SingleAgentEnvRunner)
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         self._generators: list[np.random.Generator] = []
-        super().__init__(config=config, **kwargs)
+        with no_compiler():
+            super().__init__(config=config, **kwargs)
         self.episodes_to_numpy = False  # an episode under way must stay one that can grow
         for note in self.config.notes() if not self.worker_index else ():
             if log_once(f"rllib_metarl: {note}"):

@@ -52,6 +52,7 @@ RUNS: dict[str, dict[str, dict[str, Any]]] = {
             "vae_max_pairs": 30,
         },
         "connectors": {"connector": _filtered},
+        "lstm": {"recurrent_cell": "lstm", "cut_memory": True},
     },
     "VariBAD": {"grid": {"reward_likelihood": "bernoulli"}, "reacher": REACHER},
     "HLTDynaMITE": {"grid": {}, "reacher": REACHER, "version-1": {"hlt_version": 1}},

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from rllib_metarl.models.encoder import Belief, BeliefEncoder
+from rllib_metarl.models.recurrent import CELLS
 from rllib_metarl.models.step import Inputs, State
 
 B, T, WIDTH, A, L = 5, 12, 4, 3, 2
@@ -117,7 +120,7 @@ def test_the_acting_step_gives_the_sequence_s_beliefs_and_state(prior_conditioni
 # --- the expected belief of the session before, and a memory that is cut -------------------------
 
 
-def _mixing(**settings: bool) -> BeliefEncoder:
+def _mixing(**settings: Any) -> BeliefEncoder:
     torch.manual_seed(1)
     encoder = BeliefEncoder(
         WIDTH, A, L, hidden_size=8, embedding=(8,), held_belief="mixture", **settings
@@ -133,8 +136,9 @@ def _mixing(**settings: bool) -> BeliefEncoder:
 
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize("conditioned", [False, True])
-def test_a_mixture_or_cut_acts_as_it_was_trained(cut: bool, conditioned: bool) -> None:
-    encoder = _mixing(prior_conditioning=conditioned, cut_memory=cut)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_mixture_or_cut_acts_as_it_was_trained(cut: bool, conditioned: bool, cell: str) -> None:
+    encoder = _mixing(prior_conditioning=conditioned, cut_memory=cut, cell=cell)
     whole = _check_acting(encoder)
     first, carried = encoder(Inputs(*(x[:, :5] for x in _inputs()), _start(encoder)))
     second, _ = encoder(Inputs(*(x[:, 5:] for x in _inputs()), carried))
@@ -157,8 +161,9 @@ def test_a_mixture_holds_each_belief_by_the_probability_of_its_switch() -> None:
     torch.testing.assert_close(state["held_belief"], held)
 
 
-def test_a_cut_memory_knows_nothing_from_before_the_switch() -> None:
-    encoder = _mixing(prior_conditioning=False, cut_memory=True)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cut_memory_knows_nothing_from_before_the_switch(cell: str) -> None:
+    encoder = _mixing(prior_conditioning=False, cut_memory=True, cell=cell)
     observation, action, reward = _inputs()
     belief, _ = encoder(Inputs(observation, action, reward, _start(encoder)))
     ended = (belief.termination_logit > 0)[0].nonzero().flatten()

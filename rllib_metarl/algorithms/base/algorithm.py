@@ -26,6 +26,7 @@ from rllib_metarl.algorithms.base.learner import MetaLearner
 from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.algorithms.base.snapshot import SNAPSHOT, take_snapshot
 from rllib_metarl.algorithms.base.spare import Spare, finish
+from rllib_metarl.compiler import no_compiler
 from rllib_metarl.errors import UserError
 from rllib_metarl.sampling.faults import noted_faults, reported_fault
 from rllib_metarl.sampling.held_out import HeldOut
@@ -76,7 +77,8 @@ class MetaAlgorithm(Algorithm):
         self._spare = Spare()
         self._own_id = uuid.uuid4().hex[:8]
         try:
-            super().setup(config)
+            with no_compiler():
+                super().setup(config)
         except Exception:  # RLlib's own words, where an EnvRunner could not make its env
             message = reported_fault(self.trial_id)
             if message is None:

@@ -17,6 +17,7 @@ from ray.rllib.utils.metrics import (
 from torch import Tensor
 
 from rllib_metarl.algorithms.base.settings import Condition
+from rllib_metarl.compiler import no_compiler
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.learning.guard import UpdateGuard
 from rllib_metarl.ops.gradients import clip_norm_
@@ -34,6 +35,11 @@ class MetaLearner(TorchLearner):
     """
 
     METRICS: ClassVar[dict[str, Condition | None]] = {}
+
+    @override(TorchLearner)
+    def __init__(self, **kwargs: Any) -> None:
+        with no_compiler():
+            super().__init__(**kwargs)
 
     @override(TorchLearner)
     def build(self) -> None:

@@ -41,7 +41,7 @@ class BeliefConfig(MetaConfig, PPOConfig):
         "encoder_embedding": Setting(
             Widths(), "widths of the layers between (a, r, o) and the GRU", network=True
         ),
-        "encoder_hidden": Setting(Whole(1, 8192), "width of the GRU", network=True),
+        "encoder_hidden": Setting(Whole(1, 8192), "width of the memory", network=True),
         "max_sequence_length": Setting(
             Whole(0, MOST),
             "steps after which the gradient through the encoder or memory is cut (truncated "

@@ -21,6 +21,7 @@ from rllib_metarl.algorithms.base.learner import MetaLearner
 from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.columns import ACTION_MASK, BELIEF, PREVIOUS_ACTION, PREVIOUS_REWARD
 from rllib_metarl.learning.batch import Rollout, flatten_valid, minibatches
+from rllib_metarl.learning.optimisers import FusedAdam
 from rllib_metarl.learning.rank import Rank
 from rllib_metarl.ops.elbo import masked_mean
 from rllib_metarl.ops.gradients import clip_norm_
@@ -95,7 +96,7 @@ class BeliefLearner(MetaLearner, PPOTorchLearner):
 
     def optimiser(self, group: str, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser of a group of parameters."""
-        return torch.optim.Adam(parameters, eps=self.adam_epsilon(group), fused=True)
+        return FusedAdam(parameters, eps=self.adam_epsilon(group))
 
     @override(Learner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:

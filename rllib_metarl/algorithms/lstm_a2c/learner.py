@@ -7,6 +7,7 @@ from ray.rllib.utils.annotations import override
 from torch import Tensor
 
 from rllib_metarl.algorithms.belief.learner import BeliefLearner
+from rllib_metarl.learning.optimisers import RMSprop
 from rllib_metarl.ops.ppo import ClippedSurrogate, policy_gradient
 
 
@@ -21,4 +22,4 @@ class ActorCriticLearner(BeliefLearner):
     def optimiser(self, group: str, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         if self.config.optimiser == "adam":
             return super().optimiser(group, parameters)
-        return torch.optim.RMSprop(parameters, alpha=0.99, eps=self.adam_epsilon(group))
+        return RMSprop(parameters, alpha=0.99, eps=self.adam_epsilon(group))

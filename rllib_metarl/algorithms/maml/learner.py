@@ -23,6 +23,7 @@ from rllib_metarl.algorithms.maml.objective import Objective
 from rllib_metarl.algorithms.maml.runner import PHASE, TASK
 from rllib_metarl.learning.batch import rollout_from_episodes
 from rllib_metarl.learning.guard import UpdateGuard
+from rllib_metarl.learning.optimisers import FusedAdam
 from rllib_metarl.learning.rank import Rank
 from rllib_metarl.ops.gradients import clip_norm_
 from rllib_metarl.ops.inner_step import TaskSteps, Weights
@@ -86,7 +87,7 @@ class MAMLLearner(MetaLearner):
             self.register_optimizer(
                 module_id=module_id,
                 optimizer_name=GROUP,
-                optimizer=torch.optim.Adam(parameters, eps=1e-8, fused=True),
+                optimizer=FusedAdam(parameters, eps=1e-8),
                 params=parameters,
                 lr_or_lr_schedule=self.config.lr,
             )
