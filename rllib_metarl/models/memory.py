@@ -129,9 +129,10 @@ def _forget_slowly(memory: Any, steps: int) -> None:
         raise ValueError(f"memory_steps is {steps}; give 3 or more, the length of a trial say.")
     size = memory.hidden_size
     bias = torch.empty(size).uniform_(1.0, steps - 1.0).log()
-    memory.bias_ih_l0[size : 2 * size] = bias
+    gates = memory.bias_ih_l0
+    gates[size : 2 * size] = bias
     if isinstance(memory, nn.LSTM):
-        memory.bias_ih_l0[:size] = -bias
+        gates[:size] = -bias
 
 
 @torch.no_grad()
