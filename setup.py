@@ -24,6 +24,8 @@ SUITES = ["highway-env>=1.10", "minigrid>=3", "popgym>=1"]
 VIDEO = ["av>=14"]
 # What `rllib export --format onnx` writes with, and what runs that.
 EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]
+# Experiment trackers (the key `loggers`); mlflow-skinny comes without what its SQLite file needs.
+LOGGERS = ["alembic", "mlflow-skinny>=3.7", "sqlalchemy>=2", "wandb>=0.31"]
 
 
 def version() -> str:
@@ -102,6 +104,7 @@ setup(
         "sweeps": SWEEPS,
         "video": VIDEO,
         "export": EXPORT,
+        "loggers": LOGGERS,
         "serve": ["ray[serve]>=2.60,<2.61"],  # `rllib serve`
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=1", "ruff"],
         "dev": [

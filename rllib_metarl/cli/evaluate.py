@@ -16,9 +16,10 @@ from rllib_metarl.cli.running.ray_session import quiet, ray_session
 from rllib_metarl.cli.showing.evaluation import show
 from rllib_metarl.cli.showing.film import check_video
 from rllib_metarl.errors import UserError
-from rllib_metarl.trained import is_name
+from rllib_metarl.trained import about, is_name
 
 DEFAULT_FILE = "evaluation.json"
+EPISODES = 512
 FRESH_SEED = 20_240_215
 """Of the held-out tasks where no seed is named: other ones than the training curve's, by which
 settings are chosen (their seed is `held_out_seed`, 0 by default)."""
@@ -29,7 +30,7 @@ class Request:
     """What the command line asks for."""
 
     checkpoint: Path
-    episodes: int = 512
+    episodes: int | None = None
     seed: int | None = None
     env_config: str | None = None
     quick: bool = False
@@ -65,18 +66,30 @@ def evaluate(request: Request) -> int:
     return 0
 
 
+def _tasks(request: Request, folder: Path) -> tuple[int, int]:
+    """How many tasks, and their seed: of an agent that comes trained, those of its results page."""
+    usual = (EPISODES, FRESH_SEED)
+    if is_name(request.checkpoint):
+        told = about(folder)
+        usual = (told["episodes"], told["held_out_seed"])
+    given = (request.episodes, request.seed)
+    episodes, seed = (u if g is None else g for u, g in zip(usual, given, strict=True))
+    return episodes, seed
+
+
 def _evaluate(checkpoint: Checkpoint, request: Request, console: Console) -> dict[str, Any]:
     from rllib_metarl.cli.showing.rllib_checkpoint import evaluate_rllib
     from rllib_metarl.evaluation.protocol import evaluate_checkpoint
 
     env_config = read_json("--env-config", request.env_config).data
     variants = None if request.variants is None else _variants(request.variants)
+    episodes, seed = _tasks(request, checkpoint.path)
     if not checkpoint.is_rllibs:
         with progress(console) as tell:
             return evaluate_checkpoint(
                 checkpoint,
-                request.episodes,
-                FRESH_SEED if request.seed is None else request.seed,
+                episodes,
+                seed,
                 env_config,
                 quick=request.quick,
                 variants=variants,
@@ -88,7 +101,7 @@ def _evaluate(checkpoint: Checkpoint, request: Request, console: Console) -> dic
             "own, train and evaluate it on an env registered with those arguments."
         )
     with ray_session(list(request.plugins)):
-        return evaluate_rllib(checkpoint, request.episodes, request.seed)
+        return evaluate_rllib(checkpoint, episodes, request.seed)
 
 
 def _film(checkpoint: Checkpoint, video: Path, result: dict[str, Any], console: Console) -> None:

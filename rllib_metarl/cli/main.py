@@ -292,11 +292,22 @@ def sweep_resume(
 def evaluate(
     checkpoint: OneCheckpoint,
     episodes: Annotated[
-        int, typer.Option("--episodes", min=1, max=1_000_000, help="Held-out meta-episodes.")
-    ] = 512,
+        int | None,
+        typer.Option(
+            "--episodes",
+            min=1,
+            max=1_000_000,
+            help="Held-out meta-episodes.  [default: 512; of example:NAME, its page's]",
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, max=MOST_SEED, help="Other tasks (0: the training curve's)."),
+        typer.Option(
+            "--seed",
+            min=0,
+            max=MOST_SEED,
+            help="Other tasks (0: the training curve's, and those of example:NAME).",
+        ),
     ] = None,
     env_config: Annotated[
         str | None,

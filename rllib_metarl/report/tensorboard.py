@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.logger import LoggerCallback
 
 from rllib_metarl.algorithms.base.snapshot import SNAPSHOT
+from rllib_metarl.report.logged import Logged
 from rllib_metarl.report.metric_table import METRICS
-from rllib_metarl.report.metrics import ENV_STEPS, extras, flatten, tagged
+from rllib_metarl.report.metrics import flatten
 from rllib_metarl.report.picture_tags import ENTROPIES
 
 if TYPE_CHECKING:
@@ -40,17 +41,14 @@ class TensorBoard(LoggerCallback):
         own = [one.tag for one in METRICS if metric in one.paths]
         self._compared = tuple(dict.fromkeys([*COMPARED, *own]))
         self._writers: dict[str, SummaryWriter] = {}
-        self._evaluated_at: dict[str, float] = {}
+        self._logged = Logged()
         self._artist = ThreadPoolExecutor(1, thread_name_prefix="pictures")
         self._drawing: dict[str, list[Future[None]]] = {}
 
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Write all metrics of one training iteration, and pictures where it evaluated."""
-        step = int(result.get(ENV_STEPS) or result.get("training_iteration", 0))
+        step, values = self._logged.of(trial.trial_id, result)
         writer = self._writers.get(trial.trial_id) or self._open(trial, step)
-        values = {**tagged(result), **extras(result)}
-        if self._is_repeated(trial.trial_id, values.get("eval/at_env_steps")):
-            values = {tag: v for tag, v in values.items() if not tag.startswith("eval/")}
         for tag, value in values.items():
             writer.add_scalar(tag, value, global_step=step)
         snapshot = (result.get("evaluation") or {}).get(SNAPSHOT)
@@ -83,14 +81,6 @@ class TensorBoard(LoggerCallback):
         job = self._artist.submit(draw, writer, Path(trial.local_path), snapshot, step)
         self._drawing[trial.trial_id] = [*left, job]
 
-    def _is_repeated(self, trial: str, evaluated_at: float | None) -> bool:
-        """Whether this iteration only repeats an evaluation that has been drawn already."""
-        if evaluated_at is None:
-            return False
-        repeated = self._evaluated_at.get(trial) == evaluated_at
-        self._evaluated_at[trial] = evaluated_at
-        return repeated
-
     def _open(self, trial: Trial, step: int) -> SummaryWriter:
         from tensorboardX import SummaryWriter
 
@@ -105,9 +95,10 @@ class TensorBoard(LoggerCallback):
         """What the HParams tab shows: at the start, so that running trials are in it."""
         from tensorboardX.summary import hparams
 
-        searched = flatten(trial.evaluated_params or {})
-        settings = {"algorithm": trial.trainable_name, "seed": trial.config.get("seed")} | searched
-        shown = {key: _setting(value) for key, value in settings.items() if value is not None}
+        searched = trial.evaluated_params or {}
+        shown = settings(
+            {"algorithm": trial.trainable_name, "seed": trial.config.get("seed")} | searched
+        )
         experiment, start, _ = hparams(shown, dict.fromkeys(self._compared))
         writer.file_writer.add_summary(experiment)
         writer.file_writer.add_summary(start)
@@ -141,6 +132,10 @@ def draw(writer: SummaryWriter, folder: Path, snapshot: dict[str, Any], step: in
     write_projector(folder, snapshot["latents"])
 
 
-def _setting(value: Any) -> bool | float | str:
-    """A setting as the HParams tab takes it."""
-    return value if isinstance(value, (bool, int, float, str)) else json.dumps(value, default=str)
+def settings(written: dict[str, Any]) -> dict[str, bool | float | str]:
+    """Settings as services that compare runs take them: flat, JSON where they are no scalars."""
+    return {
+        key: value if isinstance(value, (bool, int, float, str)) else json.dumps(value, default=str)
+        for key, value in flatten(written).items()
+        if value is not None
+    }

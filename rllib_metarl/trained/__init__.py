@@ -30,8 +30,9 @@ def about(folder: Path) -> dict[str, Any]:
     """What is told of a trained agent.
 
     Returns:
-        ``title``, ``seed``, ``env_steps``, ``return_mean`` (greedy, 512 held-out meta-episodes),
-        ``page`` and ``row``: the results page, and the agent's key in its ``summary.json``.
+        ``title``; ``seed`` and ``env_steps`` of its training; ``episodes``, ``held_out_seed`` and
+        ``return_mean``: its evaluation by the protocol of its page; ``page`` and ``row``: the
+        results page, and the agent's key in its ``summary.json``.
     """
     told: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     return told

@@ -43,8 +43,8 @@ class Served:
         found |= {embedding["tensorName"] for embedding in embeddings}
         return found | {"hparams" for group in self.session_groups() if group["hparams"]}
 
-    def session_groups(self) -> list[dict[str, Any]]:
-        """The rows of the HParams tab."""
+    def session_groups(self, least: int = 0) -> list[dict[str, Any]]:
+        """The rows of the HParams tab, once there are as many; a run's scalars may come before."""
         states = ["UNKNOWN", "SUCCESS", "FAILURE", "RUNNING"]
         asked = {
             "experimentName": "",
@@ -53,7 +53,12 @@ class Served:
             "startIndex": 0,
             "sliceSize": 100,
         }
-        return json.loads(self.raw("hparams/session_groups", asked)).get("sessionGroups", [])
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            said = json.loads(self.raw("hparams/session_groups", asked)).get("sessionGroups", [])
+            if len(said) >= least or time.monotonic() > deadline:
+                return said
+            time.sleep(0.1)
 
 
 @contextmanager

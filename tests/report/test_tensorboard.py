@@ -44,7 +44,7 @@ def test_a_sweep_is_compared_by_its_searched_settings(tmp_path: Path) -> None:
         callback.log_trial_end(trial)
         places.append(Path(trial.local_path))
     with serving(places[0].parent) as served:
-        groups = {group["hparams"]["seed"]: group for group in served.session_groups()}
+        groups = {group["hparams"]["seed"]: group for group in served.session_groups(2)}
     assert groups[0.0]["hparams"] == {
         "algorithm": "DynaMITE",
         "seed": 0.0,

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from rllib_metarl import checkpoints, plugins
 from rllib_metarl.cli.experiment.extends import resolved
 from rllib_metarl.cli.experiment.legacy import Translation
+from rllib_metarl.cli.experiment.loggers import check_loggers
 from rllib_metarl.cli.experiment.schema import Experiment, first_problem
 from rllib_metarl.cli.experiment.source import KeyPath, Source, read_yaml
 from rllib_metarl.cli.experiment.space import Space, parse
@@ -204,6 +205,7 @@ def _checked(name: str, spec: Experiment, notes: list[str], error_at: Any) -> Pr
     _check_restore(spec, error_at)
     _import_plugins(spec, error_at)
     algorithm = _algorithm(spec, error_at)
+    check_loggers(spec.loggers, error_at)
     checks.check_export(spec.export_formats, algorithm, error_at)
     checker = checks.ConfigChecker(algorithm)
     error_at = _env_where_it_is_written(spec, error_at)

@@ -49,6 +49,7 @@ class Experiment(BaseModel):
     export_formats: list[str] = []
     log_to_file: bool | str | list[str] = False
     plugins: list[str] = []
+    loggers: list[str] = ["tensorboard", "csv"]
     # How configurations are chosen and compared: see `cli.sweep`.
     search_alg: Literal["random", "optuna", "bayesopt"] | None = None
     search_seed: _Seed = 0

@@ -15,9 +15,10 @@ from typing import Any
 from ray import tune
 from ray.exceptions import RayActorError
 from ray.tune import ExperimentAnalysis, ResumeConfig
-from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback
+from ray.tune.logger import JsonLoggerCallback
 
 from rllib_metarl.cli.experiment.prepare import Prepared
+from rllib_metarl.cli.running import loggers
 from rllib_metarl.cli.running.display import Display
 from rllib_metarl.cli.running.interrupt import Criteria, Interrupt
 from rllib_metarl.cli.running.keeper import Keeper, storage_problem
@@ -37,7 +38,6 @@ from rllib_metarl.cli.running.sweep_memory import JOURNAL, Journal
 from rllib_metarl.cli.running.sweep_table import SweepDisplay, best_line, shown
 from rllib_metarl.errors import UserError
 from rllib_metarl.report.sweep_data import SweepData, read_sweep
-from rllib_metarl.report.tensorboard import TensorBoard
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
@@ -89,8 +89,7 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
             scheduler=_scheduler(experiment, criteria, resume),
             callbacks=[
                 JsonLoggerCallback(),
-                CSVLoggerCallback(),
-                TensorBoard(spec.metric),
+                *loggers.made(experiment, tell),
                 recorder,
                 interrupt,
                 display,
