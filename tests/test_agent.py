@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from gymnasium import spaces
 
 from rllib_metarl import Checkpoint, checkpoints, load_agent
 from rllib_metarl.algorithms import ALGORITHMS
+from rllib_metarl.cli.main import main
 from rllib_metarl.envs.core.nested import rows_of, same
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.protocol import evaluate_checkpoint
@@ -255,8 +257,38 @@ def test_rllibs_own_recipe_says_what_is_missing(checkpoint: Path) -> None:
     assert module.forward_inference(batch)["action_dist_inputs"].shape == (1, 1, 5)
 
 
+PAGE = ROOT / "docs" / "use-an-agent.md"
+
+
+def test_the_pages_agent_that_adapts() -> None:
+    code = PAGE.read_text().split("## Agents that adapt")[1].split("```python\n")[1].split("```")[0]
+    code = code.replace("runs/maml", "example:maml/navigation2d").replace("range(20)", "range(2)")
+    names = {"load_agent": load_agent, "env": gym.make("Navigation2D-v0")}
+    before = load_agent("example:maml/navigation2d")
+    exec(code, names)
+    seen = np.zeros(2, np.float32)
+    first, _ = before.act(seen, before.initial_state())
+    adapted, _ = names["agent"].act(seen, names["agent"].initial_state())
+    assert not np.allclose(first, adapted)
+
+
+def test_the_pages_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxscript")
+    monkeypatch.chdir(tmp_path)
+    lines = [line.partition(" #")[0] for line in PAGE.read_text().splitlines()]
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("rllib ")]
+    assert {command[0] for command in commands} == {"evaluate", "export"}
+    for command in commands:
+        shorter = ["--quick", "--episodes", "8"] if command[0] == "evaluate" else []
+        words = [word.replace("CHECKPOINT", "example:dynamite/gridworld") for word in command]
+        assert main([*words, *shorter]) == 0, capsys.readouterr().err
+    assert (tmp_path / "agent.onnx").is_file()
+
+
 def test_the_page_runs_and_starts_no_ray(checkpoint: Path, tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "use-an-agent.md").read_text()
+    text = PAGE.read_text()
     code = text.split("```python\n")[1].split("```")[0]
     code = code.replace("runs/checkpoint_000005", str(checkpoint))
     made = f"import gymnasium as gym, rllib_metarl.envs\nenv = gym.make({GRID!r}, **{SMALL_GRID})\n"

@@ -62,14 +62,15 @@ def _crowded(chart: Chart) -> bool:
     return sum(map(len, chart.x_labels or ())) > _LABELS_ROOM
 
 
-def draw_timeline(charts: Sequence[Chart], title: str) -> Any:
-    """Charts over the steps of one meta-episode, one above the other."""
-    figure = blank_figure((7.2, 1.6 * len(charts) + 1.0))
+def draw_timeline(charts: Sequence[Chart], title: str, width: float = 7.2, dpi: int = 100) -> Any:
+    """Charts over the steps of one meta-episode, one above the other; the width is in inches."""
+    figure = blank_figure((width, 1.6 * len(charts) + 1.0), dpi)
     rows = figure.subplots(len(charts), 1, sharex=True, squeeze=False)[:, 0]
     for axes, chart in zip(rows, charts, strict=True):
         draw_on(axes, chart)
         axes.set_xlabel(chart.x_label if axes is rows[-1] else "")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+        above = {"loc": "lower left", "bbox_to_anchor": (0.0, 0.98), "borderaxespad": 0.0}
+        axes.legend(**above, frameon=False, fontsize=8, ncols=3, columnspacing=1.0)
     figure.suptitle(title, fontsize=11, x=0.02, ha="left")
     figure.align_ylabels()
     return figure
@@ -134,11 +135,11 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def blank_figure(size: tuple[float, float]) -> Any:
+def blank_figure(size: tuple[float, float], dpi: int = 100) -> Any:
     """A figure of its own, apart from pyplot's global state and from any screen."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=size, layout="constrained", facecolor="white")
+    return Figure(figsize=size, dpi=dpi, layout="constrained", facecolor="white")
 
 
 def _draw_line(axes: Any, line: Line, name: str) -> None:

@@ -15,6 +15,8 @@ from rllib_metarl.report.recorded import Recorded
 from rllib_metarl.report.timeline import TIME, switches, timeline
 
 TENSORS, METADATA = "latents.tsv", "latents_metadata.tsv"
+WIDTH, DPI = 4.4, 170
+"""Inches and dots per inch: TensorBoard shows cards of some 330 pixels, with words to be read."""
 COLUMNS = ("context", "session", "step", "meta_episode")
 """What a latent can be coloured by, where the env gives it."""
 
@@ -25,13 +27,13 @@ def pictures(snapshot: dict[str, Any]) -> dict[str, Any]:
     title = f"A held-out meta-episode, return {episode.total:.1f}"
     return {
         HEAT_MAP: heat_map(episode),
-        TIMELINE: draw_timeline(timeline(episode), title),
+        TIMELINE: draw_timeline(timeline(episode), title, WIDTH, DPI),
     }
 
 
 def heat_map(episode: Recorded) -> Any:
     """The posterior's mean and standard deviation, dimensions by steps, with the true switches."""
-    figure = blank_figure((7.2, 4.0))
+    figure = blank_figure((WIDTH, 4.0), DPI)
     rows = figure.subplots(2, 1, sharex=True)
     parts = {"posterior mean (1)": episode.belief_mean, "posterior std (1)": episode.belief_std}
     for axes, (label, values) in zip(rows, parts.items(), strict=True):
@@ -39,7 +41,7 @@ def heat_map(episode: Recorded) -> Any:
         for at in switches(episode):
             axes.axvline(at - 0.5, color="red", linewidth=1)
     rows[-1].set_xlabel(TIME, fontsize=9)
-    title = f"Belief in a held-out meta-episode, return {episode.total:.1f} (red: switches)"
+    title = f"Held-out meta-episode, return {episode.total:.1f} (red: switches)"
     figure.suptitle(title, fontsize=11, x=0.02, ha="left")
     return figure
 

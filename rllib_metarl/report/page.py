@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -12,8 +14,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
+from rllib_metarl.origin import version
 from rllib_metarl.report.belief_charts import adaptation_charts, uncertainty_charts
 from rllib_metarl.report.charts import Chart
 from rllib_metarl.report.groups import Group, Task
@@ -37,8 +39,9 @@ TEMPLATES = ("rllib_metarl.report", "templates")
 
 @dataclass(frozen=True)
 class Part:
-    """A heading with charts below it; where there are none, `empty` says why."""
+    """A heading, with `key` as its anchor, and charts; where there are none, `empty` says why."""
 
+    key: str
     heading: str
     charts: list[Chart]
     empty: str = ""
@@ -60,14 +63,15 @@ class Section:
 def parts_of(task: Task) -> list[Part]:
     """All charts of a task, in the order in which they are read."""
     return [
-        Part("Learning", learning_charts(task), "No returns were reported."),
+        Part("learning", "Learning", learning_charts(task), "No returns were reported."),
         Part(
+            "training",
             "The belief during training",
             belief_term_charts(task),
             "None of these agents learns a belief by an ELBO.",
         ),
-        Part("Adaptation", adaptation_charts(task)),
-        Part("What the belief is worth", uncertainty_charts(task)),
+        Part("adaptation", "Adaptation", adaptation_charts(task)),
+        Part("worth", "What the belief is worth", uncertainty_charts(task)),
     ]
 
 
@@ -86,6 +90,8 @@ def make_page(tasks: Sequence[Task], title: str) -> str:
         figures=embedded(_figures(sections)),
         viewers=embedded(_viewers(sections)),
         settings=_settings,
+        origins=_origins(tasks),
+        runs=sum(len(group.runs) for task in tasks for group in task.groups),
         references=REFERENCES,
         train_command=train_command,
         evaluate_command=evaluate_command,
@@ -108,7 +114,8 @@ def render(template: str, **content: Any) -> str:
         undefined=StrictUndefined,
     )
     return environment.get_template(template).render(
-        plotly=Markup(get_plotlyjs()),
+        plotly=_plotly(),
+        maker=version(),
         style=resource("page.css"),
         script=resource("page.js"),
         **content,
@@ -157,6 +164,13 @@ def _viewers(sections: list[Section]) -> dict[str, Any]:
     }
 
 
+def _origins(tasks: Sequence[Task]) -> dict[str, int]:
+    """What runs were made by -> how many."""
+    runs = [run for task in tasks for group in task.groups for run in group.runs]
+    unknown = "version and machine were not recorded"
+    return dict(Counter("; ".join(run.origin) or unknown for run in runs))
+
+
 def _settings(group: Group) -> str:
     """The settings of a group as YAML."""
     return yaml.safe_dump(own_settings(group.runs[0]), default_flow_style=None, sort_keys=True)
@@ -195,6 +209,15 @@ def _finite(content: Any) -> Any:
     if isinstance(content, (list, tuple)):
         return [_finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _plotly() -> Markup:
+    """Plotly's build for plane figures, MIT licence: gzip as base64. The whole one is 4.8 MB.
+
+    From npm's ``plotly.js-cartesian-dist-min``, of the version in `get_plotlyjs_version`.
+    """
+    packed = files(TEMPLATES[0]).joinpath(TEMPLATES[1], "plotly-cartesian.min.js.gz").read_bytes()
+    return Markup(base64.b64encode(packed).decode())
 
 
 def resource(name: str) -> Markup:

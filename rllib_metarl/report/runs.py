@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_metarl.errors import UserError
+from rllib_metarl.errors import UserError, shortened
+from rllib_metarl.origin import ORIGIN
 from rllib_metarl.reading import Unreadable, expanded, parse_json, read_lines, read_text
 from rllib_metarl.report.metrics import ENV_STEPS, number_at, steps_of, tagged
 from rllib_metarl.report.recorded import check_evaluation
@@ -35,7 +36,8 @@ class Run:
 
     directory: its folder. algorithm, env: names. config: the settings that were given, without
     RLlib's defaults. curves: tag -> curve, for the metrics of `metrics.METRICS` it reported.
-    env_steps, iterations, wall_s: at its last report. evaluation: the JSON of `rllib evaluate`, or
+    env_steps, iterations, wall_s: at its last report. origin: versions and machine, where its
+    folder says so. evaluation: the JSON of `rllib evaluate`, or
     None. notes: what a reader should know about the files.
     """
 
@@ -47,6 +49,7 @@ class Run:
     env_steps: int
     iterations: int
     wall_s: float
+    origin: tuple[str, ...] = ()
     evaluation: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
@@ -159,6 +162,7 @@ def _read_run(folder: Path) -> Run | None:
         env_steps=int(number_at(last, ENV_STEPS)),
         iterations=int(number_at(last, "training_iteration")),
         wall_s=number_at(last, "time_total_s"),
+        origin=_read_origin(folder / ORIGIN),
         notes=tuple(notes),
     )
 
@@ -192,6 +196,14 @@ def _read_settings(file: Path) -> dict[str, Any]:
             "copy the trial's whole directory"
         )
     return read_object(file)
+
+
+def _read_origin(file: Path) -> tuple[str, ...]:
+    """Version, software and machine; runs of before this was written have none."""
+    if not file.is_file():
+        return ()
+    told = read_object(file).values()
+    return tuple(shortened(value, 200) for value in told if isinstance(value, str))
 
 
 def read_object(file: Path) -> dict[str, Any]:

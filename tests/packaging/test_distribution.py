@@ -16,7 +16,7 @@ from tests.packaging.building import ROOT, Fresh, build, run
 
 def modules(base: Path, package: str) -> set[str]:
     """Return the wheel's names of all files a folder of the checkout must contribute."""
-    wanted = {".py", ".yaml", ".xml", ".typed", ".html", ".css", ".js"}
+    wanted = {".py", ".yaml", ".xml", ".typed", ".html", ".css", ".js", ".gz"}
     files = (path for path in base.rglob("*") if path.suffix in wanted)
     return {f"{package}/{path.relative_to(base).as_posix()}" for path in files}
 

@@ -18,6 +18,8 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "experiment"
     first, *_ = seeds(folder, (40.0, 44.0, 45.0), session_masking=True)
     seeds(folder, (30.0, 32.0), session_masking=False)
+    made_by = ("rllib_metarl 0.0.1", "Python 3.11", "2 cores <b>")
+    (first / "origin.json").write_text(json.dumps(dict(enumerate(made_by))))
     (first / "evaluation.json").write_text(json.dumps(evaluation(first)))
     return folder
 

@@ -33,6 +33,7 @@ def tab(browser: Any, page: Path) -> Tab:
     tab = Tab(browser)
     tab.prefer("light")
     tab.open(page)
+    tab.wait_for("document.documentElement.dataset.drawn === 'yes'")
     return tab
 
 
@@ -114,6 +115,42 @@ def test_no_word_of_a_figure_is_cut_off(tab: Tab, width: int) -> None:
         )
         tab.wait_for(f"Math.max(...{beyond}) <= 1")
     finally:
+        tab.prefer("light")
+
+
+def test_a_figure_zooms_and_toggles(tab: Tab) -> None:
+    place = "document.getElementById('task-1-held_out_return')"
+    ends = f"{place}.layout.xaxis.range"
+    tab.page.locator("#task-1-held_out_return").scroll_into_view_if_needed()
+    box = tab.run(f"{place}.querySelector('.nsewdrag').getBoundingClientRect().toJSON()")
+    before, mouse = tab.run(ends), tab.page.mouse
+    mouse.move(box["x"] + 60, box["y"] + 60)
+    mouse.down()
+    mouse.move(box["x"] + 160, box["y"] + 120, steps=4)
+    mouse.up()
+    tab.wait_for(f"{ends}[1] < {before[1]}")
+    tab.run(f"Plotly.relayout({place}, {{'xaxis.autorange': true, 'yaxis.autorange': true}})")
+    shown = f"{place}.data.map(({{visible}}) => visible ?? true).join()"
+    everything = tab.run(shown)
+    key = tab.run(f"{place}.querySelector('.legendtoggle').getBoundingClientRect().toJSON()")
+    where = (key["x"] + key["width"] / 2, key["y"] + key["height"] / 2)
+    mouse.click(*where)
+    tab.wait_for(f"{shown}.includes('legendonly')")
+    tab.page.wait_for_timeout(500)  # two clicks within 300 ms are one
+    mouse.click(*where)
+    tab.wait_for(f"{shown} === '{everything}'")
+
+
+def test_a_table_that_does_not_fit_says_so(tab: Tab) -> None:
+    hint = "document.querySelector('#task-1 > .scroll > .hint').hidden"
+    try:
+        tab.prefer("light", width=390)
+        tab.wait_for(f"!{hint}")
+        tab.prefer("light", width=3000)
+        tab.run("document.body.style.maxWidth = 'none'")
+        tab.wait_for(hint)
+    finally:
+        tab.run("document.body.style.maxWidth = ''")
         tab.prefer("light")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -9,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plotly.offline import get_plotlyjs_version
 
 from rllib_metarl.cli.main import main
+from rllib_metarl.origin import version
 from tests.report.written import evaluation, seeds
 
 UNIT = re.compile(r".+ \(.+\)$")
@@ -76,8 +80,11 @@ def test_the_page_forbids_itself_the_network(html: Elements) -> None:
 
 def test_plotly_is_in_it_once(page: Path) -> None:
     text = page.read_text()
-    assert len(re.findall(r"plotly\.js v\d", text)) == 1
-    assert len(text) < 6_000_000
+    (packed,) = re.findall(r'<script type="text/plain" id="plotly">([^<]+)</script>', text)
+    library = gzip.decompress(base64.b64decode(packed)).decode()
+    assert f"v{get_plotlyjs_version()}" in library[:200]  # the pinned plotly's own
+    assert "MIT license" in library[:300] and "plotly.js v" not in text
+    assert len(text) < 2_000_000
 
 
 def test_every_figure_has_a_title_and_every_axis_a_label_with_a_unit(
@@ -185,6 +192,29 @@ def test_a_page_without_any_evaluation_says_how_to_make_one(tmp_path: Path) -> N
     assert f"rllib evaluate {place} --json {place}/evaluation.json" in html.texts["pre"]
     assert json.loads(html.texts["viewers"]) == {}
     assert not html.all("select")
+
+
+def test_the_contents_lead_to_what_is_there(html: Elements) -> None:
+    ids = [attributes["id"] for _, attributes in html.elements if "id" in attributes]
+    led_to = [a["href"][1:] for a in html.all("a")]
+    assert len(led_to) >= 8 and set(led_to) <= set(ids) and len(set(ids)) == len(ids)
+
+
+def test_versions_and_machine_are_shown(experiment: Path, page: Path) -> None:
+    text = page.read_text()
+    assert f"This page: {version()}." in text
+    assert "Training, 1 of 5 runs: rllib_metarl 0.0.1; Python 3.11; 2 cores &lt;b&gt;." in text
+    assert "Training, 4 of 5 runs: version and machine were not recorded." in text
+
+
+def test_a_dip_below_blind_is_explained(tmp_path: Path) -> None:
+    (place,) = seeds(tmp_path / "runs", (20.0,))
+    assert main(["report", str(place), "--out", str(tmp_path / "page.html")]) == 0
+    words = "a curve can fall below blind"
+    assert words in (tmp_path / "page.html").read_text()
+    (above,) = seeds(tmp_path / "above", (60.0,))
+    assert main(["report", str(above), "--out", str(tmp_path / "above.html")]) == 0
+    assert words not in (tmp_path / "above.html").read_text()
 
 
 def test_tasks_have_sections_of_their_own(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from rllib_metarl.cli.running.recovery import (
 from rllib_metarl.cli.running.resources import Waiting
 from rllib_metarl.cli.running.scheduler import trial_scheduler
 from rllib_metarl.cli.running.search import search_algorithm, searched_keys
-from rllib_metarl.cli.running.summary import Recorder, combined
+from rllib_metarl.cli.running.summary import Origin, Recorder, combined
 from rllib_metarl.cli.running.sweep_memory import JOURNAL, Journal
 from rllib_metarl.cli.running.sweep_table import SweepDisplay, best_line, shown
 from rllib_metarl.errors import UserError
@@ -91,6 +91,7 @@ def run(experiment: Prepared, resume: bool, began: float, tell: Callable[[str], 
                 JsonLoggerCallback(),
                 *loggers.made(experiment, tell),
                 recorder,
+                Origin(),
                 interrupt,
                 display,
                 Waiting(tell),
@@ -290,13 +291,14 @@ def _tune_experiment(
         log_to_file=spec.log_to_file,
         max_failures=spec.max_failures,
         restore=spec.restore,
-        trial_dirname_creator=trial_folder if experiment.sweep else None,
+        trial_dirname_creator=trial_folder,
     )
 
 
 def trial_folder(trial: Any) -> str:
-    """The folder of a sweep's trial: its algorithm, its id, and what it was given."""
-    values = [f"{k.rpartition('/')[2]}={shown(v)}" for k, v in trial.evaluated_params.items()]
+    """A trial's folder, and its name in TensorBoard: algorithm, id, and what it was given."""
+    given = trial.evaluated_params or {"seed": trial.config.get("seed")}
+    values = [f"{k.rpartition('/')[2]}={shown(v)}" for k, v in given.items() if v is not None]
     name = "_".join([trial.trainable_name, trial.trial_id, ",".join(values)])
     return re.sub(r"[^\w=.,-]+", "_", name)[:100].rstrip("_,.")
 

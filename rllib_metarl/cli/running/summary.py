@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 
+from rllib_metarl.checkpoints import write_whole
+from rllib_metarl.origin import ORIGIN, origin
 from rllib_metarl.report.metrics import ENV_STEPS, tagged
 from rllib_metarl.report.sweep_data import SweepData
+
+
+class Origin(Callback):
+    """Writes beside each trial's results what they are made by, see `rllib_metarl.origin`."""
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Also of a trial that goes on: the newest counts."""
+        trial.init_local_path()
+        text = json.dumps(origin(), indent=1) + "\n"
+        write_whole(Path(trial.local_path) / ORIGIN, text.encode())
 
 
 class Recorder(Callback):

@@ -1,8 +1,23 @@
 // Draws the figures that the page holds as JSON, in the colours of the reader's scheme, and lets
 // the slider choose which step of a meta-episode the viewer's figures show. What there is to see at
-// each step is in the JSON: nothing is computed here.
-(() => {
+// each step is in the JSON: nothing is computed here. Plotly is in the page compressed, to a third.
+(async () => {
   "use strict";
+  const loadPlotly = async () => {
+    const packed = atob(document.getElementById("plotly").textContent);
+    const bytes = Uint8Array.from(packed, (one) => one.charCodeAt(0));
+    const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(unpacked).text();
+    document.head.append(script);
+  };
+  // Tables that do not fit say so.
+  const watch = new ResizeObserver((seen) => seen.forEach(({ target }) => {
+    const wide = target.scrollWidth > target.clientWidth + 1;
+    target.querySelector(".hint").hidden = !wide;
+  }));
+  document.querySelectorAll(".scroll").forEach((table) => watch.observe(table));
+  await loadPlotly();
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   // Without a pointer that can hover the tool bar would always lie over the title.
   const hovers = matchMedia("(hover: hover)").matches;
@@ -79,4 +94,5 @@
       shows.forEach((show) => show());
     });
   }
+  document.documentElement.dataset.drawn = "yes";
 })();
