@@ -64,6 +64,7 @@ _NATIVE = {
     "DLCMDP/GridWorldFamily-v0": ("gridworld.family", "GridWorldFamily"),
     "DLCMDP/AntDir-v0": ("mujoco.ant", "AntDir"),
     "DLCMDP/AntGoal-v0": ("mujoco.ant", "AntGoal"),
+    "DLCMDP/AntVel-v0": ("mujoco.ant", "AntVel"),
     "DLCMDP/HalfCheetahDir-v0": ("mujoco.half_cheetah", "HalfCheetahDir"),
     "DLCMDP/HalfCheetahVel-v0": ("mujoco.half_cheetah", "HalfCheetahVel"),
     "DLCMDP/HalfCheetahWindVel-v0": ("mujoco.half_cheetah", "HalfCheetahWindVel"),

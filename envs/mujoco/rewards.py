@@ -26,17 +26,18 @@ def effort(actions: Array) -> Array:
 
 @dataclass(frozen=True)
 class TargetVelocity:
-    """r = -|v - m| - control_cost ‖a‖², with the context m = v*, the velocity asked for.
+    """r = -|v - m| - control_cost ‖a‖² + survive, the context m = v* being the velocity asked for.
 
-    Source: the half-cheetah of MAML (Finn et al. 2017).
+    Source: the half-cheetah and the ant of MAML (Finn et al. 2017).
     """
 
     control_cost: float = 0.05
+    survive: float = 0.0
     size: int = 1
 
     def __call__(self, before: State, after: State, actions: Array, contexts: Array) -> Array:
         miss = np.abs(velocity(before, after)[:, 0] - contexts[:, 0])
-        return -miss - self.control_cost * effort(actions)
+        return -miss - self.control_cost * effort(actions) + self.survive
 
 
 @dataclass(frozen=True)

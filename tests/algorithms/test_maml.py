@@ -11,7 +11,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from ray import tune
 from ray.rllib.core import COMPONENT_LEARNER
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
 
@@ -32,6 +34,8 @@ from tests.golden.stored import unpack
 from tests.reliability.resuming import told
 
 NAV = {"env": "Navigation2D-v0", "env_config": {"horizon": 10}}
+FULL = {"env_config": {"horizon": 10, "ends_at_goal": False}}
+"""Every meta-episode has 10 steps."""
 
 
 def config_of(**settings: Any) -> Any:
@@ -117,6 +121,18 @@ def test_runners_share_the_tasks(runners: int) -> None:
     made = [small_runner(config, worker_index=i + 1) for i in range(runners)]
     assert sum(runner.tasks for runner in made) == 5
     assert max(r.tasks for r in made) - min(r.tasks for r in made) <= 1
+
+
+def test_a_resumed_runner_plays_the_tasks_that_come_next_in_its_own_stream() -> None:
+    config = config_of(runners=2, meta_batch_size=3)
+    another, first, second = (small_runner(config, index) for index in (1, 2, 2))
+    first.sample(explore=True)
+    second.set_own_state(first.own_state())
+    second.set_state(another.get_state() | {NUM_ENV_STEPS_SAMPLED_LIFETIME: 100})  # as RLlib does
+    second.module.set_state(first.module.get_state())
+    for one, other in zip(first.sample(explore=True), second.sample(explore=True), strict=True):
+        assert np.array_equal(one.get_observations(), other.get_observations())
+        assert np.array_equal(one.get_rewards(), other.get_rewards())
 
 
 def test_stacked_weights_act_as_each_tasks_own() -> None:
@@ -275,6 +291,9 @@ def test_returns_beyond_all_numbers_cost_their_task_only() -> None:
     told = update(learner, runner.sample(explore=True))
     assert 0 < told["skipped_tasks"] < 6 and torch.isfinite(weights(learner)).all()
     assert told["skipped_updates"] == 0
+    held_out = learner.config.held_out(6, 7)
+    curve = held_out.summary(held_out.play(runner.module))["protocol"]["adaptation"]
+    assert curve[0]["skipped_tasks"] == 0 < curve[1]["skipped_tasks"] < 6
 
 
 def test_where_every_task_is_nan_the_update_is_skipped_until_there_are_too_many() -> None:
@@ -294,6 +313,26 @@ def test_tasks_that_end_at_once_are_played_and_learnt_from() -> None:
     assert {len(episode) for episode in episodes} == {1}
     told = update(learner, episodes)
     assert np.isfinite(list(told.values())).all() and told["skipped_tasks"] == 0
+
+
+def test_nothing_after_the_fall_of_an_ant_is_learnt_from() -> None:
+    ant = {"env": "DLCMDP/AntDir-v0", "env_config": {"p_switch": 0.0, "horizon": 30}}
+    runner, learner = both(**ant)
+    episodes = runner.sample(explore=True)
+    lengths = [len(episode) for episode in episodes]
+    fallen = [episode.is_terminated for episode in episodes]
+    assert any(fallen) and not all(fallen)
+    assert all((length < 30) == fell for length, fell in zip(lengths, fallen, strict=True))
+    phases = learner.batch_of(episodes).phases
+    known = [steps.weight > 0 for steps in phases]
+    assert sum(int(steps.sum()) for steps in known) == sum(lengths)
+    _, expected = Objective(learner.agent, phases, learner.config).gradients()
+    for steps, there in zip(phases, known, strict=True):
+        for values in (steps.observation, steps.action, steps.log_prob, steps.advantage):
+            values[~there] = 7.0
+    _, found = Objective(learner.agent, phases, learner.config).gradients()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
 
 
 def test_an_env_without_tasks_is_refused() -> None:
@@ -356,7 +395,9 @@ def test_a_learner_without_a_sound_task_adds_nothing_to_the_others() -> None:
     "way", [{"cg_damping": 0.1}, {"outer_update": "promp"}], ids=["trpo", "promp"]
 )
 def test_two_learners_take_the_step_of_one(shared_ray: None, way: dict[str, Any]) -> None:
-    settings = {"meta_batch_size": 5} | way  # undamped, rounding moves a step of so few samples
+    settings = (
+        {"meta_batch_size": 5} | FULL | way
+    )  # undamped, rounding moves a step of so few samples
     runner, one = both(**settings)
     config = config_of(**settings).learners(num_learners=2, num_cpus_per_learner=0.5)
     algorithm = config.build_algo()
@@ -377,7 +418,8 @@ def test_two_learners_take_the_step_of_one(shared_ray: None, way: dict[str, Any]
 def test_runners_of_their_own_play_a_share_each_and_a_resumed_run_is_the_same(
     shared_ray: None, tmp_path: Path
 ) -> None:
-    algorithm = config_of(runners=2, meta_batch_size=3, rollouts_per_task=2).build_algo()
+    settings = {"meta_batch_size": 3, "rollouts_per_task": 2} | FULL
+    algorithm = config_of(runners=2, **settings).build_algo()
     algorithm.train()
     path = algorithm.save_to_path(str(tmp_path / "checkpoint"))
     expected = [told(algorithm.train()) for _ in range(2)]
@@ -389,6 +431,26 @@ def test_runners_of_their_own_play_a_share_each_and_a_resumed_run_is_the_same(
     for one, other in zip(got, expected, strict=True):
         unlike = [k for k in other if not np.array_equal(one[k], other[k], equal_nan=True)]
         assert one.keys() == other.keys() and not unlike
+
+
+@pytest.mark.slow
+def test_tune_searches_the_inner_step_size(shared_ray: None, tmp_path: Path) -> None:
+    config = config_of(inner_lr=tune.grid_search([0.0, 0.5]), adaptation_steps=1)
+    config.evaluate_every_steps = 1
+    run = tune.RunConfig(
+        stop={"training_iteration": 2},
+        storage_path=str(tmp_path),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
+        verbose=0,
+    )
+    found = tune.Tuner("MAML", param_space=config, run_config=run).fit()
+    assert not found.errors and len(found) == 2
+    after = {}
+    for one in found:
+        after[one.config["inner_lr"]] = one.metrics["evaluation"]["return_after_1"]
+        assert one.metrics["learners"]["default_policy"]["skipped_tasks"] == 0
+        assert evaluate_checkpoint(one.checkpoint.path, episodes=3)["episodes"] == 3
+    assert after[0.0] != after[0.5]
 
 
 # --- held-out tasks -------------------------------------------------------------------------------

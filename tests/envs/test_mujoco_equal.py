@@ -81,9 +81,16 @@ def test_each_step_is_gymnasiums_own(env_id, config, theirs, reward):
     assert np.abs(observation[0]) > 0 and duel.simulator.state.qpos[:, 0].std() > 0
 
 
-def test_each_step_of_the_ant_is_gymnasiums_own():
+@pytest.mark.parametrize(
+    ("task", "reward"),
+    [
+        ("AntDir", lambda v, m, control: v * m + control + 1.0),
+        ("AntVel", lambda v, m, control: 1.05 - abs(v - m) + 0.01 * control),
+    ],
+)
+def test_each_step_of_the_ant_is_gymnasiums_own(task, reward):
     duel = Duel(
-        "DLCMDP/AntDir-v0",
+        f"DLCMDP/{task}-v0",
         {"terminate": False},
         lambda: gym.make("Ant-v5", **NO_CONTACTS).unwrapped,
         2,
@@ -98,8 +105,8 @@ def test_each_step_of_the_ant_is_gymnasiums_own():
             mujoco.mj_forward(theirs.model, theirs.data)
             mujoco.mj_rnePostConstraint(theirs.model, theirs.data)
             contacts.append(theirs.contact_cost)
-            velocity = context[0] * (info["x_position"] - x_before[i]) / theirs.dt
-            expected = velocity + info["reward_ctrl"] - contacts[-1] + 1.0
+            velocity = (info["x_position"] - x_before[i]) / theirs.dt
+            expected = reward(velocity, context[0], info["reward_ctrl"]) - contacts[-1]
             assert_allclose(ours, expected, rtol=0, atol=1e-10)
             duel.put(i)
     assert max(contacts) > 1e-3  # it did touch the floor

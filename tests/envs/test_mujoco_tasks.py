@@ -12,7 +12,7 @@ from rllib_metarl.envs.mujoco.reacher import fingertip
 from rllib_metarl.envs.mujoco.task import GaussianStart, State, UniformStart
 
 CHEETAHS = ("HalfCheetahDir", "HalfCheetahVel", "HalfCheetahWindVel")
-OTHERS = ("AntDir", "AntGoal", "Reacher", "Walker2dParams", "HopperParams", "PointGoal")
+OTHERS = ("AntDir", "AntVel", "AntGoal", "Reacher", "Walker2dParams", "HopperParams", "PointGoal")
 ALL = [f"DLCMDP/{name}-v0" for name in (*CHEETAHS, *OTHERS)]
 
 
@@ -32,6 +32,8 @@ def test_priors_have_their_ranges():
     assert np.linalg.norm(circle, axis=1) == pytest.approx(1.0) and circle[:, 1].min() < -0.9
     two = contexts_of("DLCMDP/AntDir-v0")
     assert {tuple(row) for row in two.tolist()} == {(1.0, 0.0), (-1.0, 0.0)}
+    paces = contexts_of("DLCMDP/AntVel-v0")
+    assert 0.0 <= paces.min() < 0.1 and 2.9 < paces.max() <= 3.0
     radii = np.linalg.norm(contexts_of("DLCMDP/AntGoal-v0"), axis=1)
     assert radii.max() <= 3.0 and np.mean(radii < 3.0 / np.sqrt(2.0)) == pytest.approx(
         0.5, abs=0.08

@@ -56,6 +56,7 @@ class AdaptingHeldOut(HeldOut):
         self.env = build_vector(env, rows, env_config, self.stream, tolerance=tolerance)
         require_tasks(self.env)
         self._phases: list[list[MetaEpisodeData]] = []
+        self._skipped: list[int] = []
 
     def play(
         self,
@@ -77,18 +78,22 @@ class AdaptingHeldOut(HeldOut):
         drawn = tasks.random((self.episodes, env.task_width))
         collector = Collector(self.env, module, seed=self.stream.seed, max_steps=self.max_steps)
         phases: list[list[MetaEpisodeData]] = [[] for _ in range(self.adaptation.steps + 1)]
+        self._skipped = [0] * len(phases)
         for begin in range(0, self.episodes, self.at_once):
             here = np.arange(begin, begin + self.at_once) % self.episodes
             env.hold_tasks(drawn, np.repeat(here, self.adaptation.rollouts))
             new = min(self.at_once, self.episodes - begin)
-            for all_of_phase, played in zip(phases, self._adapt(collector, module), strict=True):
+            adapting = self._adapt(collector, module, new)
+            for all_of_phase, played in zip(phases, adapting, strict=True):
                 all_of_phase += played[: new * self.adaptation.rollouts]
             progress(begin + new)
         self._phases = phases
         return phases[-1][:: self.adaptation.rollouts]
 
-    def _adapt(self, collector: Collector, module: Any) -> Iterator[list[MetaEpisodeData]]:
-        """Meta-episodes of all rows before each step, and after the last."""
+    def _adapt(
+        self, collector: Collector, module: Any, new: int
+    ) -> Iterator[list[MetaEpisodeData]]:
+        """Meta-episodes of all rows before each step, and after the last; `new` tasks count."""
         a, weights = self.adaptation, shared(module, self.at_once)
         collector.act_with(module)
         for step in range(a.steps + 1):
@@ -97,7 +102,8 @@ class AdaptingHeldOut(HeldOut):
             if step < a.steps:
                 rollout = rollout_from_meta_episodes(played, module)
                 steps = task_steps(rollout, self.at_once, a.gamma, a.lambda_)
-                weights, _ = adapted(module, weights, steps, a.rate_of(step), a.loss)
+                weights, sound = adapted(module, weights, steps, a.rate_of(step), a.loss)
+                self._skipped[step + 1] += int((~sound[:new]).sum())
                 collector.act_with(AdaptedModule(module, weights))
 
     def summary(self, played: list[MetaEpisodeData]) -> dict[str, Any]:
@@ -133,7 +139,8 @@ class AdaptingHeldOut(HeldOut):
 
         Of each: ``gradient_steps``; ``return_mean``; ``return_std`` over tasks, and the mean's
         standard error from it; ``env_steps``, how many a task had cost before the policy that
-        earned it was there.
+        earned it was there; ``skipped_tasks``, how many kept their weights in the step before, as
+        its gradient was NaN or infinite.
         """
         told, spent = [], 0.0
         for step, phase in enumerate(self._phases):
@@ -148,6 +155,7 @@ class AdaptingHeldOut(HeldOut):
                         by_task.std() / max(self.episodes - 1, 1) ** 0.5
                     ),
                     "env_steps": spent,
+                    "skipped_tasks": self._skipped[step],
                 }
             )
             spent += sum(map(len, phase)) / self.episodes

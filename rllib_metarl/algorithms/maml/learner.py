@@ -169,7 +169,9 @@ class MAMLLearner(MetaLearner):
 
         def at(share: float) -> tuple[float, float]:
             vector_to_parameters(before - share * step, own.values())
-            losses = objective.losses(objective.chain(objective.start(), graph=False))
+            chain = objective.chain(objective.start(), graph=False)
+            with torch.no_grad():
+                losses = objective.losses(chain)
             return float(self._mean(losses.outer, count)), float(self._mean(losses.kl, count))
 
         found = line_search(
