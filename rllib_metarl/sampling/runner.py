@@ -59,7 +59,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
             )
         self._faults = 0
         self.num_envs = self.env.num_envs
-        self._needs_initial_reset = self._joins = True
+        self._needs_initial_reset = True
         self._collector: Collector | None = None
         created(self)
 
@@ -202,7 +202,7 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
         if state.get(STREAMS, {}).get("worker_index") == self.stream.worker_index:
             self.collector.set_state(state[STREAMS])
             self._needs_initial_reset = not self.collector.has_begun
-        elif self._joins and self._needs_initial_reset and steps and not self.stream.incarnation:
+        elif self._needs_initial_reset and steps and not self.stream.incarnation:
             self.stream = replace(self.stream, incarnation=steps % 2**32)
             self.env.unwrapped.set_stream(self.stream)
             self._collector = None
@@ -213,7 +213,6 @@ class MetaEpisodeRunner(SingleAgentEnvRunner):
 
     def set_own_state(self, state: dict[str, Any]) -> None:
         """Goes on from `own_state()` of the runner that had this one's index."""
-        self._joins = False  # whatever of the local worker's is handed over later
         self.stream = stream_of(self.config, self.worker_index)
         self.env.unwrapped.set_stream(self.stream)
         self._collector = None

@@ -306,7 +306,7 @@ class MetaAlgorithm(Algorithm):
         """Runners that there were not before begin streams of their own."""
         indices = [i for i in self.env_runner_group.healthy_worker_ids() if i in states]
         if indices:
-            calls = [partial(MetaEpisodeRunner.set_own_state, state=states[i]) for i in indices]
+            calls = [partial(_take_over, state=states[i]) for i in indices]
             self.env_runner_group.foreach_env_runner(
                 calls, local_env_runner=False, remote_worker_ids=indices
             )
@@ -316,6 +316,11 @@ class MetaAlgorithm(Algorithm):
         if self._held_out is not None:
             self._held_out.close()
         super().cleanup()
+
+
+def _take_over(runner: Any, state: dict[str, Any]) -> None:
+    """Gives a remote EnvRunner, of whatever class it is there, its own state back."""
+    runner.set_own_state(state)
 
 
 def _look_in(learner: Any, folder: Path) -> None:
