@@ -280,7 +280,8 @@ class AntVelEnv(MujocoTaskEnv, task=ant_vel):
     | context m | the velocity asked for, v*, in m/s |
     | prior | uniform on `velocities`, [0, 3] |
     | change | drawn afresh from the prior |
-    | sessions | after each step a session ends with probability `p_switch` (0.01: three in 200 steps on average, our choice) |
+    | sessions | after each step a session ends with probability `p_switch` (0.01: three in 200 \
+steps on average, our choice) |
     | what tells m | rewards at two different velocities |
 
     `info` carries `context` (float32 [1]), `session`, `switched` and `unstable`, and `inner_done`
