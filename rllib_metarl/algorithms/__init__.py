@@ -72,6 +72,12 @@ ALGORITHMS: dict[str, Entry] = {
         "MAMLConfig",
         "weights from which gradient steps adapt to a task (Finn et al. 2017); ProMP and kin",
     ),
+    "PEARL": Entry(
+        "pearl.pearl",
+        "PEARL",
+        "PEARLConfig",
+        "soft actor-critic on a task inferred from a set of transitions (Rakelly et al. 2019)",
+    ),
     "ContextPPO": Entry(
         "context.context",
         "ContextPPO",

@@ -15,7 +15,7 @@ import numpy as np
 from rllib_metarl.checkpoint import Checkpoint
 from rllib_metarl.errors import UserError
 from rllib_metarl.evaluation.knowledge import measures_of, variants_of
-from rllib_metarl.evaluation.measures import inner_returns
+from rllib_metarl.sampling.held_out import inner_returns
 
 MOST_SCORED = 1024
 """Meta-episodes that the belief is judged on at most; the return is a mean over all."""
@@ -56,7 +56,7 @@ def evaluate_checkpoint(
     Returns:
         ``run``, ``env``, ``return_mean``, ``return_std`` (over meta-episodes), ``normalised_score``
         and ``references`` (None where the env has none), ``episodes``, ``env_steps``, returns of
-        inner episodes (see `measures`), the env's own measures, ``env_config``,
+        inner episodes (see `inner_returns`), the env's own measures, ``env_config``,
         ``held_out_seed``, ``checkpoint``; and, unless quick, ``protocol``, ``belief``,
         ``calibration``, ``uncertainty``, ``termination``,
         ``absent`` and ``meta_episodes`` (see `assessment.assess`). Plain numbers, None for nan.

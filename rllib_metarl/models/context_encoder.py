@@ -124,7 +124,7 @@ class ContextEncoder(nn.Module):
                 last; `last_observation [N, O]`, `transitions [N, 1]` in the window, `began [N, 1]`:
                 0 before the first observation. Rewards are not looked at.
         """
-        observation, action, _, state, _ = inputs
+        observation, action, _, state = inputs[:4]
         began = state["began"]
         new = self.features(state["last_observation"], action, observation) * began
         window = torch.cat([state["features"][:, 1:], new.unsqueeze(1)], dim=1)

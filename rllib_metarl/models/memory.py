@@ -83,7 +83,7 @@ class RecurrentMemory(nn.Module):
         Returns:
             the memory after each observation, `[B, T, H]`, and the state after the last.
         """
-        observation, action, reward, state, _ = inputs
+        observation, action, reward, state = inputs[:4]
         if self.reader is not None:
             observation = self.reader(observation)
         parts = [observation, action, reward.unsqueeze(-1)]
@@ -96,7 +96,7 @@ class RecurrentMemory(nn.Module):
 
     def step(self, inputs: Inputs) -> tuple[Tensor, State]:
         """`forward` for one step, without the time dimension: the same numbers, sooner."""
-        observation, action, reward, state, _ = inputs
+        observation, action, reward, state = inputs[:4]
         if self.reader is not None:
             observation = self.reader(observation)
         parts = [observation, action, reward.unsqueeze(-1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
@@ -16,7 +17,9 @@ class Inputs(NamedTuple):
     observation: `[N, T, O]` o_t. previous_action: `[N, T, A]` a_{t-1} (one-hot if discrete), zeros
     at a meta-episode's start. previous_reward: `[N, T]` r_{t-1}, zero there. state: what was
     remembered before the first of these steps, `[N, ...]` each. privileged: `[N, T, C]`, the label
-    that the module needs; None for one that needs none.
+    that the module needs; None for one that needs none. inner_done: `[N, T]`, 1 where an inner
+    episode ended with the step before; None where nobody says so. generator: what the agent itself
+    draws with; torch's own where None.
     """
 
     observation: Tensor
@@ -24,12 +27,14 @@ class Inputs(NamedTuple):
     previous_reward: Tensor
     state: State = {}
     privileged: Tensor | None = None
+    inner_done: Tensor | None = None
+    generator: torch.Generator | None = None
 
     def at(self, t: int, state: State) -> Inputs:
         """Step t of these, with what is remembered from before it."""
-        observation, action, reward, _, label = self
-        label = None if label is None else label[:, t]
-        return Inputs(observation[:, t], action[:, t], reward[:, t], state, label)
+        label, done = (None if x is None else x[:, t] for x in (self.privileged, self.inner_done))
+        columns = (column[:, t] for column in self[:3])
+        return Inputs(*columns, state, label, done, self.generator)
 
 
 class Step(NamedTuple):

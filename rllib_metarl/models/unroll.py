@@ -48,6 +48,5 @@ def unroll(encoder: Any, inputs: Inputs, limit: int) -> Any:
 
 def _stretch(inputs: Inputs, steps: slice, state: State) -> Inputs:
     """Some of the steps, with what is remembered from before them."""
-    observation, action, reward, _, label = inputs
-    label = None if label is None else label[:, steps]
-    return Inputs(observation[:, steps], action[:, steps], reward[:, steps], state, label)
+    label, done = (None if x is None else x[:, steps] for x in inputs[4:6])
+    return Inputs(*(column[:, steps] for column in inputs[:3]), state, label, done)

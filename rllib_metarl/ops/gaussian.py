@@ -110,3 +110,72 @@ def sample(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
         where="sample",
     )
     return mean + torch.exp(0.5 * log_var) * noise
+
+
+def natural_factor(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """What a Gaussian factor adds to the sums that `posterior_of` reads: 1 / s and m / s.
+
+    Args:
+        mean, var: ``[..., D]``.
+
+    Returns:
+        precision and precision-weighted mean, ``[..., D]`` each.
+
+    Raises:
+        ValueError: where shapes differ.
+    """
+    check_shapes({"mean": (mean, "... D"), "var": (var, "... D")}, where="natural_factor")
+    precision = 1.0 / var
+    return precision, mean * precision
+
+
+def posterior_of(precision: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor]:
+    """The product of the Gaussian factors whose sums these are; of none of them N(0, I).
+
+    A factor more is one addition, so that a posterior is kept up to date in O(1) a transition.
+
+    Args:
+        precision, weighted: sums of `natural_factor` over the factors, ``[..., D]``; 0 for none.
+
+    Returns:
+        mean and log-variance, ``[..., D]``.
+
+    Raises:
+        ValueError: where shapes differ.
+
+    Source: Rakelly et al. 2019, eq. 2: q(z | c) is proportional to prod_n N(z; f(c_n)).
+    """
+    check_shapes(
+        {"precision": (precision, "... D"), "weighted": (weighted, "... D")}, where="posterior_of"
+    )
+    empty = precision <= 0.0
+    safe = torch.where(empty, 1.0, precision)
+    return torch.where(empty, 0.0, weighted / safe), -safe.log()
+
+
+def product(mean: Tensor, var: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The product of N Gaussian factors, in whatever order they come.
+
+    Args:
+        mean, var: ``[..., N, D]``.
+        weight: ``[..., N]``, 0 for factors that are left out (padding), else 1.
+
+    Returns:
+        mean and log-variance, ``[..., D]``; N(0, I) where all are left out.
+
+    Raises:
+        ValueError: where shapes differ.
+
+    Source: Rakelly et al. 2019, eq. 2.
+    """
+    check_shapes(
+        {
+            "mean": (mean, "... N D"),
+            "var": (var, "... N D"),
+            "weight": (weight.unsqueeze(-1), "... N I"),
+        },
+        where="product",
+    )
+    precision, weighted = natural_factor(mean, var)
+    kept = weight.unsqueeze(-1)
+    return posterior_of((precision * kept).sum(-2), (weighted * kept).sum(-2))

@@ -61,7 +61,7 @@ class Actor:
             generator: what is drawn with; torch's own where None.
         """
         actions = self.module.actions
-        step = self.module.step(inputs)
+        step = self.module.step(inputs._replace(generator=generator))
         logits = step.logits if mask is None else actions.masked(step.logits, mask)
         action = actions.sample(logits, generator) if explore else actions.mode(logits)
         encoded = self.module.encode_action(action)

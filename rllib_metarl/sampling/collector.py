@@ -195,6 +195,7 @@ class Collector:
             self._previous_reward,
             self._state,
             self._privileged(self._infos),
+            self._inner_done(),
         )
         decided = self._actor.decide(
             inputs,
@@ -223,6 +224,11 @@ class Collector:
         self._state, self._previous_action = decided.state, decided.encoded
         self._previous_reward = torch.as_tensor(reward, dtype=torch.float32, device=self.device)
         return np.logical_or(terminated, truncated)
+
+    def _inner_done(self) -> torch.Tensor | None:
+        """Which sub-envs have begun an inner episode with the last step, `[N]`; None if unknown."""
+        flags = self._infos.get("inner_done")
+        return None if flags is None else torch.as_tensor(flags, device=self.device)
 
     def _privileged(self, infos: dict[str, Any]) -> torch.Tensor | None:
         label = self.module.needs_privileged
@@ -282,6 +288,7 @@ class Collector:
             self._previous_reward[rows],
             state,
             None if privileged is None else privileged[rows],
+            generator=self.generator,
         )
         return self.module.step(inputs).belief.cpu().numpy()
 

@@ -34,6 +34,7 @@ class AgentState:
         single: whether observations, actions and rewards come without the dimension N.
         drawn: the newest action as the policy drew it, before it was brought into the action
             space, `[]` or `[P]`, or N of them; what `Agent.adapt` learns from.
+        inner_done: whether an inner episode ended with that action `[N]`; None until one was taken.
     """
 
     recurrent: dict[str, Tensor]
@@ -42,6 +43,7 @@ class AgentState:
     reward: Tensor | None
     single: bool
     drawn: Any = None
+    inner_done: Tensor | None = None
 
 
 class Agent(Actor):
@@ -120,7 +122,8 @@ class Agent(Actor):
         count = _count(state)
         flat, mask = self._observed(observation, count, action_mask)
         label = self._label(privileged, count)
-        inputs = Inputs(flat, state.action, state.reward, state.recurrent, label)
+        seen = (flat, state.action, state.reward, state.recurrent, label, state.inner_done)
+        inputs = Inputs(*seen)
         decided = self.decide(inputs, mask=mask, explore=by_sampling, generator=generator)
         drawn = decided.action.numpy()
         action: Any = self.module.actions.to_env(drawn)
@@ -135,9 +138,9 @@ class Agent(Actor):
         Args:
             state: what `act` gave.
             reward: what the env gave.
-            done: whether an inner episode has ended. The agents of this version take that from
-                what they observe, as in training; after the end of the meta-episode itself go on
-                with `initial_state`.
+            done: whether an inner episode has ended, or `[N]` such. PEARL draws its latent anew
+                then; the other agents take it from what they observe, as in training. After the
+                end of the meta-episode itself go on with `initial_state`.
 
         Raises:
             UserError: what was given is not of the right type or shape or not finite, or no action
@@ -148,9 +151,11 @@ class Agent(Actor):
             raise UserError("observe: no action was taken yet; call act first.")
         if state.reward is not None:
             raise UserError("observe: the last action's reward is already known: call act next.")
-        given.truths("done", done, _count(state))
+        ended = np.broadcast_to(given.truths("done", done, _count(state)), len(state.action))
         return dataclasses.replace(
-            state, reward=torch.as_tensor(given.reward(reward, _count(state)))
+            state,
+            reward=torch.as_tensor(given.reward(reward, _count(state))),
+            inner_done=torch.as_tensor(ended.copy()),
         )
 
     def adapt(self, trajectories: Sequence[Mapping[str, Any]]) -> Agent:

@@ -75,10 +75,12 @@ class ExportedStep(nn.Module):
         inner_done: Tensor,
         *state: Tensor,
     ) -> tuple[Tensor, ...]:
-        """See the top of the file; `inner_done` is an input that no agent of today reads."""
+        """See the top of the file."""
         module = self.module
         before = dict(zip(self.parts, state, strict=True))
-        step = module.step(Inputs(observation, previous_action, previous_reward, before))
+        step = module.step(
+            Inputs(observation, previous_action, previous_reward, before, inner_done=inner_done)
+        )
         flat = module.actions.mode(step.logits)
         action = flat.clamp(-1.0, 1.0) if self.clipped else flat
         if self.scale is not None:

@@ -39,6 +39,23 @@ SMALL_TASKS: dict[str, Any] = {
 }
 """Of what plays tasks that are held: a batch is 8 meta-episodes before and 8 after adapting."""
 
+SMALL_REPLAY: dict[str, Any] = {
+    "train_batch_size_per_learner": 48,
+    "train_tasks": 4,
+    "updates": 2,
+    "meta_batch_size": 2,
+    "task_batch_size": 8,
+    "context_size": 4,
+    "replay_capacity": 100,
+    "context_capacity": 20,
+    "latent_size": 2,
+    "resample_steps": 1,
+    "encoder_layers": [8],
+    "critic_hidden": [8],
+    "policy_hidden": [8],
+}
+"""Of what learns from a replay by task: z is drawn at every step, whatever the env."""
+
 
 def small_config(
     name: str = "DynaMITE", *, env: Any = GRID, runners: int = 0, **settings: Any
@@ -65,6 +82,10 @@ def small_config(
     )
     config.debugging(seed=settings.pop("seed", 3))
     config.evaluate_every_steps = 0
+    if hasattr(config, "replay_capacity"):
+        unused = ("minibatch_size", "num_epochs", "encoder_hidden", "encoder_embedding")
+        own = {key: value for key, value in settings.items() if key not in unused}
+        return config.training(**(SMALL_REPLAY | own))
     vae = SMALL_VAE if hasattr(config, "vae_updates") else {}
     return config.training(**(SMALL | vae | settings))
 

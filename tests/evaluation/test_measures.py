@@ -10,9 +10,8 @@ import pytest
 
 from rllib_metarl.envs import Stream, make_vector
 from rllib_metarl.evaluation.knowledge import measures_of
-from rllib_metarl.evaluation.measures import inner_returns
 from rllib_metarl.evaluation.protocol import evaluate_checkpoint
-from rllib_metarl.sampling.held_out import HeldOut
+from rllib_metarl.sampling.held_out import HeldOut, inner_returns
 from tests.algorithms.small import small_config, small_learner
 
 
