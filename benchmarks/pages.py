@@ -118,6 +118,8 @@ NAVIGATION = {
     "scratch": Agent("from scratch", "maml/navigation2d-scratch.yaml"),
 }
 
+POINT_ROBOT = {"pearl": Agent("PEARL", "pearl/point-robot.yaml")}
+
 
 def bandit_policies(**bandit: Any) -> Callable[[], dict[str, dict[str, float]]]:
     """Classical bandit algorithms on 20,000 trials."""
@@ -178,6 +180,12 @@ PAGES = {
         measures=tuple(f"return_after_{step}" for step in range(5)),
         episodes=40,
         shown=(-100.0, 2.0),
+    ),
+    "point-robot": Page(
+        "point robot, dense rewards, 17 walks to a held-out goal",
+        POINT_ROBOT,
+        measures=("inner_return_1", "inner_return_3", "inner_return_4", "last_inner_return"),
+        episodes=200,
     ),
     "pointgoal-sparse": Page(
         "a goal on a semi-circle, sparse rewards, 3 inner episodes of 60 steps",

@@ -135,7 +135,7 @@ class TaskReplay:
         return np.flatnonzero((self.learnt.sizes > 0) & (self.context.sizes > 0))
 
     def tasks(self, count: int) -> NDArray[np.int64]:
-        """Draws the ids of `count` tasks that can be learnt from, none twice while there are enough.
+        """Draws the ids of `count` tasks that can be learnt from, none twice if there are enough.
 
         Raises:
             UserError: there are none.

@@ -33,8 +33,8 @@ class Inputs(NamedTuple):
     def at(self, t: int, state: State) -> Inputs:
         """Step t of these, with what is remembered from before it."""
         label, done = (None if x is None else x[:, t] for x in (self.privileged, self.inner_done))
-        columns = (column[:, t] for column in self[:3])
-        return Inputs(*columns, state, label, done, self.generator)
+        observation, action, reward = (column[:, t] for column in self[:3])
+        return Inputs(observation, action, reward, state, label, done, self.generator)
 
 
 class Step(NamedTuple):

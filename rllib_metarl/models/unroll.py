@@ -49,4 +49,5 @@ def unroll(encoder: Any, inputs: Inputs, limit: int) -> Any:
 def _stretch(inputs: Inputs, steps: slice, state: State) -> Inputs:
     """Some of the steps, with what is remembered from before them."""
     label, done = (None if x is None else x[:, steps] for x in inputs[4:6])
-    return Inputs(*(column[:, steps] for column in inputs[:3]), state, label, done)
+    observation, action, reward = (column[:, steps] for column in inputs[:3])
+    return Inputs(observation, action, reward, state, label, done)

@@ -1,4 +1,4 @@
-"""PEARL's learner: a replay by task, soft actor-critic on it, and the encoder through the critics."""
+"""PEARL's learner: soft actor-critic on a replay by task, the encoder through the critics."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ class PEARLLearner(MetaLearner):
             self.follow_targets()
 
     def critic_loss(self, batch: dict[str, Tensor], latent: Tensor) -> Tensor:
-        """Of both critics, a scalar; gradients pass into `latent [B, L]`, not through the target."""
+        """Of both critics, a scalar; gradients pass into `latent [B, L]`, not into the target."""
         agent, config = self.agent, self.config
         with torch.no_grad():
             following = self.value_after(batch["after"], latent)
@@ -227,7 +227,7 @@ class PEARLLearner(MetaLearner):
         return value
 
     def learn_actor(self, batch: dict[str, Tensor], latent: Tensor) -> bool:
-        """Steps the value network, the policy and the temperature; whether they could be stepped."""
+        """Steps value network, policy and temperature; whether they could be stepped."""
         agent, config = self.agent, self.config
         observation = batch["observation"]
         logits = agent.policy(observation, latent)
@@ -313,7 +313,7 @@ def default_entropy(actions: Any) -> float:
 
 
 def logits_penalty(actions: Any, logits: Tensor) -> Tensor:
-    """mean(mean^2) + mean(log_std^2) of the numbers before the tanh, as the authors' code has it."""
+    """mean(mean^2) + mean(log_std^2) of numbers before the tanh, as in the authors' code."""
     if not actions.numbers:
         return logits.new_zeros(())
     return logits[..., sum(actions.categories) :].square().mean() * 2.0

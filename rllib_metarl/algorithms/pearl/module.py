@@ -94,11 +94,12 @@ class PEARLModule(MetaModule, InferenceOnlyAPI):
 
     def initial_state(self, batch_size: int, device: Any = None) -> State:
         """No transition, and no z yet."""
-        latent = (batch_size, self.latent_size)
-        widths = {"precision": latent, "weighted": latent, "z": latent}
-        widths |= {"before": (batch_size, self.observation_width)}
-        widths |= {"steps": (batch_size,), "draws": (batch_size,)}
-        return {name: torch.zeros(shape, device=device) for name, shape in widths.items()}
+        widths = dict.fromkeys(("precision", "weighted", "z"), (self.latent_size,))
+        shapes: dict[str, tuple[int, ...]] = {**widths, "before": (self.observation_width,)}
+        shapes |= {"steps": (), "draws": ()}
+        return {
+            name: torch.zeros((batch_size, *shape), device=device) for name, shape in shapes.items()
+        }
 
     def step(self, inputs: Inputs) -> Step:
         """As `MetaModule.step`."""
@@ -149,7 +150,7 @@ class PEARLModule(MetaModule, InferenceOnlyAPI):
         return self.redrawn(steps, inner_done.bool()).cumsum(1) <= self._prior_draws
 
     def posterior(self, context: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance `[M, L]` of the tasks whose transitions these are, `[M, C, ...]`."""
+        """Mean and log-variance `[M, L]` of the tasks of transitions `[M, C, ...]`."""
         columns = (context[key] for key in ("observation", "action", "reward", "after"))
         observation, action, reward, after = columns
         mean, var = self.encoder.factor(observation, action, reward.squeeze(-1), after)
