@@ -356,7 +356,7 @@ METRICS: tuple[Metric, ...] = (
     _learner(
         "policy_loss",
         "ppo/policy_loss",
-        "Clipped surrogate loss, mean over minibatches.",
+        "Clipped surrogate loss, mean over minibatches; PEARL: minus the soft value.",
         "1",
         "small, around 0",
         False,
@@ -438,6 +438,100 @@ METRICS: tuple[Metric, ...] = (
             own=True,
         )
         for step in range(6)
+    ),
+    Metric(
+        "eval/first_inner_return",
+        ("evaluation/first_inner_return",),
+        "Undiscounted return of the first inner episode of held-out meta-episodes, on a latent "
+        "from the prior (PEARL, where there are inner episodes).",
+        "reward",
+        "stays low: nothing is known yet",
+        own=True,
+    ),
+    Metric(
+        "eval/last_inner_return",
+        ("evaluation/last_inner_return",),
+        "The same of the last one: what the transitions before it have told.",
+        "reward",
+        "rises above `eval/first_inner_return`, towards an oracle's",
+        own=True,
+    ),
+    _learner(
+        "qf_loss",
+        "sac/critic_loss",
+        "Squared error of both critics against their target, summed, mean over transitions "
+        "(PEARL).",
+        "reward^2",
+        "falls, then levels off; no growth without end",
+        True,
+    ),
+    _learner(
+        "qf_mean",
+        "sac/q_mean",
+        "Value of the first critic, mean over replayed transitions.",
+        "reward",
+        "settles within returns / (1 - gamma); beyond them critics overestimate",
+        True,
+    ),
+    _learner(
+        "temperature",
+        "sac/temperature",
+        "Weight of the policy's entropy beside scaled rewards.",
+        "1",
+        "as set; with `temperature: auto` it settles",
+        True,
+    ),
+    _learner(
+        "critic_grad_norm",
+        "sac/critic_grad_norm",
+        "Norm of the critics' gradient before clipping.",
+        "1",
+        "bounded, no spikes",
+        True,
+    ),
+    *(
+        _learner(
+            f"{name}_learning_rate",
+            f"sac/{name}_learning_rate",
+            f"Step size of the {name}'s Adam.",
+            "1",
+            "follows its schedule",
+            True,
+        )
+        for name in ("encoder", "critic", "temperature")
+    ),
+    _learner(
+        "posterior_kl",
+        "belief/posterior_kl",
+        "KL of the posterior over a task from N(0, I), of a context drawn from the replay, mean "
+        "over tasks (PEARL). Before weighting.",
+        "nats",
+        "well above 0: the context tells the task",
+        True,
+    ),
+    _learner(
+        "posterior_std",
+        "belief/posterior_std",
+        "Standard deviation of that posterior, mean over tasks and dimensions.",
+        "1",
+        "falls below 1; it shrinks with the size of the context",
+        True,
+    ),
+    _learner(
+        "replay_transitions",
+        "replay/transitions",
+        "Transitions in the replay, of all tasks (PEARL).",
+        "transitions",
+        "grows to `train_tasks` times `replay_capacity`",
+        True,
+    ),
+    _learner(
+        "replay_tasks",
+        "replay/tasks",
+        "Training tasks that have been played and can be learnt from.",
+        "tasks",
+        "`train_tasks` after the first iterations",
+        True,
     ),
     _learner(
         "step_share",

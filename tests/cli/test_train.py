@@ -28,7 +28,8 @@ ELSEWHERE = (
     "train/unstable_episodes",
     "vae/session_prior_loss",
 )
-ELSEWHERE += ("eval/return_after_", "faults/skipped_tasks")
+ELSEWHERE += ("eval/return_after_", "faults/skipped_tasks", "sac/", "replay/")
+ELSEWHERE += ("belief/posterior_", "eval/first_inner_return", "eval/last_inner_return")
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,12 @@ RUNS: dict[str, dict[str, dict[str, Any]]] = {
         "promp": REACHER | {"outer_update": "promp"},
         "reptile": {"outer_update": "reptile"},
     },
+    "PEARL": {
+        "grid": {},
+        "reacher": REACHER | {"env_config": {"horizon": 6, "p_switch": 0.0, "inner_episodes": 2}},
+        "wandering": WANDERING | {"context_next_observation": True, "context_from": "all"},
+        "todays-critics": REACHER | {"critic_target": "critics", "temperature": "auto"},
+    },
     "OraclePPO": {
         "grid": {},
         "reacher": REACHER | {"context_size": 2},

@@ -12,7 +12,8 @@ import ray
 from tests.reliability.resuming import config_of, second_halves, state_of, train
 
 CASES = {"DynaMITE": "wandering", "RL2": "nested", "VariBAD": "grid", "MAML": "wandering"}
-CUT = ("DynaMITE", "RL2")
+CASES["PEARL"] = "wandering"
+CUT = ("DynaMITE", "RL2", "PEARL")
 """Whose checkpoints cut meta-episodes; those of the grid end all at once."""
 
 

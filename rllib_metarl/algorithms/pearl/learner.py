@@ -62,7 +62,9 @@ class PEARLLearner(MetaLearner):
         **dict.fromkeys(("qf_loss", "qf_mean", "policy_loss", "entropy", "posterior_kl")),
         **dict.fromkeys(("posterior_std", "temperature", "critic_grad_norm", "policy_grad_norm")),
         **dict.fromkeys(("replay_transitions", "replay_tasks", "skipped_updates")),
-        "vf_loss": VALUE,
+        **dict.fromkeys(f"{group}_learning_rate" for group in ("encoder", "critic", "policy")),
+        **dict.fromkeys(("vf_loss", "value_learning_rate"), VALUE),
+        "temperature_learning_rate": AUTO,
     }
 
     @override(TorchLearner)
@@ -270,8 +272,8 @@ class PEARLLearner(MetaLearner):
     def follow_targets(self) -> None:
         """Target networks come a little nearer."""
         for network, target in self.agent.pairs():
-            own, following = list(network.parameters()), list(target.parameters())
-            torch._foreach_lerp_(following, own, self.config.tau)
+            for own, following in zip(network.parameters(), target.parameters(), strict=True):
+                following.lerp_(own, self.config.tau)
 
     # --- metrics and state ----------------------------------------------------------------------
 
@@ -281,14 +283,7 @@ class PEARLLearner(MetaLearner):
             self._log[key].append(value.detach())
 
     def _report(self, steps: int) -> None:
-        names = [key for key in self.METRICS if key not in ("skipped_updates",)]
-        conditions = self.METRICS
-        values: dict[str, float] = {}
-        for key in names:
-            condition = conditions[key]
-            if condition is None or condition.holds(self.config):
-                found = self._log.get(key)
-                values[key] = float(torch.stack(found).mean()) if found else 0.0
+        values = {key: float(torch.stack(own).mean()) for key, own in self._log.items()}
         self._log.clear()
         values["replay_transitions"] = float(self.replay.learnt.sizes.sum())
         values["replay_tasks"] = float(len(self.replay.playable()))

@@ -11,6 +11,7 @@ from rllib_metarl.algorithms.base.config import PER_STEP_CALLBACKS, MetaConfig
 from rllib_metarl.algorithms.base.settings import (
     SWITCH,
     Choice,
+    Condition,
     Either,
     Entry,
     Number,
@@ -190,3 +191,7 @@ class PEARL(MetaAlgorithm):
     """Off-policy meta-RL with a latent task on RLlib."""
 
     CONFIG = PEARLConfig
+    METRICS: ClassVar[dict[str, Condition | None]] = dict.fromkeys(
+        ("evaluation/first_inner_return", "evaluation/last_inner_return"),
+        Condition("inner episodes", lambda config: config.resample_steps is None),
+    )
