@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> None:
         checkpoint = arguments.storage / arguments.page / name / run["train"]["checkpoint"]
         if "disentanglement" not in run and checkpoint.exists():
             # As JSON has it: keys are text.
-            told = json.loads(json.dumps(scores(checkpoint, page, arguments.episodes)))
-            raw.add(folder, name, disentanglement=told)
+            measured = json.loads(json.dumps(scores(checkpoint, page, arguments.episodes)))
+            raw.add(folder, name, disentanglement=measured)
             print(name, flush=True)
     text = table(page, folder)
     (folder / "disentanglement.md").write_text(text)
@@ -82,8 +82,8 @@ def _rows(label: str, step: int, seeds: list[dict[str, Any]], names: list[str]) 
     dci = ", ".join(f"{np.mean([seed['dci'][part] for seed in seeds]):.2f}" for part in parts)
     rows = []
     for latent in seeds[0]["readout"]:
-        told = (np.mean([seed["readout"][latent][name] for seed in seeds]) for name in names)
-        cells = " | ".join(f"{value:.2f}" for value in told)
+        means = (np.mean([seed["readout"][latent][name] for seed in seeds]) for name in names)
+        cells = " | ".join(f"{value:.2f}" for value in means)
         head = f"| {label} | {len(seeds)} | {step} | {mean['mig']:.2f} | {mean['sap']:.2f} | {dci} "
         rows.append(f"{head}| {latent} | {cells} |")
     return rows

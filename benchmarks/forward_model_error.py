@@ -206,16 +206,16 @@ def gather(name: str, arguments: argparse.Namespace, seed: int) -> Transitions:
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Means and standard deviations over the seeds, and how many times context lowers the error."""
-    told: dict[str, Any] = {}
+    means: dict[str, Any] = {}
     for unit in ("error", "scaled_error"):
         kinds = runs[0][unit]
         values = {kind: np.array([run[unit][kind] for run in runs]) for kind in kinds}
-        told[unit] = {
+        means[unit] = {
             kind: {"mean": float(v.mean()), "std": float(v.std())} for kind, v in values.items()
         }
         ratio = values["without_context"] / values["with_context"]
-        told[f"{unit}_ratio"] = {"mean": float(ratio.mean()), "std": float(ratio.std())}
-    return told
+        means[f"{unit}_ratio"] = {"mean": float(ratio.mean()), "std": float(ratio.std())}
+    return means
 
 
 def main(argv: list[str] | None = None) -> None:

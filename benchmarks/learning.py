@@ -84,8 +84,8 @@ def run_one(page: str, name: str, seed: int, arguments: argparse.Namespace) -> N
         *elsewhere,
     )
     curve = learning_curve(Path(checkpoint).parent / "result.json")
-    told = {"train": without_paths(trained), "evaluate": without_paths(evaluated)}
-    raw.add(folder, run, **told, curve=curve)
+    results = {"train": without_paths(trained), "evaluate": without_paths(evaluated)}
+    raw.add(folder, run, **results, curve=curve)
 
 
 def overrides(agent: Agent) -> list[str]:
@@ -104,14 +104,14 @@ def rllib(*arguments: str) -> dict[str, Any]:
         out = Path(folder, "told.json")
         command = [sys.executable, "-m", "rllib_metarl.cli.main", *arguments, f"--json={out}"]
         subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-        told: dict[str, Any] = json.loads(out.read_text())
-    return told
+        result: dict[str, Any] = json.loads(out.read_text())
+    return result
 
 
-def without_paths(told: dict[str, Any]) -> dict[str, Any]:
+def without_paths(result: dict[str, Any]) -> dict[str, Any]:
     """Keeps of the paths only what does not depend on the machine."""
-    checkpoint = "/".join(Path(told["checkpoint"]).parts[-3:])
-    return {key: told[key] for key in told if key != "directory"} | {"checkpoint": checkpoint}
+    checkpoint = "/".join(Path(result["checkpoint"]).parts[-3:])
+    return {key: result[key] for key in result if key != "directory"} | {"checkpoint": checkpoint}
 
 
 def learning_curve(result_file: Path) -> dict[str, list[float]]:
@@ -286,8 +286,8 @@ def score_cells(row: dict[str, Any]) -> str:
 
 def measured_cells(row: dict[str, Any]) -> str:
     """The cells of a row's further measures."""
-    told = row["measures"].values()
-    return "".join(f" {with_interval(m['iqm'], m['interval'], 3)} |" for m in told)
+    measures = row["measures"].values()
+    return "".join(f" {with_interval(m['iqm'], m['interval'], 3)} |" for m in measures)
 
 
 def classical_table(classical: dict[str, dict[str, float]]) -> str:
@@ -326,11 +326,11 @@ def picture(folder: Path, page: Page, agents: list[str]) -> None:
         seeds = f"{len(curves)} seed" + "s" * (len(curves) > 1)
         label = f"{page.agents[agent].label}, {seeds}"
         axes.plot(steps, middle, color=colour, linewidth=2, label=label)
-    told = [raw.of_agent(folder, agent)[0]["evaluate"]["references"] or {} for agent in agents]
-    references = told[0]
+    known = [raw.of_agent(folder, agent)[0]["evaluate"]["references"] or {} for agent in agents]
+    references = known[0]
     for name in ("oracle", "bayes", "blind"):
         # A line for all of the picture must hold for every agent's env.
-        if name in references and all(other.get(name) == references[name] for other in told):
+        if name in references and all(other.get(name) == references[name] for other in known):
             draw_reference(axes, page.reference_labels.get(name, name), references[name])
     along = "gradient steps on a task" if page.adapts else "environment steps (millions)"
     axes.set(xlabel=along, ylabel="return on held-out meta-episodes")

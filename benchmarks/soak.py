@@ -95,13 +95,13 @@ def iterations(algorithm: Any, killer: Killer, minutes: float) -> Iterator[dict[
     while time.monotonic() - began < 60.0 * minutes:
         result = algorithm.train()
         killer.pids = pids = runner_pids(algorithm)
-        told = result.get("evaluation", {})
+        evaluation = result.get("evaluation", {})
         yield {
             "seconds": round(time.monotonic() - began, 1),
             "iteration": result["training_iteration"],
             "env_steps": result["num_env_steps_sampled_lifetime"],
             "train_return": result["env_runners"].get("episode_return_mean"),
-            "normalised_score": told.get("normalised_score"),
+            "normalised_score": evaluation.get("normalised_score"),
             "driver_mib": round(resident(os.getpid()), 1),
             "runners_mib": [round(resident(pid), 1) for pid in pids],
             "kills": killer.kills,
@@ -171,11 +171,13 @@ def soak(options: argparse.Namespace) -> dict[str, Any]:
 
 def write(path: Path, settings: dict[str, str], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The log so far; returns its summary."""
-    told = summary(rows)
+    summarised = summary(rows)
     new = path.with_suffix(".new")
-    new.write_text(json.dumps({"settings": settings, "summary": told, "iterations": rows}) + "\n")
+    new.write_text(
+        json.dumps({"settings": settings, "summary": summarised, "iterations": rows}) + "\n"
+    )
     new.replace(path)
-    return told
+    return summarised
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -46,18 +46,18 @@ def started(tree: Path, folder: Path) -> dict[str, float]:
     (folder / "tiny.yaml").write_text(EXPERIMENT)
     options = ["train", "file", folder / "tiny.yaml", "--storage-path", folder / "results"]
     command = [sys.executable, "-m", "rllib_metarl.cli.main", *map(str, options)]
-    began, told = time.perf_counter(), {}
+    began, times = time.perf_counter(), {}
     with subprocess.Popen(
         command, env=environment(tree), cwd=folder, stdout=subprocess.PIPE, text=True
     ) as process:
         for line in process.stdout or ():
-            told.setdefault("first_line_s", time.perf_counter() - began)
+            times.setdefault("first_line_s", time.perf_counter() - began)
             if "iter 1" in line:
-                told["first_iteration_s"] = time.perf_counter() - began
+                times["first_iteration_s"] = time.perf_counter() - began
     if process.returncode:
         raise SystemExit(f"{tree}: the command ended with {process.returncode}")
-    told["end_s"] = time.perf_counter() - began
-    return told
+    times["end_s"] = time.perf_counter() - began
+    return times
 
 
 def imported(tree: Path) -> dict[str, float]:
@@ -81,8 +81,8 @@ def measure(trees: dict[str, Path], rounds: int) -> dict[str, dict[str, float]]:
     for number in range(rounds):
         for name in sorted(trees, reverse=bool(number % 2)):
             with tempfile.TemporaryDirectory() as folder:
-                told = started(trees[name], Path(folder))
-            found[name].append(told | imported(trees[name]) | helped(trees[name]))
+                times = started(trees[name], Path(folder))
+            found[name].append(times | imported(trees[name]) | helped(trees[name]))
     return {
         name: {key: statistics.median(one[key] for one in runs) for key in runs[0]}
         for name, runs in found.items()
@@ -97,15 +97,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     arguments = parser.parse_args(argv)
     trees = {"new": ROOT} | ({"old": arguments.against.resolve()} if arguments.against else {})
-    told = {"load_average": os.getloadavg()[0], "medians": measure(trees, arguments.rounds)}
-    for name, medians in told["medians"].items():
+    report = {"load_average": os.getloadavg()[0], "medians": measure(trees, arguments.rounds)}
+    for name, medians in report["medians"].items():
         print(name, {key: round(value, 2) for key, value in medians.items()})
     if arguments.against:
-        pairs = told["medians"]["new"], told["medians"]["old"]
-        told["ratios"] = {key: pairs[0][key] / pairs[1][key] for key in pairs[0]}
-        print("new / old", {key: round(value, 2) for key, value in told["ratios"].items()})
+        pairs = report["medians"]["new"], report["medians"]["old"]
+        report["ratios"] = {key: pairs[0][key] / pairs[1][key] for key in pairs[0]}
+        print("new / old", {key: round(value, 2) for key, value in report["ratios"].items()})
     if arguments.json:
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

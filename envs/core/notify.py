@@ -60,10 +60,10 @@ class Notices:
                 f"{where}: show_posterior is set, whose filter is told nothing, and notify is "
                 f"{level!r}; use one of them."
             )
-        told = labels[level].reshape(simulator.num_envs, -1).shape[1]
+        width = labels[level].reshape(simulator.num_envs, -1).shape[1]
         low, high = (0.0, 1.0) if level == "switched" else (-np.inf, np.inf)
-        least = np.append(self.space.low, np.full(told, low)).astype(np.float32)
-        most = np.append(self.space.high, np.full(told, high)).astype(np.float32)
+        least = np.append(self.space.low, np.full(width, low)).astype(np.float32)
+        most = np.append(self.space.high, np.full(width, high)).astype(np.float32)
         self.space = gym.spaces.Box(least, most, dtype=np.float32)
 
     def observe(self) -> NDArray[np.float32]:
@@ -71,8 +71,8 @@ class Notices:
         observations: NDArray[np.float32] = self._simulator.observe()
         if self.level == "none":
             return observations
-        told = self._simulator.labels()[self.level].reshape(len(observations), -1)
-        return np.concatenate([observations, told.astype(np.float32)], 1)
+        notice = self._simulator.labels()[self.level].reshape(len(observations), -1)
+        return np.concatenate([observations, notice.astype(np.float32)], 1)
 
     def without(self, observations: NDArray[Any]) -> NDArray[Any]:
         """Return observations `[..., D]` without what was told."""
@@ -107,12 +107,12 @@ class Notified(gym.Wrapper):
     def __init__(self, env: gym.Env, level: str, size: int = 1):
         super().__init__(env)
         self._level, space = check_level("Notified", level), env.observation_space
-        told: dict[str, gym.Space] = {
+        notices: dict[str, gym.Space] = {
             "switched": gym.spaces.Discrete(2),
             "context": gym.spaces.Box(-np.inf, np.inf, (size,), np.float32),
         }
-        if level in told:
-            self.observation_space = gym.spaces.Tuple((space, told[level]))
+        if level in notices:
+            self.observation_space = gym.spaces.Tuple((space, notices[level]))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -133,6 +133,6 @@ class Notified(gym.Wrapper):
             raise ValueError(
                 f"Notified: {self.env} gives no info[{self._level!r}]; put it outside of Sessions."
             )
-        told = info[self._level]
-        shown = np.int64(told) if self._level == "switched" else np.float32(told).reshape(-1)
+        notice = info[self._level]
+        shown = np.int64(notice) if self._level == "switched" else np.float32(notice).reshape(-1)
         return observation, shown

@@ -51,7 +51,7 @@ def agreement(
 
 
 def _announced(
-    p: CycleParameters, prior: Array, likelihood: Array, told: NDArray[np.bool_]
+    p: CycleParameters, prior: Array, likelihood: Array, announced: NDArray[np.bool_]
 ) -> Posterior:
     """The same where each session's end is told with the observation behind it."""
     batch, steps, goals = likelihood.shape
@@ -63,7 +63,7 @@ def _announced(
         surprise[:, t] = -np.log(np.maximum(chance, SMALLEST))
         possible = (chance > SMALLEST)[:, None]
         known = np.where(possible, joint / np.maximum(chance, SMALLEST)[:, None], belief[:, t])
-        belief[:, t + 1] = np.where(told[:, t + 1, None], known @ p.transition, known)
+        belief[:, t + 1] = np.where(announced[:, t + 1, None], known @ p.transition, known)
     switch = np.zeros((batch, steps + 1))
-    switch[:, 1:] = told[:, :-1]
+    switch[:, 1:] = announced[:, :-1]
     return Posterior(belief, switch, surprise)

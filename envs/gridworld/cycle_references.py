@@ -55,13 +55,13 @@ def _references(p: CycleParameters) -> tuple[tuple[str, float], ...]:
     layouts, weights = _layouts(p)
     values = [_of_layout(p, goals) for goals in layouts]
     names = [name for name in values[0] if all(name in one for one in values)]
-    told = {name: float(np.dot(weights, [one[name] for one in values])) for name in names}
-    if "bayes" in told:
-        gap = told.pop("upper") - told["bayes"]
-        told["bayes"] += gap / 2
-        if gap > TOLERANCE * (told["bayes"] - told["blind"]) + 1e-9:
-            del told["bayes"]
-    return tuple(told.items())
+    returns = {name: float(np.dot(weights, [one[name] for one in values])) for name in names}
+    if "bayes" in returns:
+        gap = returns.pop("upper") - returns["bayes"]
+        returns["bayes"] += gap / 2
+        if gap > TOLERANCE * (returns["bayes"] - returns["blind"]) + 1e-9:
+            del returns["bayes"]
+    return tuple(returns.items())
 
 
 def _layouts(p: CycleParameters) -> tuple[NDArray[np.int64], Array]:
@@ -78,7 +78,7 @@ def _layouts(p: CycleParameters) -> tuple[NDArray[np.int64], Array]:
 
 
 def _of_layout(p: CycleParameters, goals: NDArray[np.int64]) -> dict[str, float]:
-    told = {
+    returns = {
         "random": _unseeing(p, goals, np.mean),
         "blind": _unseeing(p, goals, np.max),
         "oracle": _oracle(p, goals),
@@ -86,9 +86,9 @@ def _of_layout(p: CycleParameters, goals: NDArray[np.int64]) -> dict[str, float]
     if p.goals in POINTS:
         law = p.transition
         others = (1 - np.eye(p.goals)) / (p.goals - 1)
-        told["law_unknown"] = _planned(p, goals, others, law)[0]
-        told["bayes"], told["upper"] = _planned(p, goals, law, law)
-    return told
+        returns["law_unknown"] = _planned(p, goals, others, law)[0]
+        returns["bayes"], returns["upper"] = _planned(p, goals, law, law)
+    return returns
 
 
 def _unseeing(p: CycleParameters, goals: NDArray[np.int64], choose: Any) -> float:
@@ -156,12 +156,12 @@ class _Laws:
 
     def behind(self, known: Array) -> list[_Behind]:
         """All cases behind beliefs `[..., K]`."""
-        told = []
+        behind = []
         for moves, believed, true, anywhere in self.cases:
             belief = known @ moves
             parts = self.grid.surround(belief)
-            told.append(_Behind(*parts, belief, believed, true, anywhere))
-        return told
+            behind.append(_Behind(*parts, belief, believed, true, anywhere))
+        return behind
 
 
 def _planned(

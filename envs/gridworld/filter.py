@@ -33,14 +33,14 @@ def exact_filter(p: GridWorldParameters, notify: str = "none") -> FiniteFilter:
         )
 
     def run(observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> Posterior:
-        seen, told = observations[..., :WIDTH], observations[..., WIDTH:]
+        seen, notice = observations[..., :WIDTH], observations[..., WIDTH:]
         likelihood = agreement(p, seen, rewards)
         hazard = p.process.schedule(likelihood.shape[1])
         assert hazard is not None
         if notify == "context":
-            return _told_which_pays(p, told, hazard)
+            return _told_which_pays(p, notice, hazard)
         if notify == "switched":
-            hazard = told[:, 1:, 0]  # [B, T]: whether there is a switch after transition t
+            hazard = notice[:, 1:, 0]  # [B, T]: whether there is a switch after transition t
         change = hazard[..., None, None] * np.array(p.transition)
         stay = (1 - hazard)[..., None, None] * np.eye(2)
         return hidden_markov(np.array(p.prior), stay, change, likelihood)
@@ -49,10 +49,10 @@ def exact_filter(p: GridWorldParameters, notify: str = "none") -> FiniteFilter:
 
 
 def _told_which_pays(
-    p: GridWorldParameters, told: NDArray[Any], hazard: NDArray[np.float64]
+    p: GridWorldParameters, notice: NDArray[Any], hazard: NDArray[np.float64]
 ) -> Posterior:
     """What is certain where the context is told, `[B, T + 1, 1]`: all but unseen changes to it."""
-    context = paying_goal(told)
+    context = paying_goal(notice)
     probabilities = np.eye(2)[context]
     before, after = context[:, :-1], context[:, 1:]
     to_same = hazard * np.array(p.transition)[after, after]

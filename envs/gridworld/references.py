@@ -292,11 +292,11 @@ def _switched_value(world: _World) -> Array:
     beliefs = np.stack(powers, 1)  # [c, j, m]
     value = np.zeros((world.cells, len(world.pairs), 3, p.horizon + 1))
     for t in reversed(range(p.horizon)):
-        told = (1 - hazard[t]) * value[..., : t + 1] + hazard[t] * value[..., 1 : t + 2]
-        entering = told + p.step_reward
+        expected = (1 - hazard[t]) * value[..., : t + 1] + hazard[t] * value[..., 1 : t + 2]
+        entering = expected + p.step_reward
         for i in range(2):
             at = world.goal[i], world.pairs
-            seen = world.pay[i] + told[at][:, :2, 0]
+            seen = world.pay[i] + expected[at][:, :2, 0]
             entering[at] = np.einsum("gm,cjm->gcj", seen, beliefs[:, : t + 1])
         value = world.best(entering)
     return value[..., 2, 0]

@@ -31,8 +31,8 @@ def export(
         from rllib_metarl.serving.export import export as write
 
         register_with_plugins(plugins)
-        told = write(Checkpoint.open(path), form, out)
-    print(f"inputs: {', '.join(told['inputs'])}")
-    print(f"outputs: {', '.join(told['outputs'])}")
+        metadata = write(Checkpoint.open(path), form, out)
+    print(f"inputs: {', '.join(metadata['inputs'])}")
+    print(f"outputs: {', '.join(metadata['outputs'])}")
     print(f"{form}: {out}, {out.stat().st_size:,} bytes")
     return 0

@@ -28,8 +28,8 @@ def show_list(word: str | None = None, trained: bool = False) -> int:
         every = [name for rows in lists.values() for name in rows]
         lists = {title: _matching(rows, word) for title, rows in lists.items()}
         if not any(lists.values()):
-            told = shortened(word, 100)
-            raise UserError(f"nothing here matches '{told}'{suggestion(word, every)}")
+            shown = shortened(word, 100)
+            raise UserError(f"nothing here matches '{shown}'{suggestion(word, every)}")
     print("\n\n".join("\n".join(_lines(t, rows)) for t, rows in lists.items() if rows))
     return 0
 
@@ -66,10 +66,10 @@ def _trained() -> dict[str, dict[str, str]]:
 
     found = {}
     for name, folder in folders().items():
-        told = about(folder)
+        record = about(folder)
         found[PREFIX + name] = (
-            f"{told['title']}, seed {told['seed']}: return {told['return_mean']:.2f} after "
-            f"{told['env_steps']:,} env steps ({told['page']})"
+            f"{record['title']}, seed {record['seed']}: return {record['return_mean']:.2f} after "
+            f"{record['env_steps']:,} env steps ({record['page']})"
         )
     return {"Trained agents: rllib evaluate NAME, load_agent(NAME)": found}
 

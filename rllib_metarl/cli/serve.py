@@ -36,7 +36,7 @@ def serve(checkpoint: Path, port: int, idle_s: float, most: int, plugins: tuple[
         from rllib_metarl.serving.sessions import Sessions
 
         register_with_plugins(plugins)
-        Sessions(load_agent(path))  # what is wrong with it is told here, not by a replica
+        Sessions(load_agent(path))  # an invalid agent is reported here, not by a replica
         with ray_session(list(plugins)):
             from ray import serve as ray_serve
 

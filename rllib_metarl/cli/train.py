@@ -144,7 +144,7 @@ def default_name(run: str, env: str | None) -> str:
 
 
 def _check_readable(options: Options) -> None:
-    """What cannot be read is told at once, before heavy imports."""
+    """Reports unreadable files at once, before heavy imports."""
     read_json("--config", options.config)
     read_json("--stop", options.stop)
     for written in options.sets:

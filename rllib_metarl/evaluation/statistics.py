@@ -80,14 +80,14 @@ def permutation_p(ours: ArrayLike, theirs: ArrayLike) -> float:
         ours: `[S]`.
         theirs: `[S']`; beyond 20,000 ways as many are drawn.
     """
-    told = stats.permutation_test(
+    result = stats.permutation_test(
         (np.asarray(ours, np.float64), np.asarray(theirs, np.float64)),
         lambda x, y, axis: x.mean(axis) - y.mean(axis),
         vectorized=True,
         n_resamples=20_000,
         rng=np.random.default_rng(0),
     )
-    return float(told.pvalue)
+    return float(result.pvalue)
 
 
 def interval_of(

@@ -149,9 +149,11 @@ class Recorded(_Part):
                 raise ValueError(f"rows of {' and '.join(names)} have {sorted(widths)[:3]} entries")
             if widths == {0} and "belief_mean" not in names:
                 raise ValueError(f"rows of {' and '.join(names)} are empty")
-        told = (self.decoded or self.exact or [[]])[0]
-        if self.classes is not None and told and len(told) != len(self.classes):
-            raise ValueError(f"{len(self.classes)} classes, and probabilities of {len(told)}")
+        probabilities = (self.decoded or self.exact or [[]])[0]
+        if self.classes is not None and probabilities and len(probabilities) != len(self.classes):
+            raise ValueError(
+                f"{len(self.classes)} classes, and probabilities of {len(probabilities)}"
+            )
 
 
 class _Evaluation(_Part):

@@ -36,7 +36,7 @@ TOLD = ("action", "encoded_action", "belief", "logits")
 
 
 class ExportedStep(nn.Module):
-    """One greedy step as a function of tensors alone; inputs and outputs as told above.
+    """One greedy step as a function of tensors alone; inputs and outputs as listed above.
 
     Args:
         module: a trained RLModule.
@@ -125,10 +125,10 @@ def export(checkpoint: Checkpoint, form: str, out: Path) -> dict[str, Any]:
     if checkpoint.is_rllibs:
         raise UserError(f"{checkpoint.path}: export is for this project's algorithms.")
     step = ExportedStep(checkpoint.agent().module)
-    told = _metadata(checkpoint, step, form)
+    metadata = _metadata(checkpoint, step, form)
     with torch.no_grad(), _without_advice():
-        (_write_onnx if form == "onnx" else _write_torchscript)(step, told, out)
-    return told
+        (_write_onnx if form == "onnx" else _write_torchscript)(step, metadata, out)
+    return metadata
 
 
 @contextlib.contextmanager
@@ -161,7 +161,7 @@ def _metadata(checkpoint: Checkpoint, step: ExportedStep, form: str) -> dict[str
     }
 
 
-def _write_onnx(step: ExportedStep, told: dict[str, Any], out: Path) -> None:
+def _write_onnx(step: ExportedStep, metadata: dict[str, Any], out: Path) -> None:
     try:
         import onnx
         import onnxscript  # noqa: F401  (torch's exporter needs it)
@@ -176,17 +176,17 @@ def _write_onnx(step: ExportedStep, told: dict[str, Any], out: Path) -> None:
         step,
         example,
         dynamo=True,
-        input_names=told["inputs"],
-        output_names=told["outputs"],
+        input_names=metadata["inputs"],
+        output_names=metadata["outputs"],
         dynamic_shapes=(*({0: rows} for _ in SEEN), tuple({0: rows} for _ in step.parts)),
         verbose=False,
     )
     model = program.model_proto
     model.producer_name, model.producer_version = METADATA, __version__
-    onnx.helper.set_model_props(model, {METADATA: json.dumps(told)})
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata)})
     out.write_bytes(model.SerializeToString())
 
 
-def _write_torchscript(step: ExportedStep, told: dict[str, Any], out: Path) -> None:
+def _write_torchscript(step: ExportedStep, metadata: dict[str, Any], out: Path) -> None:
     traced = torch.jit.trace(step, step.begin(2), check_trace=False)
-    torch.jit.save(traced, str(out), _extra_files={f"{METADATA}.json": json.dumps(told)})
+    torch.jit.save(traced, str(out), _extra_files={f"{METADATA}.json": json.dumps(metadata)})

@@ -7,7 +7,7 @@
 | `POST /sessions/NAME/act` with `{"observation": ...}`, from the second on `"reward"` too | `{"action": ..., "belief": ...}` |
 | `DELETE /sessions/NAME` | `{}` |
 
-What is wrong with a request is told as `{"error": ...}`: 400, 404 (no such session or path), 405,
+An invalid request is answered with `{"error": ...}`: 400, 404 (no such session or path), 405,
 413 (too long), 503 (too many sessions).
 """  # noqa: E501  (a table)
 
@@ -80,12 +80,12 @@ def _step(body: bytes) -> dict[str, Any]:
         UserError: it is something else.
     """
     try:
-        told = parse_json(body, written_by_hand=True)
+        payload = parse_json(body, written_by_hand=True)
     except Unreadable as error:
         raise UserError(f"the body is not valid JSON: {error}.") from None
-    if not isinstance(told, dict) or "observation" not in told or set(told) - ALLOWED:
+    if not isinstance(payload, dict) or "observation" not in payload or set(payload) - ALLOWED:
         raise UserError(f"the body has to be an object of observation, {', '.join(_others())}.")
-    return told
+    return payload
 
 
 def _others() -> list[str]:

@@ -125,8 +125,8 @@ class Sessions:
             self._drop_idle()
             count = len(self._sessions)
         spaces = (self._agent.observation_space, self._agent.action_space)
-        told = dict(zip(("observation_space", "action_space"), map(str, spaces), strict=True))
-        return {"status": "ok", "sessions": count, **told}
+        described = dict(zip(("observation_space", "action_space"), map(str, spaces), strict=True))
+        return {"status": "ok", "sessions": count, **described}
 
     def _find(self, name: str) -> _Session:
         with self._lock:

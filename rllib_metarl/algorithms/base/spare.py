@@ -72,6 +72,6 @@ def finish(place: Path, result: dict[str, Any] | None) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    told = json.dumps(result or {}, cls=SafeFallbackEncoder)
-    (place / RESULT).write_text(told, encoding="utf-8")
+    text = json.dumps(result or {}, cls=SafeFallbackEncoder)
+    (place / RESULT).write_text(text, encoding="utf-8")
     checkpoints.finish(place)

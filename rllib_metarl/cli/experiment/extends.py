@@ -96,8 +96,8 @@ def _extended(source: Source, name: str, spec: Any, chain: _Chain, files: list[P
     here = (Path(source.label).resolve(), name)
     if here in chain:
         circle = (*chain[chain.index(here) :], here)
-        told = " -> ".join(f"{file.name}#{one}" for file, one in circle)
-        raise source.error((name, EXTENDS), f"extends itself: {told}")
+        loop = " -> ".join(f"{file.name}#{one}" for file, one in circle)
+        raise source.error((name, EXTENDS), f"extends itself: {loop}")
     own = _Piece.of(source, (name,), spec)
     bases = own.spec.pop(EXTENDS, [])
     bases = bases if isinstance(bases, list) else [bases]
@@ -124,8 +124,8 @@ def _base(source: Source, name: str, written: Any, chain: _Chain, files: list[Pa
             at, f"extends: {file} has no experiment '{wanted}'{suggestion(wanted, specs)}"
         )
     if not wanted and len(specs) != 1:
-        told = f"{len(specs)} experiments; name one, as in {file}#{next(iter(specs), 'name')}"
-        raise source.error(at, f"extends: {file} has {told}")
+        choices = f"{len(specs)} experiments; name one, as in {file}#{next(iter(specs), 'name')}"
+        raise source.error(at, f"extends: {file} has {choices}")
     chosen = wanted or next(iter(specs))
     piece = _extended(base, chosen, specs[chosen], chain, files)
     shared = data.get(PLUGINS)
