@@ -42,6 +42,7 @@ PRIVATE: dict[str, tuple[str, ...]] = {
     "ray.experimental:internal_kv": (
         *("_internal_kv_del", "_internal_kv_get", "_internal_kv_list", "_internal_kv_put"),
     ),
+    "ray._private.node:Node": ("start_api_server", "start_log_monitor", "start_monitor"),
     "ray._private:services": (
         *("ConsolePopen", "canonicalize_bootstrap_address_or_die", "find_node_ids"),
     ),

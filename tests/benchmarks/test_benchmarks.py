@@ -22,7 +22,7 @@ NO_COMMAND = {"pages", "phases", "racing", "raw"}
 SMOKED = {
     *("throughput", "compiled", "disentangle", "forward_model_error", "learning"),
     *("mujoco_vector", "plain_maml", "plain_varibad", "scaling", "soak", "start"),
-    *("conditioning", "session_prior"),
+    *("conditioning", "jax_race", "jax_rl2", "session_prior"),
 }
 TINY = """
 tiny:
@@ -210,3 +210,32 @@ def test_start(script: Any, tmp_path: Path) -> None:
     medians = json.loads(told.read_text())["medians"]
     assert medians["new"]["first_line_s"] < medians["new"]["first_iteration_s"]
     assert medians.keys() == {"new", "old"}
+
+
+def test_the_jax_race_says_why_it_is_skipped(script: Any, tmp_path: Path, capsys: Any) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\necho \"No module named 'jax'\" >&2\nexit 1\n")
+    python.chmod(0o755)
+    script("jax_race").main(["--venv", str(tmp_path)])
+    assert capsys.readouterr().out == f"skipped: no JAX in {tmp_path}: No module named 'jax'\n"
+
+
+def test_the_jax_race_s_numbers(script: Any) -> None:
+    module = script("jax_race")
+    assert module.flops("lstm", epochs=4) == 28 * (12 * 64 + 128 * 256 + 140 * 64 + 6 * 64)
+    ours = [{"wall": w, "cpu": w, "peak": 5e10} for w in (50.0, 60.0, 40.0)]
+    theirs = [{"wall": 20.0, "cpu": 25.0}] * 3
+    told = module.summary({"ours": ours, "jax": theirs}, work=1e6)
+    assert told["ratio"] == {"wall": 0.4, "cpu": 0.5} and told["limit_us_per_step"] == 20.0
+    assert told["share_of_peak"] == {"ours": 0.4, "jax": 0.8}
+
+
+@pytest.mark.slow
+def test_jax_race(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module, told = script("jax_race"), tmp_path / "told.json"
+    if not module.VENV.exists():
+        pytest.skip(f"no JAX in {module.VENV}: python benchmarks/jax_race.py makes it")
+    few = ["--rounds", "1", "--envs", "4", "--epochs", "1", "--minibatches", "2"]
+    module.main([*few, "--iterations", "1", "--json", str(told)])
+    assert json.loads(told.read_text())["ratio"]["cpu"] > 0

@@ -83,7 +83,8 @@ def ray_session(
     local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": num_cpus}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        with _shipped(plugins, address) as runtime_env, _start_errors(address), _apart():
+        alone = contextlib.nullcontext() if address or verbose else _without_onlookers()
+        with _shipped(plugins, address) as runtime_env, _start_errors(address), _apart(), alone:
             ray.init(
                 address=address or "local",
                 log_to_driver=verbose > 0,
@@ -112,6 +113,26 @@ def _apart() -> Iterator[None]:
         yield
     finally:
         services.ConsolePopen = popen
+
+
+@contextlib.contextmanager
+def _without_onlookers() -> Iterator[None]:
+    """Leaves out processes of Ray's that nothing here asks, two CPU seconds while training starts.
+
+    They are the autoscaler, what carries workers' logs to the driver, and the dashboard's server,
+    which Ray starts without a dashboard too. The workers' logs are written all the same.
+    """
+    from ray._private.node import Node
+
+    names = ("start_monitor", "start_log_monitor", "start_api_server")
+    before = {name: getattr(Node, name) for name in names}
+    for name in names:
+        setattr(Node, name, lambda self, **_: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
 
 
 @contextlib.contextmanager
