@@ -13,8 +13,8 @@
 #
 #   sbatch deploy/slurm.sh tuned_examples/dynamite/gridworld.yaml --storage-path /shared/results
 #
-# A minute before the time is up, and when it is preempted, the run writes a checkpoint, and the job is queued again to go
-# on from it.
+# A minute before the time limit, and when preempted, the run writes a checkpoint and the job is requeued to resume from
+# it.
 #
 # Submitted from the repository, whose .venv (made by `make setup`) all machines must see.
 set -euo pipefail
@@ -22,7 +22,7 @@ set -euo pipefail
 : "${1:?name an experiment file, and further options of rllib train after it}"
 source .venv/bin/activate
 
-# Whoever knows the token may join; it is made for this job alone.
+# Anyone who knows the token may join; it is made for this job alone.
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 OMP_NUM_THREADS=1
 
@@ -47,7 +47,7 @@ for machine in "${machines[@]:1}"; do
     on "$machine" --address="$address:$port"
 done
 
-# A job that starts again goes on where it was.
+# A requeued job resumes where it stopped.
 rllib train file "$@" --ray-address "$address:$port" --resume-if-any &
 training=$!
 trap 'kill -TERM $training' TERM

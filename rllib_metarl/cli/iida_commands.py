@@ -67,7 +67,7 @@ def fit(
     ] = 8,
     lr: Annotated[float, typer.Option("--lr", help="Adam's step; falls to a tenth.")] = 1e-3,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Foretold transitions in a step.")
+        int, typer.Option("--batch-size", min=1, help="Predicted transitions per step.")
     ] = 512,
     targets: Annotated[
         int, typer.Option("--targets", min=1, help="Those of them from each task.")

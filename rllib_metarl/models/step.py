@@ -1,4 +1,4 @@
-"""What an agent is shown at each step, and what it makes of it."""
+"""Inputs and outputs of an acting step."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Inputs(NamedTuple):
     at a meta-episode's start. previous_reward: `[N, T]` r_{t-1}, zero there. state: what was
     remembered before the first of these steps, `[N, ...]` each. privileged: `[N, T, C]`, the label
     that the module needs; None for one that needs none. inner_done: `[N, T]`, 1 where an inner
-    episode ended with the step before; None where nobody says so. generator: what the agent itself
-    draws with; torch's own where None.
+    episode ended with the step before; None where this is unknown. generator: the source of the
+    agent's own random numbers; torch's default where None.
     """
 
     observation: Tensor

@@ -54,29 +54,6 @@ def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square().sum(-1)
 
 
-def pairwise_reconstruction(pair_loss: Tensor, mask: Tensor) -> Tensor:
-    """Sum over the pairs of a mask: out_b = sum_{t, j: M[b, t, j]} pair_loss[b, t, j].
-
-    Args:
-        pair_loss: ``[B, Te, Td]`` loss of decoding transition j from belief t.
-        mask: ``[B, Te, Td]`` bool.
-
-    Returns:
-        ``[B]``; entries outside the mask count as 0 even where they are not finite.
-
-    Raises:
-        ValueError: where shapes differ. TypeError: where `mask` is not boolean.
-
-    Source: Zintgraf et al. 2020 (VariBAD), with the session mask of Liang et al. 2024.
-    """
-    check_shapes(
-        {"pair_loss": (pair_loss, "B Te Td"), "mask": (mask, "B Te Td")},
-        where="pairwise_reconstruction",
-    )
-    check_bool({"mask": mask}, where="pairwise_reconstruction")
-    return pair_loss.masked_fill(~mask, 0.0).sum((1, 2))
-
-
 def session_chain_kl(
     mean: Tensor,
     log_var: Tensor,

@@ -16,12 +16,12 @@ Product = Callable[[Tensor], Tensor]
 def conjugate_gradient(
     product: Product, target: Tensor, iterations: int = 10, tolerance: float = 1e-10
 ) -> Tensor:
-    """x with A x = target, nearly, for a symmetric positive A given by its products.
+    """An approximate solution x of A x = target, for a symmetric positive definite A.
 
     Args:
         product: v `[P]` -> A v `[P]`.
         target: `[P]`.
-        iterations: at most so many products.
+        iterations: the most products that are computed.
         tolerance: of the residual's squared norm.
 
     Source: Hestenes and Stiefel 1952.
@@ -72,13 +72,13 @@ def line_search(
 
 
 def step_length(direction: Tensor, product: Product, kl_limit: float) -> Tensor:
-    """How far along `direction` `[P]` the quadratic model of the KL comes to its limit."""
+    """How far along `direction` `[P]` the quadratic model of the KL reaches its limit."""
     curvature = direction @ product(direction)
     return torch.sqrt(2.0 * kl_limit / curvature.clamp_min(1e-12))
 
 
 def metric(divergence: Callable[[Tensor], Tensor], at: Tensor) -> Product:
-    """Products with the Hessian of `divergence` (a sum of what its rows say) at inputs `at`."""
+    """Products with the Hessian of `divergence` (a sum over rows) at inputs `at`."""
     leaf = at.detach().requires_grad_()
     (slope,) = torch.autograd.grad(divergence(leaf), leaf, create_graph=True)
 
@@ -98,9 +98,9 @@ def gauss_newton(
     them: no third derivatives, and half the time of differentiating twice.
 
     Args:
-        output: what a net says of its inputs, with its graph.
-        weights: what it is differentiated in.
-        divergence: outputs -> a scalar, least where they are `output`.
+        output: a network's outputs, with their graph.
+        weights: with respect to which they are differentiated.
+        divergence: outputs -> a scalar, with its minimum at `output`.
     """
     within = metric(divergence, output)
     leaf = torch.zeros_like(output, requires_grad=True)

@@ -105,7 +105,7 @@ class TensorBoard(LoggerCallback):
 
 
 def _is_over(job: Future[None]) -> bool:
-    """Whether nothing is to be waited for or told any more of a job, which need not begin now."""
+    """Whether there is nothing left to wait for or to report of a job."""
     return job.cancel() or (job.done() and job.exception() is None)
 
 

@@ -1,4 +1,4 @@
-"""One step of acting: the same in training, in evaluation and in agents that are taken away."""
+"""One step of acting: the same in training, in evaluation and in exported agents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rllib_metarl.models.step import Inputs, State
 
 
 class Decision(NamedTuple):
-    """What N meta-episodes come to.
+    """The actions of N meta-episodes, and what they follow from.
 
     action: flat, `[N]` or `[N, P]` (see `ActionCodec`); encoded: `[N, A]`, as the encoder takes it;
     belief: `[N, D]` as the policy saw it; logits: `[N, A']`, masked; state: the encoder's next.
@@ -57,8 +57,8 @@ class Actor:
         Args:
             inputs: with flat observations.
             mask: which choices are possible, `[N, A']`.
-            explore: by sampling, else the likeliest.
-            generator: what is drawn with; torch's own where None.
+            explore: sample actions; else take the likeliest.
+            generator: of the sampled actions; torch's default where None.
         """
         actions = self.module.actions
         step = self.module.step(inputs._replace(generator=generator))

@@ -1,4 +1,4 @@
-"""A trained agent to take away: numpy in, numpy out, no env and no Ray that runs."""
+"""A trained agent outside of training: numpy in, numpy out, without an env and without Ray."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class Agent(Actor):
         self._remembers = {key: value.shape[1:] for key, value in begun.items()}
 
     def initial_state(self, batch_size: int | None = None) -> AgentState:
-        """The state before a meta-episode; before so many at once, if a number is given.
+        """The state before a meta-episode, or before `batch_size` of them at once.
 
-        A meta-episode begins where the hidden task may be any again: not at the end of one of its
-        inner episodes.
+        A meta-episode begins where the hidden task is drawn again, not where one of its inner
+        episodes ends.
 
         Raises:
             UserError: ``batch_size`` is no whole number of at least 1.
@@ -159,7 +159,7 @@ class Agent(Actor):
         )
 
     def adapt(self, trajectories: Sequence[Mapping[str, Any]]) -> Agent:
-        """The agent after one gradient step on meta-episodes of a task that it has acted in.
+        """The agent after one gradient step on meta-episodes that it has played of a task.
 
         For agents that adapt by gradient (MAML and kin); act with ``explore=True`` for them, and
         sample new ones with the adapted agent before the next step.
@@ -187,7 +187,7 @@ class Agent(Actor):
         """What the agent believes after the newest observation.
 
         Returns:
-            ``mean`` and ``std`` of its Gaussian latents, one beside the other (`[L]` or `[N, L]`);
+            ``mean`` and ``std`` of its Gaussian latents, side by side (`[L]` or `[N, L]`);
             ``vector`` where its belief is no distribution (RL², an inferred context); nothing for
             agents without a belief, and before the first observation.
 
@@ -216,7 +216,7 @@ class Agent(Actor):
     def _observed(
         self, observation: Any, count: int | None, given_mask: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """Flat observations `[N, O]`, and which actions are possible where they say so."""
+        """Flat observations `[N, O]`, and the action mask if they have one."""
         codec = self.module.observations
         batch = given.observations(self.observation_space, observation, count)
         inputs = torch.as_tensor(codec.flatten(batch), dtype=torch.float32)
@@ -242,7 +242,7 @@ class Agent(Actor):
 
 
 def _count(state: AgentState) -> int | None:
-    """Of how many meta-episodes a state is; None for a single one without that dimension."""
+    """The number of meta-episodes of a state; None for a single one without that dimension."""
     return None if state.single else len(state.action)
 
 

@@ -1,4 +1,4 @@
-"""What a caller gives to an agent, looked at before it is used: numpy and gymnasium alone."""
+"""Checks of what a caller passes to an agent, with numpy and gymnasium alone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rllib_metarl.envs.core.nested import nested, parts_of, values_of
 from rllib_metarl.errors import UserError
 
 MOST_AT_ONCE = 1_000_000
-"""Meta-episodes of one batch at most."""
+"""The most meta-episodes in one batch."""
 
 
 def batch_size(value: Any) -> int:
     """A number of meta-episodes.
 
     Raises:
-        UserError: it is no whole number from 1 to `MOST_AT_ONCE`.
+        UserError: it is not a whole number from 1 to `MOST_AT_ONCE`.
     """
     try:
         count = 0 if isinstance(value, (bool, np.bool_)) else operator.index(value)
@@ -55,7 +55,7 @@ def reward(value: Any, count: int | None) -> NDArray[np.float32]:
     """Rewards `[N]` from one number (``count`` None: whatever its shape), or from `[count]`.
 
     Raises:
-        UserError: they are no numbers, not finite, or not so many.
+        UserError: they are not numbers, not finite or not that many.
     """
     array = _array("reward", value, "numbers")
     if count is None and array.size == 1:
@@ -67,7 +67,7 @@ def label(name: str, value: Any, width: int, count: int | None) -> NDArray[np.fl
     """A label `[N, width]` from `[width]` (``count`` None) or `[count, width]`.
 
     Raises:
-        UserError: it is no numbers, not finite, or of another shape.
+        UserError: it is not numeric, not finite or of another shape.
     """
     leading = () if count is None else (count,)
     return _rows(name, _array(name, value, "numbers"), (*leading, width), count)

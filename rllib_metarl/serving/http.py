@@ -22,13 +22,13 @@ from rllib_metarl.reading import Unreadable, parse_json
 from rllib_metarl.serving.sessions import Full, NoSession, Sessions
 
 MOST_BODY = 16 << 20
-"""Bytes of a request at most."""
+"""The largest request, in bytes."""
 ALLOWED = {"observation", "reward", "done", "action_mask"}
 Answer = tuple[int, dict[str, Any]]
 
 
 def answer(sessions: Sessions, method: str, path: str, body: bytes) -> Answer:
-    """Status and content of the answer to one request; see the top of the file."""
+    """Status and content of the response to a request; see the top of the file."""
     try:
         return 200, _handler(sessions, method, path, body)()
     except NoSession as error:
@@ -93,7 +93,7 @@ def _others() -> list[str]:
 
 
 def application(agent: str, idle_s: float, most: int) -> Any:
-    """The Ray Serve application; one replica, for a session's state is in its memory.
+    """The Ray Serve application; one replica, since it keeps the sessions' states in memory.
 
     Args:
         agent: what `load_agent` takes.

@@ -20,11 +20,11 @@ MOST_SESSIONS = 10_000
 
 
 class NoSession(UserError):
-    """There is no such session: it was ended, was idle too long, or never begun."""
+    """There is no such session: it was ended, was idle for too long or never began."""
 
 
 class Full(UserError):
-    """As many sessions as there may be are under way."""
+    """There are as many sessions as allowed."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Sessions:
         self._lock = threading.Lock()
 
     def begin(self) -> str:
-        """A new session, at the beginning of a meta-episode; its name, which nobody can guess.
+        """Begins a session, and with it a meta-episode; returns its unguessable name.
 
         Raises:
             Full: there are `most` already.
@@ -84,7 +84,7 @@ class Sessions:
         done: Any = False,
         action_mask: Any = None,
     ) -> dict[str, Any]:
-        """The likeliest action, and what is believed; nothing changes where this raises.
+        """The likeliest action and the belief; if this raises, nothing has changed.
 
         Args:
             name: of the session.
@@ -120,7 +120,7 @@ class Sessions:
             self._sessions.pop(name, None)
 
     def health(self) -> dict[str, Any]:
-        """How many sessions are under way, and what may be sent."""
+        """How many sessions there are, and which observations and actions the agent has."""
         with self._lock:
             self._drop_idle()
             count = len(self._sessions)
@@ -140,7 +140,7 @@ class Sessions:
         return session
 
     def _drop_idle(self) -> None:
-        """The least used stand first."""
+        """Sessions are in the order of their last use."""
         oldest = self._clock() - self._idle_s
         for name in list(self._sessions):
             if self._sessions[name].used >= oldest:

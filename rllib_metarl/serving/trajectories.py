@@ -1,4 +1,4 @@
-"""What a user's own loop has recorded, as the meta-episodes that an agent adapts to."""
+"""Trajectories recorded by a user's own loop, as the meta-episodes that an agent adapts to."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _played(trajectory: Any, where: str, module: Any) -> MetaEpisodeData:
 
 
 def _first_steps(observation: torch.Tensor, module: Any) -> Inputs:
-    """Of agents without memory every step is a first one."""
+    """For an agent without memory every step is like the first."""
     count = len(observation)
     action, reward = torch.zeros(count, module.action_width), torch.zeros(count)
     state = module.initial_state(count, torch.device("cpu"))

@@ -53,7 +53,12 @@ def test_squared_error_by_hand() -> None:
     assert elbo.squared_error(prediction, target).tolist() == [5.0]
 
 
-def test_pairwise_reconstruction_equals_the_double_loop(batch: Batch) -> None:
+def _summed(pair_loss: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The loss `[B]` of the pairs `[B, Te, Td]` in a mask."""
+    return pair_loss.masked_fill(~mask, 0.0).sum((1, 2))
+
+
+def test_pairs_of_a_session_are_those_of_the_double_loop(batch: Batch) -> None:
     loss = torch.rand(4, 7, 7, generator=torch.Generator().manual_seed(1))
     mask = sessions.same_session_mask(batch.session, batch.session, batch.valid, batch.valid)
     expected = [0.0] * 4
@@ -64,7 +69,7 @@ def test_pairwise_reconstruction_equals_the_double_loop(batch: Batch) -> None:
                 if batch.session[b, t] == batch.session[b, j]:
                     expected[b] += loss[b, t, j].item()
                     pairs += 1
-    torch.testing.assert_close(elbo.pairwise_reconstruction(loss, mask), torch.tensor(expected))
+    torch.testing.assert_close(_summed(loss, mask), torch.tensor(expected))
     # Decoding the listed pairs alone gives the same sum.
     b, t, j = sessions.MaskedPairs(mask).all()
     assert len(b) == pairs
@@ -77,7 +82,7 @@ def test_steps_of_other_sessions_and_padding_change_no_reconstruction(batch: Bat
 
     def losses(transitions: Tensor) -> Tensor:
         pair_loss = (beliefs[:, :, None] - transitions[:, None]).square().sum(-1)
-        return elbo.pairwise_reconstruction(pair_loss, mask)
+        return _summed(pair_loss, mask)
 
     # Padding: nothing changes, not even where it is infinite.
     padded = steps.masked_fill(~batch.valid[..., None], torch.inf)
@@ -279,8 +284,6 @@ def test_misfits_are_refused_by_name() -> None:
         elbo.bernoulli_log_prob(belief, valid)
     with pytest.raises(ValueError, match=r"squared_error: target has shape \(3,\)"):
         elbo.squared_error(belief, belief[0, 0])
-    with pytest.raises(ValueError, match=r"pairwise_reconstruction: mask has shape \(2, 5\)"):
-        elbo.pairwise_reconstruction(belief, valid)
     with pytest.raises(ValueError, match=r"session_chain_kl: session has shape \(2, 4\)"):
         elbo.session_chain_kl(belief, belief, ids[:, :4], valid)
     with pytest.raises(ValueError, match=r"session_chain_kl: prior_mean has shape \(5, 3\)"):

@@ -1,4 +1,4 @@
-"""Where the configurations of a sweep come from: drawn beforehand, or chosen by earlier results."""
+"""Where the configurations of a sweep come from: drawn in advance, or chosen by earlier results."""
 
 from __future__ import annotations
 

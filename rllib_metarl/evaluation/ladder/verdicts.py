@@ -73,7 +73,7 @@ def above(one: Outcome, other: Outcome) -> bool:
 
 
 def must_stop(outcomes: dict[str, Outcome]) -> bool:
-    """Whether the rungs so far say that climbing on is in vain."""
+    """Whether the rungs so far show that climbing on is pointless."""
     return _both(outcomes, "oracle", "blind") and not above(outcomes["oracle"], outcomes["blind"])
 
 
