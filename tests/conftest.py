@@ -19,6 +19,8 @@ inspect.stack.__defaults__ = (0,)
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 # Workers are as important as the test that waits for them.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# None before a test asks for one.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,13 +38,22 @@ def no_folder_of_modules_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "_FOLDERS", [])
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a Ray with few workers; starting one takes seconds."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 4, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+    started = Cluster(initialize_head=True, head_node_args=node)
+    yield started.address
+    started.shutdown()
+
+
 @pytest.fixture(scope="module")
-def shared_ray() -> Iterator[None]:
-    """Ray with few workers, for one module: others look at what happens before Ray starts."""
+def shared_ray(cluster: str) -> Iterator[None]:
+    """Ray for one module: others look at what happens before Ray starts."""
     import ray
 
-    # Not any cluster that this machine may have been a node of.
-    local = {"address": "local", "_node_ip_address": "127.0.0.1"}
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, **local)
+    ray.init(cluster, log_to_driver=False)
     yield
     ray.shutdown()

@@ -108,8 +108,15 @@ def _config(name: str, pair: str, **settings: Any) -> Any:
     return small_config(name, env=Strict, env_config={"pair": pair}, **own)
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("name", ALGORITHMS)
+# Fast: each pair with every fourth algorithm, each algorithm with every fourth pair.
+EVERY = [
+    pytest.param(name, pair, marks=() if (i + j) % 4 == 0 else pytest.mark.slow)
+    for i, name in enumerate(ALGORITHMS)
+    for j, pair in enumerate(PAIRS)
+]
+
+
+@pytest.mark.parametrize(("name", "pair"), EVERY)
 def test_trains_with_every_space(name: str, pair: str) -> None:
     config = _config(name, pair, train_batch_size_per_learner=24, num_epochs=1)
     runner, learner = small_runner(config), small_learner(config)

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ORDERS = {
+ORDERS: dict[str, str] = {
     "ours first": "import rllib_metarl; from ray import tune",
     "tune first": "from ray import tune; import rllib_metarl",
     "rllib first": "import ray.rllib; import rllib_metarl",
@@ -40,7 +40,17 @@ def _run(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+# Each is a process that imports all of RLlib; of modules alone one stands for the others.
+SLOW = ("a config alone", "learning alone")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(order, id=name, marks=pytest.mark.slow if name in SLOW else ())
+        for name, order in ORDERS.items()
+    ],
+)
 def test_algorithms_are_known_by_name_whatever_is_imported_first(order: str) -> None:
     done = _run(order + "\n" + LOOK_UP)
     assert done.stdout.strip().endswith("resolved"), done.stderr
