@@ -38,20 +38,37 @@ def no_folder_of_modules_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "_FOLDERS", [])
 
 
+@pytest.fixture(scope="module")
+def shared_ray() -> Iterator[None]:
+    """Ray with few workers, for one module: others look at what happens before Ray starts."""
+    import ray
+
+    # Not any cluster that this machine may have been a node of.
+    local = {"address": "local", "_node_ip_address": "127.0.0.1"}
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, **local)
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """The address of a Ray with few workers; starting one takes seconds."""
+    """The address of a Ray that lasts as long as the tests."""
+    from ray._common.utils import reset_ray_address
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 4, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
     started = Cluster(initialize_head=True, head_node_args=node)
+    reset_ray_address()  # else every `ray.init()` of this machine would come here
     yield started.address
     started.shutdown()
 
 
 @pytest.fixture(scope="module")
-def shared_ray(cluster: str) -> Iterator[None]:
-    """Ray for one module: others look at what happens before Ray starts."""
+def driver_ray(cluster: str) -> Iterator[None]:
+    """As `shared_ray`, for what starts no actor: connecting takes less time than starting.
+
+    Actors need a Ray of their own: Tune's registry, for one, only knows the envs of the first job.
+    """
     import ray
 
     ray.init(cluster, log_to_driver=False)

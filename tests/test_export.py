@@ -113,7 +113,7 @@ def test_an_lstm_s_step_is_one_graph_of_tensors() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["VariBAD", "HLTDynaMITE", "RL2", "LSTMA2C", "BlindPPO"])
-def test_every_algorithm_is_exported(shared_ray: None, tmp_path: Path, name: str) -> None:
+def test_every_algorithm_is_exported(driver_ray: None, tmp_path: Path, name: str) -> None:
     one_step = {"num_epochs": 1, "minibatch_size": None} if name.startswith("LSTM") else {}
     algorithm = small_config(name, **one_step).build_algo()
     algorithm.save(str(tmp_path))

@@ -36,7 +36,7 @@ def _episodes(algorithm: Any, steps: int = 144) -> list[Any]:
 
 @pytest.fixture(scope="module", params=["DynaMITE", "HLTDynaMITE", "RL2", "OraclePPO"])
 def saved(
-    request: pytest.FixtureRequest, shared_ray: None, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, driver_ray: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Any, Path, dict[str, np.ndarray], list[Any]]]:
     """A trained algorithm, its checkpoint, its learner's state, a new run's first episodes."""
     algorithm = small_config(request.param).build_algo()
@@ -115,7 +115,7 @@ def test_two_restored_algorithms_learn_the_same(saved: Any, restored: Any) -> No
         np.testing.assert_array_equal(value, states[1][key], err_msg=key)
 
 
-def test_schedules_go_on_where_they_were(shared_ray: None, tmp_path: Path) -> None:
+def test_schedules_go_on_where_they_were(driver_ray: None, tmp_path: Path) -> None:
     config = small_config(
         lr=[[0, 0.1], [480, 0.0]], vae_lr=[[0, 0.2], [480, 0.0]], entropy_coeff=[[0, 0.1], [480, 0]]
     )

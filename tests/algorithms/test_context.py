@@ -205,7 +205,7 @@ def _units(algorithm: Any) -> np.ndarray:
 
 
 def test_one_config_collects_fits_and_trains_and_its_checkpoint_needs_nothing_else(
-    shared_ray: None, encoder_file: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    driver_ray: None, encoder_file: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[tuple[str, float]] = []
     monkeypatch.setattr(Preparing, "tell", lambda self, *told: said.append(told))
@@ -230,7 +230,7 @@ def test_one_config_collects_fits_and_trains_and_its_checkpoint_needs_nothing_el
     again.stop()
 
 
-def test_a_fitted_encoder_is_read_from_its_file(shared_ray: None, encoder_file: Any) -> None:
+def test_a_fitted_encoder_is_read_from_its_file(driver_ray: None, encoder_file: Any) -> None:
     path, fitted = encoder_file
     algorithm, result = _train(latent_config(encoder_weights=str(path), train_encoder=True))
     assert "iida" not in result

@@ -304,7 +304,7 @@ def test_what_is_reported_is_what_the_table_has_less_what_the_config_says(
     assert found == expected - outside
 
 
-def test_top_learns_the_rate_of_change_and_mid_the_reward(shared_ray: None) -> None:
+def test_top_learns_the_rate_of_change_and_mid_the_reward(driver_ray: None) -> None:
     """Two members: hardly ever or more often than not; the belief alone learns."""
     grid = {"size": 2, "horizon": 24, "goals": [[0, 0], [1, 1]]}
     rates = (0.02, 0.6)

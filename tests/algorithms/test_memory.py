@@ -32,7 +32,7 @@ def _median_growth(values: list[Any]) -> float:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-def test_memory_is_flat_over_a_thousand_iterations(shared_ray: None) -> None:
+def test_memory_is_flat_over_a_thousand_iterations(driver_ray: None) -> None:
     config = small_config(num_epochs=1, minibatch_size=48, vae_updates=1)
     config.held_out_episodes = 8
     config.evaluate_every_steps = 48 * SECTION // 4

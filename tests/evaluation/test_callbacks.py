@@ -22,7 +22,7 @@ def _trained(name: str, iterations: int = 3, **settings: Any) -> list[dict[str, 
         algorithm.stop()
 
 
-def test_each_held_out_evaluation_says_what_the_belief_is_worth(shared_ray: None) -> None:
+def test_each_held_out_evaluation_says_what_the_belief_is_worth(driver_ray: None) -> None:
     first, second, third = _trained("DynaMITE")
     judged = {
         *("belief_log_loss", "belief_accuracy", "nats_from_exact", "ece"),
@@ -36,7 +36,7 @@ def test_each_held_out_evaluation_says_what_the_belief_is_worth(shared_ray: None
 
 
 @pytest.mark.parametrize(("name", "told"), [("RL2", {"ece"}), ("BlindPPO", set())])
-def test_what_cannot_be_said_is_left_out(shared_ray: None, name: str, told: set[str]) -> None:
+def test_what_cannot_be_said_is_left_out(driver_ray: None, name: str, told: set[str]) -> None:
     *_, newest = _trained(name, 2)
     assert "return_mean" in newest and "termination_auroc" not in newest
     assert {"ece"} & set(newest) == told

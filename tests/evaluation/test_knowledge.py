@@ -31,7 +31,7 @@ def jukebox() -> dict[str, Any]:
 
 
 def test_a_users_env_is_evaluated_with_all_that_it_says(
-    jukebox: dict[str, Any], shared_ray: None, tmp_path: pathlib.Path
+    jukebox: dict[str, Any], driver_ray: None, tmp_path: pathlib.Path
 ) -> None:
     algorithm = small_config("RL2", env="Jukebox-v0").build_algo()
     algorithm.train()

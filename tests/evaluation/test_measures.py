@@ -69,7 +69,7 @@ def test_a_choice_that_ignores_the_last_round_has_no_interaction() -> None:
 
 
 def test_a_checkpoint_is_measured_and_can_be_tried_on_other_arguments(
-    shared_ray: None, tmp_path: Path
+    driver_ray: None, tmp_path: Path
 ) -> None:
     bandit = {"arms": 2, "pulls": 6, "structure": "dependent_easy"}
     config = small_config("RL2", env="Bandit/Bernoulli-v0", env_config=bandit)

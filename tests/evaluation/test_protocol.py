@@ -17,7 +17,7 @@ from tests.algorithms.small import small_config
 
 
 @pytest.fixture(scope="module")
-def checkpoint(shared_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(driver_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     algorithm = small_config("DynaMITE", held_out_seed=11).build_algo()
     algorithm.train()
     path = tmp_path_factory.mktemp("trial") / "checkpoint_000000"
@@ -53,7 +53,7 @@ def test_an_evaluation_is_reproducible_and_its_seed_chooses_the_tasks(checkpoint
     assert other["held_out_seed"] == 12 and other["return_mean"] != first["return_mean"]
 
 
-def test_evaluation_during_training_plays_the_same_tasks(shared_ray: None, tmp_path: Path) -> None:
+def test_evaluation_during_training_plays_the_same_tasks(driver_ray: None, tmp_path: Path) -> None:
     config = small_config("VariBAD")
     config.evaluate_every_steps, config.held_out_episodes = 48, 16
     algorithm = config.build_algo()
@@ -174,7 +174,7 @@ def test_a_checkpoint_of_another_ray_is_told(copy: Path) -> None:
         evaluate_checkpoint(copy, episodes=2)
 
 
-def test_a_checkpoint_of_rllibs_own_ppo_is_told(shared_ray: None, tmp_path: Path) -> None:
+def test_a_checkpoint_of_rllibs_own_ppo_is_told(driver_ray: None, tmp_path: Path) -> None:
     config = PPOConfig().environment("CartPole-v1").env_runners(num_env_runners=0)
     algorithm = config.build_algo()
     path = algorithm.save_to_path(str(tmp_path / "checkpoint_000000"))

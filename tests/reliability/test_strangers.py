@@ -74,7 +74,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def original(shared_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(driver_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     algorithm = small_config("DynaMITE").build_algo()
     path = tmp_path_factory.mktemp("trial") / "checkpoint_000000"
     algorithm.save_to_path(str(path))

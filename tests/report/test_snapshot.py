@@ -138,7 +138,7 @@ def test_the_heat_map_is_the_belief_with_a_line_at_each_switch(dynamite) -> None
 
 
 @pytest.mark.slow
-def test_it_is_reported_once_with_the_iteration_that_evaluated(shared_ray: None) -> None:
+def test_it_is_reported_once_with_the_iteration_that_evaluated(driver_ray: None) -> None:
     config = small_config("DynaMITE")
     config.evaluate_every_steps, config.held_out_episodes = 96, 4
     algorithm = config.build_algo()
