@@ -60,6 +60,7 @@ PRIVATE: dict[str, tuple[str, ...]] = {
 }
 NOT_RAYS = {
     *("_exit", "_extra_files", "_foreach_mul_", "_foreach_norm"),  # os and torch
+    *("_foreach_add_", "_fused_adam_", "_init_group"),  # torch's Adam
     *("_max_episode_steps", "_replace", "_initializing"),  # gymnasium, named tuples, import specs
 }
 
