@@ -59,7 +59,7 @@ AT_RANDOM = {
     "train_batch_size_per_learner": 3840,
     "vae_max_pairs": 4000,
 }
-REFIT = {"steps": 500, "episodes": 768, "rows": 32, "lr": 0.003}
+REFIT: dict[str, Any] = {"steps": 500, "episodes": 768, "rows": 32, "lr": 0.003}
 Job = tuple[str, str, dict[str, Any], dict[str, Any]]  # run, example, env arguments, settings
 
 
@@ -95,7 +95,9 @@ def main(argv: list[str] | None = None) -> None:
     again = commands.add_parser("refit", help="fit the prior alone to a trained agent's sessions")
     again.add_argument("checkpoint", type=Path)
     again.add_argument("--name", default="refit", help="begins the runs' names")
+    again.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the fit")
     tell = commands.add_parser("report", help="table.md from the raw JSON")
+    tell.add_argument("--ages", nargs="*", default=[], metavar="RUN", help="its belief by age")
     for command in (run, again, tell):
         command.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
@@ -105,12 +107,19 @@ def main(argv: list[str] | None = None) -> None:
                 if not arguments.only or job[0] in arguments.only:
                     run_one(job, seed, arguments.steps, arguments.results)
     elif arguments.command == "refit":
-        for law in LAWS:
-            refit(arguments.checkpoint, law, f"{arguments.name}-{law}-0", arguments.results)
+        for seed in arguments.seeds:
+            for law in LAWS:
+                run = f"{arguments.name}-{law}-{seed}"
+                refit(arguments.checkpoint, law, seed, run, arguments.results)
     else:
         text = table(arguments.results)
         (arguments.results / "table.md").write_text(text)
-        print(text)
+        print(
+            text,
+            fits_table(arguments.results),
+            *(age_table(arguments.results, run) for run in arguments.ages),
+            sep="\n",
+        )
 
 
 def run_one(job: Job, seed: int, steps: int | None, results: Path) -> None:
@@ -178,40 +187,76 @@ def train(config: Any, steps: int) -> tuple[Any, list[tuple[int, float]]]:
     return learner, curve
 
 
-def refit(checkpoint: Path, law: str, run: str, results: Path) -> None:
+def refit(checkpoint: Path, law: str, seed: int, run: str, results: Path) -> None:
     """Fits a new prior to the sessions that a trained agent sees in a world with another law."""
     if run in raw.read(results):
         return
-    opened = Checkpoint.open(checkpoint)
-    asked = {k: v for k, v in opened.config.items() if k not in ("env", "env_config")}
-    config = DynaMITEConfig().environment(opened.config["env"]).update_from_dict(asked | REWARDS)
-    config.environment(env_config={"transition": LAWS[law]})
-    torch.manual_seed(0)
-    learner = config.build_learner(env=gymnasium.make(config.env))
-    learner.build()
-    agent, trained = learner.agent, opened.module().state_dict()
-    kept = {k: v for k, v in trained.items() if not k.startswith("session_prior")}
-    agent.load_state_dict(kept, strict=False)
-    held_out = HeldOut(config.env, config.env_config, REFIT["episodes"], HELD_OUT["seed"] + 1)
-    played = record(held_out.play(agent, explore=True), agent.latents)
-    held_out.close()
+    world = {"transition": LAWS[law]}
+    learner = learner_of(checkpoint, {"session_prior": "rewards"}, world, seed, "session_prior")
+    agent, config = learner.agent, learner.config
+    played = play(config, agent, REFIT["episodes"], seed)
     agent.session_prior.follow(torch.as_tensor(played.belief[:, :-1]).flatten(0, 1))
-    data = session_prior.trajectories(agent, played)
-    optimiser = torch.optim.Adam(agent.session_prior.parameters(), REFIT["lr"])
-    for step in range(int(REFIT["steps"])):
-        rows = torch.randint(len(played), (int(REFIT["rows"]),))
-        batch = data.map(lambda column, rows=rows: column[rows])
+
+    def loss(batch: Any) -> Any:
         with torch.no_grad():
             belief = agent.encode(batch.inputs)
-        loss = learner.session_prior_loss(batch, belief, batch.session)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        for group in optimiser.param_groups:
-            group["lr"] = REFIT["lr"] * (1 - step / REFIT["steps"])
+        return learner.session_prior_loss(batch, belief, batch.session)
+
+    fit(agent, agent.session_prior.parameters(), loss, played, **REFIT)
     told = measured(config, agent)
     raw.add(results, run, train={"env_steps": 0, "refit": REFIT}, measured=told)
     print(run, session_prior.summary(told), sep="\n", flush=True)
+
+
+def learner_of(
+    checkpoint: Path, settings: dict[str, Any], env_config: dict[str, Any], seed: int, new: str = ""
+) -> Any:
+    """A learner with the weights of a checkpoint, but for a part that is `new`."""
+    opened = Checkpoint.open(checkpoint)
+    asked = {k: v for k, v in opened.config.items() if k not in ("env", "env_config")} | settings
+    config = DynaMITEConfig().environment(opened.config["env"], env_config=env_config)
+    config.update_from_dict(asked)
+    torch.manual_seed(seed)
+    learner = config.build_learner(env=gymnasium.make(config.env))
+    learner.build()
+    trained = opened.module().state_dict()
+    kept = {k: v for k, v in trained.items() if not new or not k.startswith(new)}
+    missing, left = learner.agent.load_state_dict(kept, strict=False)
+    assert not left and all(new and name.startswith(new) for name in missing), (missing, left)
+    return learner
+
+
+def play(config: Any, agent: Any, episodes: int, seed: int) -> Any:
+    """Meta-episodes to learn from, of none of the tasks that are measured."""
+    held_out = HeldOut(config.env, config.env_config, episodes, HELD_OUT["seed"] + 1 + seed)
+    try:
+        return record(held_out.play(agent, explore=True), agent.latents)
+    finally:
+        held_out.close()
+
+
+def fit(
+    agent: Any,
+    parameters: Any,
+    loss: Any,
+    played: Any,
+    *,
+    steps: int,
+    rows: int,
+    lr: float,
+    **_: Any,
+) -> None:
+    """Adam on a loss of `rows` recorded meta-episodes, its rate falling to 0."""
+    data, parameters = session_prior.trajectories(agent, played), list(parameters)
+    optimiser = torch.optim.Adam(parameters, lr)
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = lr * (1 - step / steps)
+        chosen = torch.randint(len(played), (rows,))
+        value = loss(data.map(lambda column, chosen=chosen: column[chosen]))
+        optimiser.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 2.0)
+        optimiser.step()
 
 
 def measured(config: Any, module: Any, explore: bool = False) -> dict[str, Any]:
@@ -229,10 +274,11 @@ def measured(config: Any, module: Any, explore: bool = False) -> dict[str, Any]:
 def table(results: Path) -> str:
     """Every run's numbers, one row each: few seeds are told one by one."""
     lines = [
-        "| run | env steps | score | prior of a sure old belief, by old goal | T_m | worst error "
+        "| run | env steps | score | prior of a sure old belief, by the sessions that it explains "
+        "| T_m | worst error | by the goals' odds | worst error "
         "| switches told at the filter's precision (filter) | own log-loss (filter) "
         "| at a session's first step |",
-        "|---" * 9 + "|",
+        "|---" * 11 + "|",
     ]
     for run, told in raw.read(results).items():
         if "measured" in told:
@@ -240,17 +286,55 @@ def table(results: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def fits_table(results: Path, name: str = "refit") -> str:
+    """Every law's fits: what the prior gives the goal that paid before, by both readings."""
+    lines = [
+        "| law | old goal | T_m: it pays again | by the sessions that it explains | largest error "
+        "| by the goals' odds | largest error |",
+        "|---" * 7 + "|",
+    ]
+    runs = raw.read(results)
+    for law in LAWS:
+        fits = [told["measured"] for run, told in runs.items() if run.startswith(f"{name}-{law}-")]
+        for goal in range(len(LAWS[law])) if fits else ():
+            rows = [told["prior"]["rows"][goal] for told in fits]
+            cells = [law, str(goal), f"{LAWS[law][goal][goal]:.2f}"]
+            for key, error in (("explained", "error_explained"), ("prior", "error")):
+                cells.append(_numbers([row[key][goal] for row in rows]))
+                cells.append(f"{max(row[error] for row in rows):.2f}")
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def age_table(results: Path, run: str) -> str:
+    """What a run's own decoder says by the steps since a goal was visited."""
+    lines = [
+        "| steps since a goal was visited | share | log-loss | exact filter | the larger P "
+        "| exact filter |",
+        "|---" * 6 + "|",
+    ]
+    keys = ("share", "log_loss", "log_loss_exact", "largest", "largest_exact")
+    for row in raw.read(results)[run]["measured"]["belief"]["by_age"]:
+        age = "none visited yet" if row["age"] is None else f"{row['age']}"
+        age += " or more" * (row["age"] == session_prior.AGES)
+        lines.append(f"| {age} | " + " | ".join(f"{row[key]:.2f}" for key in keys) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _row(run: str, train: dict[str, Any], told: dict[str, Any]) -> str:
-    rows = told.get("prior", {}).get("rows", [])
-    said = "; ".join(_numbers(row["prior"]) for row in rows)
-    law = "; ".join(_numbers(row["law"]) for row in rows)
-    worst = told.get("prior", {}).get("worst_error")
+    prior = told.get("prior", {"rows": []})
+    explained, law, odds = (
+        "; ".join(_numbers(row[key] or []) for row in prior["rows"])
+        for key in ("explained", "law", "prior")
+    )
+    worst = [prior.get(key) for key in ("worst_error_explained", "worst_error")]
+    explained_off, odds_off = ("" if x is None else f"{x:.2f}" for x in worst)
     switches, belief = told["switches"], told["belief"]
     recall = switches["recall_at_exact_precision"]
     score = told["normalised_score"]
     cells = [
         *(run, f"{train['env_steps']:,}", "" if score is None else f"{score:.2f}"),
-        *(said, law, "" if worst is None else f"{worst:.2f}"),
+        *(explained, law, explained_off, odds, odds_off),
         "" if recall is None else f"{recall:.2f} ({switches['exact_recall']:.2f})",
         *(f"{x['log_loss']:.2f} ({x['log_loss_exact']:.2f})" for x in (belief, told["first_step"])),
     ]

@@ -10,19 +10,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 import torch
 
+from rllib_metarl.learning.batch import Trajectories
+from rllib_metarl.models.encoder import Belief
 from tests.golden.stored import unpack
 
 ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "rllib_metarl" / "trained" / "dynamite" / "gridworld"
 SCRIPTS = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init__"}
 NO_COMMAND = {"pages", "phases", "racing", "raw"}
 SMOKED = {
     *("throughput", "compiled", "disentangle", "forward_model_error", "learning"),
     *("mujoco_vector", "plain_maml", "plain_varibad", "scaling", "soak", "start"),
-    *("conditioning", "jax_race", "jax_rl2", "session_prior"),
+    *("conditioning", "decoded_belief", "jax_race", "jax_rl2", "session_prior"),
 }
 TINY = """
 tiny:
@@ -124,10 +128,44 @@ def test_learnings_report(script: Any, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_session_prior(script: Any, tmp_path: Path) -> None:
-    checkpoint, told = unpack("DynaMITE", tmp_path), tmp_path / "told.json"
+    checkpoint, told = SHIPPED, tmp_path / "told.json"
     script("session_prior").main([str(checkpoint), "--episodes", "64", "--json", str(told)])
     [measured] = json.loads(told.read_text()).values()
-    assert measured["switches"]["exact_recall"] > 0 and measured["belief"]["log_loss"] > 0
+    assert measured["switches"]["exact_recall"] > 0
+    belief = measured["belief"]
+    assert sum(row["share"] for row in belief["by_age"]) == pytest.approx(1)
+    told_at_once, never = belief["by_age"][1], belief["by_age"][0]
+    assert told_at_once["largest_exact"] == pytest.approx(0.944) and never["largest_exact"] == 0.5
+    assert belief["moves"]["share"] > 0.8
+    assert belief["paid"]["likely_goal"] > 0.9 > belief["paid"]["others"]
+    for row in measured["prior"]["rows"]:  # its prior learnt from a session's first belief
+        assert row["explained"][row["old_goal"]] > 0.9
+
+
+class TwoGoals:
+    """A decoder that is known: goal 0 pays where m is above 0."""
+
+    def reward_features(self, data: Trajectories) -> torch.Tensor:
+        return data.observation[:, 1:]
+
+    def reward_decoder(self, latent: Any, features: Any, pairs: Any) -> torch.Tensor:
+        row, sample, _ = pairs
+        return 16.0 * (latent[row, sample] > 0) - 8.0
+
+
+def test_shares_of_a_prior_that_explain_sessions_are_its_masses(script: Any) -> None:
+    module, count = script("session_prior"), 200
+    truth = np.arange(count)[:, None] % 2 + np.zeros(4, int)
+    on_goal_0 = torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 1.0]).expand(count, 4, 6)
+    session = torch.tensor([[0, 1, 1]]).expand(count, 3)
+    known, zeros = torch.ones(count, 3, dtype=torch.bool), torch.zeros(count, 4, 1)
+    reward = torch.as_tensor(truth[:, 1:] == 0).float()
+    data = Trajectories(on_goal_0, zeros, reward, known, known.sum(1), session)
+    at = np.zeros((count, 4), bool)
+    at[:, 1] = True
+    belief = Belief(torch.as_tensor(1.0 - 2 * truth).float()[..., None], zeros, zeros[..., 0])
+    shares = module._explained(TwoGoals(), data, belief, (zeros + 0.8416, zeros), at, truth)
+    assert shares == pytest.approx([0.8, 0.2], abs=0.02)
 
 
 def test_conditioning(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +175,26 @@ def test_conditioning(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     module.main(["run", "cycle", "--only", "announced-cut", *few])
     module.main(["report", "--results", str(tmp_path)])
     assert "| announced-cut-0 | 7,680 |" in (tmp_path / "table.md").read_text()
+
+
+def test_decoded_belief(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("decoded_belief")
+    monkeypatch.setattr(module, "FIT", {"steps": 1, "rows": 8, "lr": 0.001, "episodes": 16})
+    monkeypatch.setattr(module, "HELD_OUT", {"episodes": 16, "seed": 1})
+    only = ["--only", "once", "random-future"]
+    module.main([str(SHIPPED), *only, "--results", str(tmp_path)])
+    told = json.loads((tmp_path / "decoded.json").read_text())
+    assert list(told) == only[1:] and all(row["paid"] for row in told.values())
+
+
+def test_conditionings_page_is_that_of_its_numbers(script: Any) -> None:
+    conditioning, decoded = script("conditioning"), script("decoded_belief")
+    results = conditioning.RESULTS
+    page, stored = (results / "README.md").read_text(), (results / "table.md").read_text()
+    assert stored == conditioning.table(results)
+    tables = conditioning.fits_table(results), conditioning.age_table(results, "refit-default-0")
+    tables += (decoded.table(json.loads((results / decoded.FILE).read_text())) + "\n",)
+    assert all(text in page for text in tables)
 
 
 @pytest.mark.slow
