@@ -10,7 +10,7 @@ import pytest
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_metarl.algorithms import ALGORITHMS
-from rllib_metarl.algorithms.base.rllib_settings import COMMON, PPO
+from rllib_metarl.algorithms.base.rllib_settings import COMMON
 from rllib_metarl.algorithms.base.settings import (
     Internal,
     Refused,
@@ -20,6 +20,7 @@ from rllib_metarl.algorithms.base.settings import (
     own_settings,
     written,
 )
+from rllib_metarl.algorithms.belief.ppo_settings import PPO
 from rllib_metarl.errors import UserError
 from tests.algorithms.small import small_config
 

@@ -54,7 +54,7 @@ _NETWORKS = (
     "encoder_embedding, latent_size)"
 )
 _OLD = "it belongs to RLlib's old API stack, which these algorithms do not run on"
-_GONE = "RLlib no longer has it"
+GONE = "RLlib no longer has it"
 _TF = "these algorithms run on PyTorch"
 _COMPILE = "these modules are not compiled"
 _OFFLINE = "these algorithms learn from their own envs, not from stored data"
@@ -356,7 +356,7 @@ OFFLINE: dict[str, Entry] = _all(
 
 REMOVED: dict[str, Entry] = {
     **_all(
-        Refused(_GONE),
+        Refused(GONE),
         """env_task_fn enable_connectors monitor evaluation_num_episodes metrics_smoothing_episodes
         timesteps_per_iteration min_iter_time_s collect_metrics_timeout min_time_s_per_reporting
         min_train_timesteps_per_reporting min_sample_timesteps_per_reporting input_evaluation
@@ -384,20 +384,3 @@ COMMON: dict[str, Entry] = {
     **REMOVED,
 }
 """Whatever RLlib algorithm is built upon."""
-
-_TERM = (
-    "belief agents have no such term (values are standardised and not clipped, the policy is held "
-    "by clip_param alone)"
-)
-
-PPO: dict[str, Entry] = {
-    "lambda_": Setting(Number(0, 1), "of generalised advantage estimation"),
-    "clip_param": Setting(Number(0, 1000, above=True), "how far a probability's ratio may move"),
-    "vf_loss_coeff": Setting(Number(0, 10**6), "weight of the value's loss"),
-    "entropy_coeff": Setting(Schedule(Number(0, 10**6)), "weight of the entropy bonus"),
-    **_all(Refused(_TERM), "use_critic use_gae use_kl_loss kl_coeff kl_target vf_clip_param"),
-    "lr_schedule": Refused("lr takes a schedule, [[0, value], [env steps, value]]"),
-    "entropy_coeff_schedule": Refused("entropy_coeff takes a schedule"),
-    **_all(Refused(_GONE), "sgd_minibatch_size vf_share_layers"),
-}
-"""What PPO adds."""

@@ -9,7 +9,7 @@ from ray.rllib.utils.annotations import override
 
 from rllib_metarl.algorithms.base import settings
 from rllib_metarl.algorithms.base.config import MetaConfig
-from rllib_metarl.algorithms.base.rllib_settings import MOST, PPO
+from rllib_metarl.algorithms.base.rllib_settings import MOST
 from rllib_metarl.algorithms.base.settings import (
     SWITCH,
     Choice,
@@ -21,6 +21,7 @@ from rllib_metarl.algorithms.base.settings import (
 )
 from rllib_metarl.algorithms.belief.learner import BeliefLearner
 from rllib_metarl.algorithms.belief.module import BeliefModule
+from rllib_metarl.algorithms.belief.ppo_settings import PPO
 from rllib_metarl.errors import UserError
 from rllib_metarl.models.heads import STD_RANGE
 from rllib_metarl.models.mlp import ACTIVATIONS

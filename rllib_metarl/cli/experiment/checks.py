@@ -209,7 +209,8 @@ def entries_of(config_class: type) -> dict[str, Entry]:
     own = all_settings(config_class)
     if own:
         return own
-    from rllib_metarl.algorithms.base.rllib_settings import COMMON, PPO
+    from rllib_metarl.algorithms.base.rllib_settings import COMMON
+    from rllib_metarl.algorithms.belief.ppo_settings import PPO
 
     return {
         name: Setting(or_null(entry.takes), entry.meaning)
