@@ -36,6 +36,7 @@ import torch
 import yaml
 from phases import Clocks, lap, peak_mib
 from plain_maml import maml_training
+from plain_pearl import pearl_updates
 from plain_varibad import PlainVariBAD, Settings
 from racing import Contestant, compare, race
 from ray.rllib.algorithms.ppo import PPOConfig
@@ -500,6 +501,7 @@ ROWS = {
     "training": training,
     "rl2": rl2,
     "maml": maml_training,
+    "pearl": pearl_updates,
     "batch": learner_batch,
     "growth": growth,
     "learning": learning,

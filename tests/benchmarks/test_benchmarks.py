@@ -25,7 +25,7 @@ SCRIPTS = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init_
 NO_COMMAND = {"pages", "phases", "racing", "raw"}
 SMOKED = {
     *("throughput", "compiled", "disentangle", "forward_model_error", "learning"),
-    *("mujoco_vector", "plain_maml", "plain_varibad", "scaling", "soak", "start"),
+    *("mujoco_vector", "plain_maml", "plain_pearl", "plain_varibad", "scaling", "soak", "start"),
     *("conditioning", "decoded_belief", "jax_race", "jax_rl2", "session_prior"),
 }
 TINY = """
@@ -64,7 +64,7 @@ def test_every_script_has_a_test_here() -> None:
     assert SCRIPTS == SMOKED | NO_COMMAND
 
 
-@pytest.mark.parametrize("row", ["sampling-bare", "sampling-stock", "batch", "growth"])
+@pytest.mark.parametrize("row", ["sampling-bare", "sampling-stock", "pearl", "batch", "growth"])
 def test_throughput(script: Any, row: str, tmp_path: Path) -> None:
     told = tmp_path / "told.json"
     script("throughput").main(["--smoke", "--rows", row, "--json", str(told)])
@@ -228,6 +228,11 @@ def test_plain_varibad(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
 def test_plain_maml(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
     script("plain_maml").main(["--iterations", "1", "--tasks", "2"])
     assert "after" in capsys.readouterr().out
+
+
+def test_plain_pearl(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    script("plain_pearl").main(["--updates", "2"])
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_scaling(script: Any, no_ray: None, tmp_path: Path) -> None:
