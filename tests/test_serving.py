@@ -143,7 +143,7 @@ def test_a_plain_ray_actor_is_such_a_server(driver_ray: None, agent: Any) -> Non
     code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     names: dict[str, Any] = {"observation": np.zeros(6)}
     exec(code.replace("runs/checkpoint_000005", EXAMPLE), names)
-    assert names["told"]["action"] == expected(agent, np.zeros((2, 6)), [1.0, 0.0])[1][0]
+    assert names["answer"]["action"] == expected(agent, np.zeros((2, 6)), [1.0, 0.0])[1][0]
 
 
 @pytest.mark.slow
