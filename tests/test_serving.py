@@ -137,7 +137,7 @@ def test_what_is_malformed_is_refused(
 
 
 @pytest.mark.slow
-def test_a_plain_ray_actor_is_such_a_server(driver_ray: None, agent: Any) -> None:
+def test_a_plain_ray_actor_is_such_a_server(shared_ray: None, agent: Any) -> None:
     """The page's own lines."""
     page = (ROOT / "docs" / "serve-an-agent.md").read_text()
     code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
