@@ -351,15 +351,21 @@ def _one(value: Any) -> float | None:
         return None
 
 
+def numbers_in(value: Any) -> NDArray[Any] | None:
+    """Numbers or truth values as an array, from tensors too; None where a value is neither."""
+    try:
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except Exception:  # ragged, or whatever a foreign type raises
+        return None
+    return array if array.dtype.kind in "biuf" else None
+
+
 def _vector(key: str, value: Any) -> NDArray[np.float32]:
     if isinstance(value, Mapping):
         parts = [_vector(f"{key}.{name}", value[name]) for name in sorted(value, key=str)]
         return np.concatenate([np.empty(0, np.float32), *parts])
-    try:
-        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    except Exception:  # ragged, or whatever a foreign type raises
-        array = np.empty(0, object)
-    if array.dtype.kind not in "biuf":
+    array = numbers_in(value)
+    if array is None:
         raise EnvFault(f"gave info[{key!r}] = {_short(value)}: it is not numbers")
     with np.errstate(over="ignore"):
         return array.astype(np.float32).ravel()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_metarl.envs.core.nested import nested, parts_of, values_of
+from rllib_metarl.envs.core.returned import numbers_in
 from rllib_metarl.errors import UserError
 
 MOST_AT_ONCE = 1_000_000
@@ -134,11 +135,8 @@ def _rows(
 
 def _array(name: str, value: Any, expected: str) -> NDArray[Any]:
     """Numbers or truth values as an array; text is neither."""
-    try:
-        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    except Exception:  # ragged, or whatever a foreign type raises
-        array = np.empty(0, object)
-    if array.dtype.kind not in "biuf":
+    array = numbers_in(value)
+    if array is None:
         raise UserError(f"{name} is {reprlib.repr(value)}: expected {expected}.")
     return array
 
