@@ -42,7 +42,7 @@ class ExportedStep(nn.Module):
         module: a trained RLModule.
 
     Raises:
-        UserError: it needs a label of the env, or its actions are not exported.
+        UserError: it needs a label of the env, draws at random, or its actions are not exported.
     """
 
     def __init__(self, module: Any) -> None:
@@ -51,6 +51,11 @@ class ExportedStep(nn.Module):
             raise UserError(
                 f"an oracle is not exported: it needs the {module.needs_privileged} at each step, "
                 "which only the env it was trained in gives."
+            )
+        if module.draws:
+            raise UserError(
+                "this agent draws a latent as it acts, which an exported step, the same function "
+                "each time, cannot do: load_agent and `rllib serve` take it."
             )
         self.module = module.eval()
         self.parts = sorted(module.initial_state(1))

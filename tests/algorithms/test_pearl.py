@@ -16,6 +16,7 @@ from rllib_metarl.errors import UserError
 from rllib_metarl.models.step import Inputs
 from rllib_metarl.sampling.held_out import inner_returns
 from rllib_metarl.serving.agent import Agent
+from rllib_metarl.serving.export import ExportedStep
 from tests.algorithms.small import small_config, small_learner, small_runner
 
 ROBOT: dict[str, Any] = {
@@ -182,6 +183,11 @@ def test_an_agent_that_is_taken_away_draws_z_anew_where_it_is_told_of_an_end() -
     same = [torch.equal(*pair) for pair in zip(drawn, drawn[1:], strict=False)]
     assert same == [True, False, True]
     assert set(agent.belief(state)) == {"mean", "std"}
+
+
+def test_it_is_not_exported_as_a_function_without_random_numbers() -> None:
+    with pytest.raises(UserError, match="draws a latent as it acts.*load_agent"):
+        ExportedStep(small_runner(config_of()).module)
 
 
 # --- what is replayed -----------------------------------------------------------------------------
@@ -428,7 +434,6 @@ def test_it_learns_to_find_the_goal_of_a_point_robot() -> None:
     config = config_of(
         env_config=settings,
         train_batch_size_per_learner=1280,
-        num_envs_per_env_runner=8,
         **{"train_tasks": 40, "updates": 200, "meta_batch_size": 8, "task_batch_size": 64},
         **{"context_size": 60, "context_from": "all", "context_capacity": 160},
         **{"replay_capacity": 5000, "latent_size": 5, "kl_weight": 1e-4, "lr": 1e-3, "gamma": 0.9},

@@ -27,9 +27,11 @@ class MetaModule(TorchRLModule):
         belief_size: D, the width of what the policy sees of the past; 0 for an agent without.
         actions, observations: the codecs; the former has the action distribution.
         observation_width, action_width: O and A, of flat observations and encoded actions.
+        draws: whether a step draws at random, beside the action that it leads to.
     """
 
     belief_size: int
+    draws: bool = False
 
     @property
     def needs_privileged(self) -> str | None:

@@ -31,6 +31,8 @@ class PEARLModule(MetaModule, InferenceOnlyAPI):
     `[N, L]`; ``before`` `[N, O]`, the observation before; ``steps`` and ``draws`` `[N]`.
     """
 
+    draws = True
+
     def setup(self) -> None:
         super().setup()
         settings = self.model_config
