@@ -22,6 +22,7 @@ def report(
 
     A sweep's directory has a page of its own.
     """
+    print("reading the runs", flush=True)  # before imports that take seconds
     from rllib_metarl.cli.experiment.values import import_plugin
     from rllib_metarl.report.groups import tasks_of
     from rllib_metarl.report.page import make_page
@@ -31,7 +32,6 @@ def report(
     if len(directories) == 1 and is_sweep_directory(directories[0]):
         return _report_sweep(directories[0], out, figures, evaluations, title)
     _check_places(out, figures)
-    print("reading the runs", flush=True)
     look_in(Path.cwd())
     for plugin in plugins:
         import_plugin(plugin)

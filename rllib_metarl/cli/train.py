@@ -168,8 +168,8 @@ def _outcomes(load: Callable[[], list[Prepared]], options: Options) -> list[Outc
     began = time.time()
     check_writable(options.json)
     check_address(options.ray_address or "")
-    if not options.check:
-        print("loading RLlib and starting Ray", flush=True)  # which takes seconds
+    starting = "" if options.check else " and starting Ray"
+    print(f"loading RLlib{starting}", flush=True)  # which takes seconds
     outcomes: list[Outcome] = []
     with quiet(options.verbose), contextlib.ExitStack() as held:
         held.enter_context(checkpoints.trusting(options.trust_checkpoint))

@@ -99,6 +99,7 @@ def test_set_reaches_inner_keys_and_leaves_those_beside_them():
         ("lr=-1", "--set lr: "),
         ("lr.inner=1", "lr is 0.1, which has no keys"),
         ("env_config.sise=1", "--set env_config.sise: "),
+        ("model={hidden: 3}", "--set model: this algorithm takes its networks as config keys"),
     ],
 )
 def test_what_cannot_be_set_is_named(written, told, rllib, write):

@@ -157,8 +157,9 @@ def _prepare_one(
 
     def error_at(path: KeyPath, message: str) -> UserError:
         for length in range(len(path), 0, -1):
-            if path[:length] in options:
-                return UserError(f"{options[path[:length]]}: {message}")
+            written = translation.moved.get((name, *path[:length]), (name, *path[:length]))[1:]
+            if written in options:
+                return UserError(f"{options[written]}: {message}")
         full = (name, *path)
         if path[0:1] == ("plugins",) and path[-1] != "plugins" and path[-1] < len(shared):
             full = path  # those of all experiments come first

@@ -104,6 +104,7 @@ def _uncertainty(uncertainty: dict[str, Any]) -> Iterator[Row]:
 
 
 def _termination(termination: dict[str, Any], protocol: dict[str, Any]) -> Iterator[Row]:
+    yield "switches", "base rate", termination.get("switch_rate"), None
     for name in ("auroc", "precision", "recall"):
         yield "switches", name, termination.get(name), termination.get(f"{name}_exact")
     delay = protocol.get("detection_delay")
