@@ -62,7 +62,7 @@ class FilterAgent:
         return torch.nn.functional.one_hot(action.long(), 5).float()
 
     def step(self, inputs: Inputs) -> Step:
-        observation, _, reward, state, _ = inputs
+        observation, _, reward, state, *_ = inputs
         belief, state, _ = self._filtered(observation, reward, state)
         return Step(torch.cat(self._latent(belief), -1), self._way(observation, belief), state)
 
