@@ -78,6 +78,12 @@ ALGORITHMS: dict[str, Entry] = {
         "PEARLConfig",
         "soft actor-critic on a task inferred from a set of transitions (Rakelly et al. 2019)",
     ),
+    "MAME": Entry(
+        "mame.mame",
+        "MAME",
+        "MAMEConfig",
+        "an exploration policy and latent parameters that adapt (Gurumurthy et al. 2019)",
+    ),
     "ContextPPO": Entry(
         "context.context",
         "ContextPPO",

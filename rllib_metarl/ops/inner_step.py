@@ -33,6 +33,7 @@ class TaskSteps:
         advantage: `[N, B]`.
         weight: `[N, B]`, 0 on padding; sums to 1 over the steps of a task.
         mask: `[N, B, choices]` bool, which actions there were; None where all always are.
+        target: `[N, B]`, returns of the next steps, where a loss predicts them; else None.
     """
 
     observation: Tensor
@@ -41,6 +42,7 @@ class TaskSteps:
     advantage: Tensor
     weight: Tensor
     mask: Tensor | None = None
+    target: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> TaskSteps:
         """Apply a function to every tensor."""
@@ -133,6 +135,22 @@ def task_advantages(
     return centred / (spread + 1e-8)
 
 
+def n_step_returns(reward: Tensor, valid: Tensor, gamma: float, steps: int) -> Tensor:
+    """sum_k gamma^k r_{t+k} over the next `steps` rewards, or those up to the end.
+
+    Args:
+        reward, valid: `[..., T]`. gamma: the discount. steps: 1 or more.
+
+    Returns:
+        `[..., T]`, 0 outside `valid`.
+    """
+    rewards = reward.masked_fill(~valid, 0.0)
+    total, horizon = torch.zeros_like(rewards), rewards.shape[-1]
+    for k in range(min(steps, horizon)):
+        total = total + gamma**k * torch.nn.functional.pad(rewards[..., k:], (0, k))
+    return total.masked_fill(~valid, 0.0)
+
+
 # --- losses `[N]` ---------------------------------------------------------------------------------
 
 
@@ -184,8 +202,16 @@ def gradient(loss: Tensor, weights: Weights, *, create_graph: bool = False) -> W
     return dict(zip(weights, found, strict=True))
 
 
-def inner_step(weights: Weights, gradients: Weights, rate: float) -> Weights:
-    """theta' = theta - alpha grad (Finn et al. 2017, eq. 1), for each task."""
+def inner_step(
+    weights: Weights, gradients: Weights, rate: float, scales: Weights | None = None
+) -> Weights:
+    """theta' = theta - alpha grad (Finn et al. 2017, eq. 1), for each task.
+
+    Args:
+        rate: alpha. scales: what it is multiplied by for each entry, by name; None: 1.
+    """
+    if scales is not None:
+        gradients = {name: scales[name] * value for name, value in gradients.items()}
     return {name: value - rate * gradients[name] for name, value in weights.items()}
 
 

@@ -72,7 +72,7 @@ def small_config(
         config.debugging(seed=settings.pop("seed", 3))
         config.evaluate_every_steps = 0
         own = {key: value for key, value in settings.items() if key not in SMALL}
-        if own.get("outer_update", "trpo") in ("trpo", "emaml"):
+        if own.get("outer_update", config.outer_update) in ("trpo", "emaml"):
             own = {"curvature_stride": 1} | own  # of so few steps none is left out
         return config.training(**(SMALL_TASKS | own))
     config.env_runners(

@@ -164,7 +164,7 @@ def test_zero_inner_steps_is_trust_region_policy_optimisation() -> None:
     runner, learner = both(inner_steps=0, cg_iterations=200, cg_damping=0.0, kl_limit=1e-4)
     episodes = runner.sample(explore=True)
     agent, before = copy.deepcopy(learner.agent), weights(learner)
-    steps = task_steps(rollout_from_episodes(episodes, agent), 2, 0.99, 1.0)
+    steps = task_steps(rollout_from_episodes(episodes, agent), 2, learner.config.adaptation())
     codec, flat = agent.actions, lambda x: x.flatten(0, 1)
     policy, names = agent.policy, list(agent.policy.weights())
 

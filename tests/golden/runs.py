@@ -85,6 +85,7 @@ RUNS: dict[str, dict[str, dict[str, Any]]] = {
         "wandering": WANDERING | {"context_next_observation": True, "context_from": "all"},
         "todays-critics": REACHER | {"critic_target": "critics", "temperature": "auto"},
     },
+    "MAME": {"grid": {}, "reacher": REACHER},
     "OraclePPO": {
         "grid": {},
         "reacher": REACHER | {"context_size": 2},

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from rllib_metarl.learning.batch import Rollout, rollout_from_meta_episodes
 from rllib_metarl.ops.inner_step import (
-    INNER_LOSSES,
     TaskSteps,
     Weights,
     finite_tasks,
     gradient,
     inner_step,
+    n_step_returns,
     stacked,
     task_advantages,
 )
@@ -33,6 +33,7 @@ class Adaptation:
         rate, later_rate: their sizes, and those of the others.
         gamma, lambda_: of the advantages.
         loss: key of `INNER_LOSSES`.
+        return_steps: of the returns that a loss predicts; 0 where none does.
     """
 
     steps: int
@@ -43,6 +44,7 @@ class Adaptation:
     gamma: float
     lambda_: float
     loss: str
+    return_steps: int = 0
 
     @classmethod
     def of(cls, config: Any) -> Adaptation:
@@ -64,9 +66,9 @@ class Adaptation:
         return self.rate if step < max(1, self.trained_steps) else self.later_rate
 
 
-def task_steps(rollout: Rollout, tasks: int, gamma: float, lambda_: float) -> TaskSteps:
+def task_steps(rollout: Rollout, tasks: int, adaptation: Adaptation) -> TaskSteps:
     """Rows that belong to tasks in equal blocks, as the steps of each task with its advantages."""
-    data = rollout.trajectories
+    data, gamma = rollout.trajectories, adaptation.gamma
 
     def of_tasks(x: Tensor) -> Tensor:
         return x.reshape(tasks, -1, *x.shape[1:])
@@ -76,9 +78,15 @@ def task_steps(rollout: Rollout, tasks: int, gamma: float, lambda_: float) -> Ta
 
     observation = data.observation[:, :-1]
     advantage = task_advantages(
-        of_tasks(observation), of_tasks(data.reward), of_tasks(data.valid), gamma, lambda_
+        of_tasks(observation),
+        of_tasks(data.reward),
+        of_tasks(data.valid),
+        gamma,
+        adaptation.lambda_,
     )
-    valid = steps(data.valid).to(data.reward.dtype)
+    valid, target = steps(data.valid).to(data.reward.dtype), None
+    if adaptation.return_steps:
+        target = n_step_returns(data.reward, data.valid, gamma, adaptation.return_steps)
     return TaskSteps(
         steps(observation),
         steps(rollout.action),
@@ -87,6 +95,7 @@ def task_steps(rollout: Rollout, tasks: int, gamma: float, lambda_: float) -> Ta
         valid / valid.sum(1, keepdim=True).clamp_min(1.0),
         # Padding forbids everything, which has no distribution.
         None if rollout.mask is None else steps(rollout.mask | ~data.valid[..., None]),
+        None if target is None else steps(target),
     )
 
 
@@ -105,9 +114,8 @@ def adapt(
     Returns:
         The adapted weights, and the gradients.
     """
-    log_prob = module.actions.log_prob(module.logits_of(weights, steps), steps.action)
-    gradients = gradient(INNER_LOSSES[loss](log_prob, steps), weights, create_graph=graph)
-    return inner_step(weights, gradients, rate), gradients
+    gradients = gradient(module.inner_loss(weights, steps, loss), weights, create_graph=graph)
+    return inner_step(weights, gradients, rate, module.step_scales()), gradients
 
 
 def leaves(weights: Weights) -> Weights:
@@ -142,13 +150,14 @@ def adapted_module(
     None where the gradient is not finite.
     """
     rollout = rollout_from_meta_episodes(played, module)
-    steps = task_steps(rollout, 1, adaptation.gamma, adaptation.lambda_)
+    steps = task_steps(rollout, 1, adaptation)
     rate = adaptation.rate_of(step)
     weights, sound = adapted(module, shared(module, 1), steps, rate, adaptation.loss)
     if not sound.all():
         return None
     after = copy.deepcopy(module)
-    after.policy.load_state_dict({name: value[0] for name, value in weights.items()})
+    own = {name: value[0] for name, value in weights.items()}
+    after.policy.load_state_dict(own, strict=False)  # what adapts may be a part of it
     return after
 
 

@@ -57,6 +57,7 @@ class AdaptingHeldOut(HeldOut):
         require_tasks(self.env)
         self._phases: list[list[MetaEpisodeData]] = []
         self._skipped: list[int] = []
+        self._spent: list[int] = []
 
     def play(
         self,
@@ -78,7 +79,7 @@ class AdaptingHeldOut(HeldOut):
         drawn = tasks.random((self.episodes, env.task_width))
         collector = Collector(self.env, module, seed=self.stream.seed, max_steps=self.max_steps)
         phases: list[list[MetaEpisodeData]] = [[] for _ in range(self.adaptation.steps + 1)]
-        self._skipped = [0] * len(phases)
+        self._skipped, self._spent = [0] * len(phases), [0] * len(phases)
         for begin in range(0, self.episodes, self.at_once):
             here = np.arange(begin, begin + self.at_once) % self.episodes
             env.hold_tasks(drawn, np.repeat(here, self.adaptation.rollouts))
@@ -94,14 +95,18 @@ class AdaptingHeldOut(HeldOut):
         self, collector: Collector, module: Any, new: int
     ) -> Iterator[list[MetaEpisodeData]]:
         """Meta-episodes of all rows before each step, and after the last; `new` tasks count."""
-        a, weights = self.adaptation, shared(module, self.at_once)
+        a, weights, collecting = self.adaptation, shared(module, self.at_once), module.collecting()
         collector.act_with(module)
         for step in range(a.steps + 1):
             played = collector.collect_round()
             yield played
             if step < a.steps:
+                if collecting is not module:  # a policy of its own finds what is learnt from
+                    collector.act_with(collecting)
+                    played = collector.collect_round()
+                self._spent[step + 1] += sum(map(len, played[: new * a.rollouts]))
                 rollout = rollout_from_meta_episodes(played, module)
-                steps = task_steps(rollout, self.at_once, a.gamma, a.lambda_)
+                steps = task_steps(rollout, self.at_once, a)
                 weights, sound = adapted(module, weights, steps, a.rate_of(step), a.loss)
                 self._skipped[step + 1] += int((~sound[:new]).sum())
                 collector.act_with(AdaptedModule(module, weights))
@@ -142,7 +147,7 @@ class AdaptingHeldOut(HeldOut):
         earned it was there; ``skipped_tasks``, how many kept their weights in the step before, as
         its gradient was NaN or infinite.
         """
-        told, spent = [], 0.0
+        told = []
         for step, phase in enumerate(self._phases):
             returns = np.array([episode.rewards.sum() for episode in phase])
             by_task = returns.reshape(self.episodes, -1).mean(1)
@@ -154,9 +159,8 @@ class AdaptingHeldOut(HeldOut):
                     "return_standard_error": float(
                         by_task.std() / max(self.episodes - 1, 1) ** 0.5
                     ),
-                    "env_steps": spent,
+                    "env_steps": sum(self._spent[: step + 1]) / self.episodes,
                     "skipped_tasks": self._skipped[step],
                 }
             )
-            spent += sum(map(len, phase)) / self.episodes
         return told

@@ -105,7 +105,7 @@ class MAMLLearner(MetaLearner):
             own = sorted(by_phase[phase], key=lambda episode: episode.custom_data[TASK])
             tasks = len({episode.custom_data[TASK] for episode in own})
             rollout = rollout_from_episodes(own, self.agent, self._device)
-            phases.append(task_steps(rollout, tasks, self.config.gamma, self.config.lambda_))
+            phases.append(task_steps(rollout, tasks, self.config.adaptation()))
             total = rollout.trajectories.reward.sum(1).view(tasks, -1).mean(1)
             returns.append(total)
         return TaskBatch(phases, torch.stack(returns))

@@ -13,7 +13,7 @@ from rllib_metarl.columns import ACTION_MASK, BELIEF
 from rllib_metarl.models.images import ImageReader
 from rllib_metarl.models.step import Inputs, State, Step
 from rllib_metarl.models.task_policy import TaskPolicy
-from rllib_metarl.ops.inner_step import TaskSteps, Weights
+from rllib_metarl.ops.inner_step import INNER_LOSSES, TaskSteps, Weights
 
 
 class MAMLModule(MetaModule, InferenceOnlyAPI):
@@ -23,16 +23,20 @@ class MAMLModule(MetaModule, InferenceOnlyAPI):
 
     def setup(self) -> None:
         super().setup()
-        settings = self.model_config
-        images = self.observations.images
-        self.policy = TaskPolicy(
-            self.observation_width,
+        self.policy = self.make_policy(TaskPolicy)
+
+    def make_policy(self, kind: Any, beside: int = 0) -> Any:
+        """A policy of the settings' layers, on observations and `beside` more numbers."""
+        settings, images = self.model_config, self.observations.images
+        width = self.observation_width + beside
+        return kind(
+            width,
             sum(self.actions.categories),
             self.actions.numbers,
             hidden=settings["policy_hidden"],
             activation_name=settings["policy_activation"],
             init_std=settings["policy_init_std"],
-            reader=ImageReader(self.observation_width, images) if images else None,
+            reader=ImageReader(width, images) if images else None,
         )
 
     def get_non_inference_attributes(self) -> list[str]:
@@ -65,6 +69,19 @@ class MAMLModule(MetaModule, InferenceOnlyAPI):
         logits = self.policy.of_tasks(weights, steps.observation)
         return logits if steps.mask is None else self.actions.masked(logits, steps.mask)
 
+    def inner_loss(self, weights: Weights, steps: TaskSteps, loss: str) -> Tensor:
+        """What an inner step descends, `[N]`; `loss` is a key of `INNER_LOSSES`."""
+        log_prob = self.actions.log_prob(self.logits_of(weights, steps), steps.action)
+        return INNER_LOSSES[loss](log_prob, steps)
+
+    def step_scales(self) -> Weights | None:
+        """Hook: what the inner step's size is multiplied by, entry by entry; None: nothing."""
+        return None
+
+    def collecting(self) -> Any:
+        """Hook: what acts in the trajectories that the first inner step learns from."""
+        return self
+
     # --- RLlib's forwards -----------------------------------------------------------------------
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -75,8 +92,37 @@ class MAMLModule(MetaModule, InferenceOnlyAPI):
         return {Columns.ACTION_DIST_INPUTS: logits, BELIEF: logits[..., :0]}
 
 
-class AdaptedModule:
-    """What acts once each task has weights of its own: a view of the module for a `Collector`.
+class ModuleView:
+    """What a `Collector` asks of a module, with another policy: `logits` says which.
+
+    Args:
+        module: whose spaces and networks these are.
+    """
+
+    needs_privileged = None
+    belief_size = 0
+
+    def __init__(self, module: MAMLModule) -> None:
+        self._module = module
+        self.actions, self.observations = module.actions, module.observations
+        self.action_width, self.encode_action = module.action_width, module.encode_action
+        self.initial_state = module.initial_state
+
+    def eval(self) -> None:
+        """It is not trained."""
+
+    def logits(self, observation: Tensor) -> Tensor:
+        """Of all rows, `[N, O]` -> `[N, outputs]`."""
+        raise NotImplementedError
+
+    def step(self, inputs: Inputs) -> Step:
+        """As `MAMLModule.step`."""
+        observation = inputs.observation
+        return Step(observation[:, :0], self.logits(observation), inputs.state)
+
+
+class AdaptedModule(ModuleView):
+    """Acts once each task has weights of its own.
 
     Rows belong to tasks in blocks of equal size: of N tasks with K rows each, row i to task i // K.
 
@@ -85,22 +131,11 @@ class AdaptedModule:
         weights: `[N, ...]` each.
     """
 
-    needs_privileged = None
-    belief_size = 0
-
     def __init__(self, module: MAMLModule, weights: Weights) -> None:
-        self._module, self._weights = module, weights
-        self._tasks = len(next(iter(weights.values())))
-        self.actions, self.observations = module.actions, module.observations
-        self.action_width, self.encode_action = module.action_width, module.encode_action
-        self.initial_state = module.initial_state
+        super().__init__(module)
+        self._weights, self._tasks = weights, len(next(iter(weights.values())))
 
-    def eval(self) -> None:
-        """It is not trained."""
-
-    def step(self, inputs: Inputs) -> Step:
-        """As `MAMLModule.step`, each row with its task's weights."""
-        observation = inputs.observation
+    def logits(self, observation: Tensor) -> Tensor:
         rows = observation.view(self._tasks, -1, observation.shape[-1])
-        logits = self._module.policy.of_tasks(self._weights, rows)
-        return Step(observation[:, :0], logits.flatten(0, 1), inputs.state)
+        logits: Tensor = self._module.policy.of_tasks(self._weights, rows)
+        return logits.flatten(0, 1)

@@ -88,7 +88,7 @@ class Objective:
         logits = self.module.logits_of(chain[-1], steps)
         log_prob = codec.log_prob(logits, steps.action)
         kl = (codec.kl(self.old[-1], logits) * steps.weight).sum(1)
-        if self.config.outer_update == "promp":
+        if self.config.outer_update in ("promp", "mame"):
             clip = self.config.clip_param
             clipped = clipped_surrogate(log_prob, steps.log_prob, steps.advantage, clip)
             return Losses((clipped.loss * steps.weight).sum(1), kl)

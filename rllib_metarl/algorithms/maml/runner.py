@@ -8,7 +8,7 @@ import numpy as np
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.annotations import override
 
-from rllib_metarl.algorithms.maml.adaptation import Adaptation, adapted, shared, task_steps
+from rllib_metarl.algorithms.maml.adaptation import adapted, shared, task_steps
 from rllib_metarl.algorithms.maml.module import AdaptedModule
 from rllib_metarl.envs import Stream
 from rllib_metarl.errors import UserError
@@ -70,14 +70,14 @@ class TaskRunner(MetaEpisodeRunner):
         return [episode for episodes, _ in phases for episode in episodes]
 
     def _play_phases(self) -> list[tuple[list[SingleAgentEpisode], list[MetaEpisodeData]]]:
-        adaptation, module = Adaptation.of(self.config), self.module
+        adaptation, module = self.config.adaptation(), self.module
         weights = shared(module, self.tasks)
         phases: list[tuple[list[SingleAgentEpisode], list[MetaEpisodeData]]] = []
-        self.collector.act_with(module)
+        self.collector.act_with(module.collecting())
         for phase in range(adaptation.trained_steps + 1):
             if phase:
                 rollout = rollout_from_meta_episodes(phases[-1][1], module, self._device)
-                steps = task_steps(rollout, self.tasks, adaptation.gamma, adaptation.lambda_)
+                steps = task_steps(rollout, self.tasks, adaptation)
                 rate = adaptation.rate_of(phase - 1)
                 weights, _ = adapted(module, weights, steps, rate, adaptation.loss)
                 self.collector.act_with(AdaptedModule(module, weights))
