@@ -559,6 +559,24 @@ METRICS: tuple[Metric, ...] = (
         True,
     ),
     _learner(
+        "prediction_loss",
+        "adapt/prediction_loss",
+        "Squared error of the predicted returns of the next steps, with the adapted latent on the "
+        "adapted policy's trajectories (MAME).",
+        "reward^2",
+        "falls",
+        True,
+    ),
+    _learner(
+        "exploration_reward",
+        "adapt/exploration_reward",
+        "What the exploration of a task was paid in all, mean over tasks: the first-order change "
+        "of the adapted policy's objective that its steps have made (MAME).",
+        "1",
+        "rises above 0",
+        True,
+    ),
+    _learner(
         "skipped_tasks",
         "faults/skipped_tasks",
         "Tasks of this iteration that were left out because their loss or a gradient was NaN or "

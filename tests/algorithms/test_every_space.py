@@ -99,6 +99,7 @@ SETTINGS: dict[str, dict[str, Any]] = {name: {} for name in ALGORITHMS} | {
     "LSTMA2C": {"minibatch_size": None, "num_epochs": 1},
     "LSTMA3C": {"minibatch_size": None, "num_epochs": 1},
     "ContextPPO": LATENT,
+    "MAME": {"inner_lr": 0.05},
     "MAML": {"inner_lr": 0.05},  # of so few steps a trust region says little
 }
 

@@ -10,7 +10,6 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.utils.annotations import override
 from torch import Tensor
-from torch.func import jvp
 
 from rllib_metarl.algorithms.base.settings import Condition
 from rllib_metarl.algorithms.maml.learner import GROUP, MAMLLearner
@@ -31,14 +30,20 @@ def exploration_rewards(objective: Objective) -> Tensor:
     start, adapted = objective.chain(objective.start(), graph=False)
     slope = gradient(objective.losses([start, adapted]).outer, adapted)["latent"]
     way = objective.config.inner_lr * module.step_scale.detach() * slope
-    before = start["latent"].detach()
-    _, change = jvp(lambda latent: module.errors(latent, steps), (before,), (way,))
-    return change.detach() * steps.weight
+    latent = start["latent"]
+    # Linear in `share`: its derivative is the part of each step, forwards by going back twice.
+    share = torch.zeros_like(steps.weight, requires_grad=True)
+    errors = (module.errors(latent, steps) * share).sum()
+    (pulled,) = torch.autograd.grad(errors, latent, create_graph=True)
+    (change,) = torch.autograd.grad(pulled, share, way)
+    return change * steps.weight
 
 
 class MAMELearner(MAMLLearner):
-    """Steps everything with one Adam: policy and latent through the inner step, as ProMP does, the
-    predictor and the inner step's sizes with them, and the explorer by PPO on `exploration_rewards`.
+    """Steps everything with one Adam.
+
+    Policy and latent are stepped through the inner step, as ProMP does it, the predictor and the
+    inner step's sizes with them, and the explorer by PPO on `exploration_rewards`.
     """
 
     METRICS: ClassVar[dict[str, Condition | None]] = dict.fromkeys(

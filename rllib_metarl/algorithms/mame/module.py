@@ -38,7 +38,7 @@ class MAMEModule(MAMLModule):
         return (self.errors(weights["latent"], steps) * steps.weight).sum(1)
 
     def errors(self, latent: Tensor, steps: TaskSteps) -> Tensor:
-        """(M(o_t, a_t, z) - G_t)², `[N, B]`, with z `[N, Z]` and G the returns of the next steps."""
+        """(M(o_t, a_t, z) - G_t)², `[N, B]`, with z `[N, Z]` and G_t the steps' targets."""
         assert steps.target is not None
         wide = latent[:, None].expand(*steps.target.shape, -1)
         inputs = torch.cat([steps.observation, self.encode_action(steps.action), wide], -1)
