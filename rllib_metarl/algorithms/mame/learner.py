@@ -65,7 +65,7 @@ class MAMELearner(MAMLLearner):
     def _step(
         self, objective: Objective, flat: Tensor, loss: float, count: Tensor
     ) -> dict[str, Any]:
-        explored = self._explored(objective)
+        explored, paid = self._explored(objective)
         for _ in range(self.config.num_epochs):
             chain = objective.chain(
                 stacked(self.agent.policy.weights(), len(objective)), graph=True
@@ -77,11 +77,11 @@ class MAMELearner(MAMLLearner):
         return {
             "mean_kl_loss": self._mean(losses.kl, count),
             "prediction_loss": self._mean(prediction, count),
-            "exploration_reward": self._mean(explored.target.sum(1), count),
+            "exploration_reward": self._mean(paid.sum(1), count),
         }
 
-    def _explored(self, objective: Objective) -> TaskSteps:
-        """The exploration's steps: `target` is what each was paid, `advantage` what comes of it."""
+    def _explored(self, objective: Objective) -> tuple[TaskSteps, Tensor]:
+        """The exploration's steps with what came of each as `advantage`, and what they were paid."""
         steps, config = objective.phases[0], self.config
         paid = exploration_rewards(objective)
 
@@ -95,7 +95,7 @@ class MAMELearner(MAMLLearner):
             config.gamma,
             config.lambda_,
         )
-        return replace(steps, advantage=advantage.flatten(1), target=paid)
+        return replace(steps, advantage=advantage.flatten(1)), paid
 
     def _exploration_loss(self, explored: TaskSteps) -> Tensor:
         """PPO's, `[N]`."""
