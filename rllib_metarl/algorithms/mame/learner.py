@@ -81,7 +81,7 @@ class MAMELearner(MAMLLearner):
         }
 
     def _explored(self, objective: Objective) -> tuple[TaskSteps, Tensor]:
-        """The exploration's steps with what came of each as `advantage`, and what they were paid."""
+        """Exploration's steps with what came of each as `advantage`, and what they were paid."""
         steps, config = objective.phases[0], self.config
         paid = exploration_rewards(objective)
 
