@@ -118,7 +118,7 @@ NAVIGATION = {
     "scratch": Agent("from scratch", "maml/navigation2d-scratch.yaml"),
 }
 
-POINT_ROBOT = {"pearl": Agent("PEARL", "pearl/point-robot.yaml")}
+POINT_ROBOT = {"pearl": Agent("PEARL", "pearl/point-robot.yaml", steps=100_000)}
 
 
 def bandit_policies(**bandit: Any) -> Callable[[], dict[str, dict[str, float]]]:
