@@ -26,7 +26,7 @@ NO_COMMAND = {"pages", "phases", "racing", "raw"}
 SMOKED = {
     *("throughput", "compiled", "disentangle", "forward_model_error", "learning"),
     *("mujoco_vector", "plain_maml", "plain_pearl", "plain_varibad", "scaling", "soak", "start"),
-    *("conditioning", "decoded_belief", "jax_race", "jax_rl2", "session_prior"),
+    *("conditioning", "decoded_belief", "jax_race", "jax_rl2", "session_prior", "step_size"),
 }
 TINY = """
 tiny:
@@ -166,6 +166,13 @@ def test_shares_of_a_prior_that_explain_sessions_are_its_masses(script: Any) -> 
     belief = Belief(torch.as_tensor(1.0 - 2 * truth).float()[..., None], zeros, zeros[..., 0])
     shares = module._explained(TwoGoals(), data, belief, (zeros + 0.8416, zeros), at, truth)
     assert shares == pytest.approx([0.8, 0.2], abs=0.02)
+
+
+def test_step_size(script: Any, tmp_path: Path) -> None:
+    checkpoint, told = unpack("MAML", tmp_path / "unpacked"), tmp_path / "told.json"
+    few = ["--rates", "0.1", "--tasks", "2", "--out", str(told)]
+    script("step_size").main([str(checkpoint), *few])
+    assert json.loads(told.read_text())
 
 
 def test_conditioning(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
