@@ -80,7 +80,7 @@ def test_a_plugin_that_fails_in_any_way_is_named(name, rllib, tmp_path, monkeypa
     file = tmp_path / "x.yaml"
     file.write_text(GOOD.replace("PLUGIN", f"plug_{name}"))
     ended = rllib("train", "file", file, "--check")
-    assert ended.code == 2 and ended.out == ""
+    assert ended.code == 2 and ended.out == "loading RLlib\n"
     assert ended.err.startswith(f"error: {file}:1: plugin module 'plug_{name}' cannot be imported")
     assert told in ended.err and ended.err.count("\n") == 1
 
