@@ -271,8 +271,8 @@ def measured(config: Any, module: Any, explore: bool = False) -> dict[str, Any]:
     return plain
 
 
-def table(results: Path) -> str:
-    """Every run's numbers, one row each: few seeds are told one by one."""
+def table(results: Path, name: str = "") -> str:
+    """The numbers of the runs whose names begin so, one row each: few seeds stand one by one."""
     lines = [
         "| run | env steps | score | prior of a sure old belief, by the sessions that it explains "
         "| T_m | worst error | by the goals' odds | worst error "
@@ -281,7 +281,7 @@ def table(results: Path) -> str:
         "|---" * 11 + "|",
     ]
     for run, told in raw.read(results).items():
-        if "measured" in told:
+        if "measured" in told and run.startswith(name):
             lines.append(_row(run, told["train"], told["measured"]))
     return "\n".join(lines) + "\n"
 

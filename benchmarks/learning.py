@@ -256,13 +256,13 @@ def table(page: Page, rows: dict[str, dict[str, Any]]) -> str:
 
 def with_interval(value: float, ends: list[float], most: int) -> str:
     """A number with its interval, with the digits that it carries: half the interval's width has
-    two digits, one where it begins with 5 or more; `most` behind the point."""
+    two digits, one where it begins with 5 or more; `most` behind the point. One seed has none."""
     low, high = ends
     half = (high - low) / 2
-    digits = most
-    if half > 0:
-        first = int(np.floor(np.log10(half)))
-        digits = min(most, max(0, (half / 10.0**first < 5) - first))
+    if not half > 0:
+        return f"{value:.{min(most, 2)}f}"
+    first = int(np.floor(np.log10(half)))
+    digits = min(most, max(0, (half / 10.0**first < 5) - first))
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
@@ -279,8 +279,8 @@ def score_cells(row: dict[str, Any]) -> str:
         middle = with_interval(row["score_iqm"], row["score_interval"], 3)
         return f" **{row['score_median']:.3f}** | {middle} | {min(row['scores']):.3f} |"
     if "way_iqm" in row:
-        middle, ends = with_interval(row["way_iqm"], row["way_interval"], 2).split(" ", 1)
-        return f" **{middle}** {ends} |"
+        middle, _, ends = with_interval(row["way_iqm"], row["way_interval"], 2).partition(" ")
+        return f" **{middle}** {ends}".rstrip() + " |"
     return ""
 
 

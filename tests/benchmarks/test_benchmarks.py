@@ -200,6 +200,7 @@ def test_conditionings_page_is_that_of_its_numbers(script: Any) -> None:
     page, stored = (results / "README.md").read_text(), (results / "table.md").read_text()
     assert stored == conditioning.table(results)
     tables = conditioning.fits_table(results), conditioning.age_table(results, "refit-default-0")
+    tables += (conditioning.table(results, "law-"),)
     tables += (decoded.table(json.loads((results / decoded.FILE).read_text())) + "\n",)
     assert all(text in page for text in tables)
 

@@ -52,13 +52,3 @@ def test_runs_are_added_in_the_order_of_agents_and_seeds(learning: Any, tmp_path
     assert raw.of_agent(tmp_path, "a") == [
         {"train": {"env_steps": 1}, "evaluate": {"return_mean": 1.5}}
     ]
-
-
-def test_the_page_on_conditioning_is_what_its_raw_numbers_say(learning: Any) -> None:
-    conditioning = importlib.import_module("conditioning")
-    text = conditioning.table(conditioning.RESULTS)
-    assert (conditioning.RESULTS / "table.md").read_text() == text
-    assert (
-        conditioning.fits_table(conditioning.RESULTS)
-        in (conditioning.RESULTS / "README.md").read_text()
-    )
